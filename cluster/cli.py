@@ -1,0 +1,209 @@
+"""flywheel: the console command. Every error that a user can mend is one line and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from iteration.config import UserError
+
+EPILOG = """examples:
+  flywheel run configs/quickstart.yaml               five rounds of expert iteration, about five minutes on two cores
+  flywheel run configs/quickstart.yaml seed=1 run.dir=runs/seed1
+  flywheel run configs/quickstart.yaml rounds=8      an existing run goes on (its finished work is never redone)
+  flywheel status runs/quickstart                    what is done, from the folder alone
+  flywheel why r00002/train/u00003/t005/n0002 --run runs/quickstart
+  flywheel submit configs/quickstart.yaml --address http://127.0.0.1:8265
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(
+        prog="flywheel",
+        description="Expert iteration: a model searches, a verifier judges, the next model learns from what was found.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    run = verbs.add_parser(
+        "run",
+        help="start a run, or go on with it",
+        description="Start the run that CONFIG describes. The same command again goes on where the run folder ends, whatever "
+        "was killed. KEY=VALUE replaces an option of the file, e.g. seed=1 train.lr=5e-4 search.n=16 task.last_level=7.",
+    )
+    run.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/quickstart.yaml")
+    run.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options that replace those of the file")
+    run.add_argument("--address", default="", help="join this Ray cluster (e.g. auto or HOST:6379) instead of starting one")
+    run.set_defaults(act=run_verb)
+
+    status = verbs.add_parser("status", help="what a run has done", description="Read a run folder; no cluster is needed.")
+    status.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
+    status.set_defaults(act=status_verb)
+
+    why = verbs.add_parser(
+        "why",
+        help="one trace's whole story",
+        description="Problem, round, model, unit, verdict, filter decision, training, and the model that it went into. "
+        "Ids stand in the id column of RUN/traces/**/*.parquet.",
+    )
+    why.add_argument("trace", metavar="TRACE_ID", help="e.g. r00002/train/u00003/t005/n0002")
+    why.add_argument("--run", default="", metavar="RUN", help="the run folder (default: the newest in runs/)")
+    why.set_defaults(act=why_verb)
+
+    submit = verbs.add_parser(
+        "submit",
+        help="run a config as a job on a Ray cluster",
+        description="Submit the run as a Ray job, with this folder as its working folder, and follow its log. The job goes on "
+        "when this terminal ends. Flywheel must be installed on the cluster's machines.",
+    )
+    submit.add_argument("config", metavar="CONFIG")
+    submit.add_argument("options", nargs="*", metavar="KEY=VALUE")
+    submit.add_argument("--address", default="http://127.0.0.1:8265", help="the dashboard's address (default: %(default)s)")
+    submit.add_argument("--no-wait", action="store_true", help="print the job's id and return")
+    submit.set_defaults(act=submit_verb)
+    return whole
+
+
+def main(arguments: list[str] | None = None) -> int:
+    known = parser().parse_args(arguments)
+    try:
+        return known.act(known)
+    except UserError as error:
+        print(f"flywheel: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nflywheel: stopped; what is committed stays, and the same command goes on", file=sys.stderr)
+        return 130
+
+
+def run_verb(known: argparse.Namespace) -> int:
+    from cluster.run import load
+
+    # Read before Ray and vLLM are imported: a mistake in the config is said at once.
+    config = load(known.config, known.options)
+    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    for name, value in (quiet | {"TRANSFORMERS_VERBOSITY": "error", "RAY_USAGE_STATS_ENABLED": "0"}).items():
+        os.environ.setdefault(name, value)
+    from ray.exceptions import RayActorError, RayTaskError
+
+    from cluster.run import Run
+    from cluster.view import View, records, rounds_table
+
+    again = " ".join(["./launch.sh run", known.config, *known.options])
+    stopped = []
+
+    def stop(*_: object) -> None:
+        stopped.append(True)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    with View(config.rounds) as view:
+        run = Run(config, known.address, view)
+        try:
+            asyncio.run(run.turn())
+        except KeyboardInterrupt:
+            if not stopped:
+                raise
+            print(f"flywheel: stopped by SIGTERM; what is committed stays. Go on with: {again}", file=sys.stderr)
+            return 75
+        except BaseException as error:
+            cause = first_cause(error)
+            if isinstance(cause, RayTaskError) and isinstance(cause.cause, UserError):
+                raise UserError(str(cause.cause)) from None
+            if isinstance(cause, UserError):
+                raise cause from None
+            if isinstance(cause, RayActorError):
+                what = str(cause).splitlines()[0]
+                raise UserError(f"an actor died ({what}); what is committed stays. Go on with: {again}") from error
+            raise
+    view.console.print(rounds_table(records(run.store)))
+    folder = os.path.relpath(run.store.root)
+    print(f"the run lies in {folder}; its last model is {folder}/models/{records(run.store)[-1]['model_out']}")
+    print(f"  status:       ./launch.sh status {folder}")
+    print(f"  more rounds:  {again} rounds={config.rounds + 3}")
+    kept = first_kept(run.store)
+    if kept:
+        print(f"  one trace:    ./launch.sh why {kept} --run {folder}")
+    return 0
+
+
+def first_cause(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def first_kept(store) -> str:
+    """A trace that was kept in the last round, as an example to look at."""
+    keys = sorted((store.root / "filters").glob("r*.parquet"), reverse=True)
+    for key in keys:
+        decisions = store.table(f"filters/{key.stem}", ["id", "reason"]).to_pylist()
+        for row in decisions:
+            if not row["reason"]:
+                return row["id"]
+    return ""
+
+
+def open_run(folder: str):
+    from cluster.store import Store
+
+    if not (Path(folder) / "config.yaml").is_file():
+        raise UserError(f"{folder}: no run there (no config.yaml); expected a run folder, e.g. runs/quickstart")
+    return Store(folder)
+
+
+def status_verb(known: argparse.Namespace) -> int:
+    from omegaconf import OmegaConf
+    from rich.console import Console
+
+    from cluster.store import round_key
+    from cluster.view import records, rounds_table
+
+    store = open_run(known.run)
+    config = OmegaConf.load(store.root / "config.yaml")
+    done = records(store)
+    finished = sum(record["number"] > 0 for record in done)
+    console = Console()
+    console.print(f"{config.name}: {finished} of {config.rounds} rounds finished in {known.run}", highlight=False)
+    for number in range(config.rounds + 1):
+        for split, phase in (("train", "search"), ("test", "measure")):
+            plan = f"plans/{round_key(number if split == 'train' else 0)}/{split}"
+            if any(record["number"] == number for record in done) or not store.has(plan):
+                continue
+            planned = set(store.table(plan, ["unit"])["unit"].to_pylist())
+            committed = store.units(f"traces/{round_key(number)}/{split}") & planned
+            if committed or split == "train":
+                console.print(f"round {number}  {phase}: {len(committed)} of {len(planned)} units committed", highlight=False)
+    if done:
+        console.print(rounds_table(done))
+    if finished < config.rounds:
+        console.print("go on with the command that started it", highlight=False)
+    return 0
+
+
+def why_verb(known: argparse.Namespace) -> int:
+    from cluster.why import story
+
+    folder = known.run
+    if not folder:
+        found = sorted(Path("runs").glob("*/config.yaml"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise UserError("no run in runs/; type --run RUN")
+        folder = str(found[-1].parent)
+    print("\n".join(story(open_run(folder), known.trace)))
+    return 0
+
+
+def submit_verb(known: argparse.Namespace) -> int:
+    from cluster.job import submit
+
+    return submit(known.config, known.options, known.address, follow=not known.no_wait)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

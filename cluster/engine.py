@@ -1,0 +1,203 @@
+"""vLLM behind plain functions: batches of prompts in, Arrow tables of answers out, new weights without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+# One row is one wish: continue `token_ids` n times.
+WISH = pa.schema(
+    [("token_ids", pa.list_(pa.int32())), ("n", pa.int32()), ("whole", pa.bool_()), ("seed", pa.int64())],
+)
+# One row is one continuation; `wish` is the row of the wish in its batch.
+STEP = pa.schema(
+    [
+        ("wish", pa.int32()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("logprobs", pa.list_(pa.float32())),
+        ("text", pa.large_string()),
+        ("final", pa.bool_()),
+        ("model", pa.string()),
+    ]
+)
+
+
+@dataclass
+class Generate:
+    """How answers are sampled, and what the engine may use."""
+
+    temperature: float = 1.0
+    max_tokens: int = 128  # of one answer; a longer one is cut short and counts as unparseable
+    context: int = 256  # prompt and answer together
+    step_end: str = "\n"  # where a step ends, for searches that go step by step
+    dtype: str = "auto"  # auto: float32 on CPU, the model's own on GPU
+    max_seqs: int = 256  # answers that the engine works on at once
+    cache_mb: int = 256  # key-value cache on CPU; on GPU vLLM takes what is free
+    gpus: int = 0  # GPUs of one engine (tensor parallel when more than one)
+
+
+def environment(gpus: int) -> dict[str, str]:
+    """What an engine's process needs set before vLLM is imported."""
+    quiet = {
+        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TQDM_DISABLE": "1",
+    }
+    if gpus:
+        return quiet
+    return quiet | {
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the worker runs inside the engine's process: half the memory
+        "OMP_NUM_THREADS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the default pins two engines to one core
+        "TORCHDYNAMO_DISABLE": "1",  # else the first call compiles for 20 s
+    }
+
+
+class Weights:
+    """Runs inside vLLM's worker (`worker_extension_cls`)."""
+
+    def load_folder(self, folder: str) -> None:
+        """Reload the weights from a Hugging Face folder, in place. The caller has paused the engine."""
+        self.reload_weights(weights_path=folder)
+        head = getattr(self.model_runner.get_model(), "lm_head", None)
+        if hasattr(head, "cpu_linear"):
+            # A tied head is not reloaded by its own name and would go on with its old packed copy.
+            from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+            dispatch_cpu_unquantized_gemm(head, remove_weight=False)
+
+
+class Engine:
+    """One vLLM engine. Create it inside a running event loop."""
+
+    def __init__(self, folder: str, version: str, options: Generate):
+        from transformers import AutoTokenizer, GenerationConfig
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self.options = options
+        self.version = version
+        self.tokens = 0  # generated since the start, for progress
+        self._ids = itertools.count()
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._ends = {self._tokenizer.eos_token_id} - {None}
+        with contextlib.suppress(OSError):  # a folder without generation_config.json has no further ends
+            ends = GenerationConfig.from_pretrained(folder).eos_token_id
+            self._ends |= set(ends if isinstance(ends, list) else [ends]) - {None}
+        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(folder, options)))
+
+    def _sampling(self, n: int, seed: int, whole: bool):
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            n=n,
+            seed=seed,
+            temperature=self.options.temperature,
+            max_tokens=self.options.max_tokens,
+            logprobs=0,
+            flat_logprobs=True,
+            stop=None if whole else [self.options.step_end],
+            include_stop_str_in_output=True,
+            stop_token_ids=sorted(self._ends),
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    async def _one(self, token_ids: list[int], sampling):
+        name = f"{next(self._ids)}"
+        async for output in self._engine.generate({"prompt_token_ids": token_ids}, sampling, name):
+            self.tokens += sum(len(each.token_ids) for each in output.outputs)
+        return output.outputs
+
+    async def generate(self, wishes: pa.Table) -> pa.Table:
+        """wishes: schema WISH. Returns schema STEP, wish by wish. Raises vLLM's EngineDeadError if the engine died."""
+        version = self.version
+        prompts, rows = wishes["token_ids"].combine_chunks(), wishes.select(["n", "whole", "seed"]).to_pylist()
+        room = self.options.context
+        jobs = []
+        for prompt, row in zip(prompts, rows, strict=True):
+            token_ids = prompt.values.to_numpy().tolist()
+            if len(token_ids) >= room:
+                raise ValueError(f"a prompt has {len(token_ids)} tokens but generate.context is {room}; raise generate.context")
+            jobs.append(self._one(token_ids, self._sampling(row["n"], row["seed"], row["whole"])))
+        outputs = await asyncio.gather(*jobs)
+        answers = [each for wish in outputs for each in wish]
+        lengths = np.array([len(each.token_ids) for each in answers], np.int32)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+        tokens = np.fromiter(itertools.chain.from_iterable(each.token_ids for each in answers), np.int32)
+        logprobs = np.fromiter(itertools.chain.from_iterable(each.logprobs.logprobs for each in answers), np.float32)
+        return pa.table(
+            [
+                pa.array(np.repeat(np.arange(len(outputs), dtype=np.int32), [len(wish) for wish in outputs])),
+                pa.ListArray.from_arrays(offsets, pa.array(tokens)),
+                pa.ListArray.from_arrays(offsets, pa.array(logprobs)),
+                pa.array([each.text for each in answers], pa.large_string()),
+                pa.array([len(each.token_ids) > 0 and each.token_ids[-1] in self._ends for each in answers]),
+                pa.array([version] * len(answers)),
+            ],
+            schema=STEP,
+        )
+
+    async def update(self, folder: str, version: str) -> None:
+        """Go on with the weights of another folder of the same shape. Requests in flight are kept."""
+        await self._engine.pause_generation(mode="keep", clear_cache=True)
+        try:
+            await self._engine.collective_rpc("load_folder", args=(str(Path(folder).absolute()),))
+            self.version = version
+        finally:
+            await self._engine.resume_generation()
+
+    async def greedy(self, prompt: np.ndarray, max_tokens: int = 32) -> tuple[np.ndarray, np.ndarray]:
+        """One greedy answer: token_ids int32 [t], prompt excluded, and their logprobs float32 [t]."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        limit = min(max_tokens, self.options.context - len(prompt))
+        sampling = SamplingParams(
+            temperature=0, max_tokens=limit, logprobs=0, flat_logprobs=True, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        (answer,) = await self._one(prompt.tolist(), sampling)
+        return np.array(answer.token_ids, np.int32), np.array(answer.logprobs.logprobs, np.float32)
+
+    def close(self) -> None:
+        self._engine.shutdown()
+        del self._engine
+        gc.collect()
+
+
+def engine_arguments(folder: str, options: Generate) -> dict:
+    """vLLM's own options. What differs between CPU and GPU stands here and in `environment`, nowhere else."""
+    arguments = {
+        "model": folder,
+        "max_model_len": options.context,
+        "max_num_seqs": options.max_seqs,
+        "block_size": 32,  # the unit of prefix caching; the default is 128 on CPU
+        "generation_config": "vllm",
+        "disable_log_stats": True,
+        "logprobs_mode": "processed_logprobs",  # of the distribution that was sampled from, temperature included
+        "worker_extension_cls": "cluster.engine.Weights",
+        "dtype": options.dtype,
+    }
+    if options.gpus:
+        parallel = {"tensor_parallel_size": options.gpus, "distributed_executor_backend": "ray"} if options.gpus > 1 else {}
+        return arguments | {"max_num_batched_tokens": max(8192, options.context)} | parallel
+    return arguments | {
+        "dtype": "float32" if options.dtype == "auto" else options.dtype,
+        "enforce_eager": True,
+        "kv_cache_memory_bytes": options.cache_mb << 20,
+        # With chunked prefill a prompt split across steps and a seed kill the CPU engine for all callers.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(8192, options.context),
+    }

@@ -1,0 +1,166 @@
+"""Which actors there are, where they run, and how work is handed to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import ray
+from omegaconf import DictConfig, OmegaConf
+
+from cluster.engine import environment
+from cluster.generator import Generator
+from cluster.searcher import Done, Searcher, Unit
+from cluster.store import Store, model_key
+from cluster.trainer import Trainer
+from cluster.verifier import Verifier
+from iteration.config import UserError
+
+if TYPE_CHECKING:
+    from cluster.run import Config
+    from cluster.view import View
+
+UNITS_IN_FLIGHT = 3  # per engine: while one unit ends, the next ones keep the engine full
+START_SECONDS = 300
+
+
+@dataclass
+class Placement:
+    generators: int = 1  # engines; on CPU one for every two cores
+    searchers: int = 1
+    verifiers: int = 1
+    dashboard: bool = True  # Ray's dashboard, on loopback
+
+
+class Actors:
+    """The actors of one run: `async with` starts them and stops what was started."""
+
+    def __init__(self, options: Config, config: DictConfig, store: Store, address: str, view: View):
+        self._options, self._config, self._store, self._address, self._view = options, config, store, address, view
+        self.version = ""  # of the weights that the engines hold
+        self._number = 0  # the next free searcher
+
+    async def __aenter__(self) -> Actors:
+        try:
+            await self._start()
+        except BaseException:
+            ray.shutdown()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        closing = [generator.close.remote() for generator in self.generators]
+        await asyncio.to_thread(ray.wait, closing, num_returns=len(closing), timeout=10)
+        ray.shutdown()
+
+    async def _start(self) -> None:
+        options, where = self._options, self._options.placement
+        self._view.phase(0, "start")
+        if not ray.is_initialized():
+            start_ray(self._address, where.dashboard)
+        self._view.dashboard(ray.get_runtime_context().gcs_address if self._address else "", dashboard_url())
+        task, search, verify = (named(self._config[key]) for key in ("task", "search", "verify"))
+        self.trainer = actor(Trainer, "trainer", {}, options.train.gpus, 2).remote(
+            str(self._store.root), options.model, options.train, options.seed
+        )
+        self._view.phase(0, "warm start")
+        begin = self.trainer.begin.remote(task)
+        while not (await asyncio.to_thread(ray.wait, [begin], timeout=1))[0]:
+            self._view.tick(0, await self.trainer.progress.remote())
+        await begin
+        self.version = model_key(0)
+        folder = str(self._store.root / "models" / self.version)
+        self._view.phase(0, "engines")
+        self.generators = [
+            actor(Generator, f"generator-{i}", environment(options.generate.gpus), options.generate.gpus, 1000).remote(
+                i, folder, self.version, options.generate
+            )
+            for i in range(where.generators)
+        ]
+        self.verifiers = [actor(Verifier, f"verifier-{i}").remote(i, *verify) for i in range(where.verifiers)]
+        others = {"generators": self.generators, "verifiers": self.verifiers}
+        self.searchers = [
+            actor(Searcher, f"searcher-{i}", {}, 0, 1000).remote(
+                i, str(self._store.root), folder, search, options.budget, options.seed, others
+            )
+            for i in range(where.searchers)
+        ]
+        ready = [each.ready.remote() for each in [*self.generators, *self.searchers]]
+        _, late = await asyncio.to_thread(ray.wait, ready, num_returns=len(ready), timeout=START_SECONDS)
+        if late:
+            free = {name: n for name, n in ray.available_resources().items() if name in ("CPU", "GPU")}
+            raise UserError(
+                f"{len(late)} of {len(ready)} actors did not start in {START_SECONDS} s; asked for "
+                f"{where.generators} x {options.generate.gpus} GPU for generate and {options.train.gpus} GPU for train, "
+                f"free in the cluster: {free}"
+            )
+        await asyncio.gather(*ready)
+
+    async def search(self, units: list[Unit], options: dict | None, done: Callable[[Done], None]) -> None:
+        """Search units, a bounded number at a time. Raises the first error; what was committed stays committed."""
+        slots = asyncio.Semaphore(UNITS_IN_FLIGHT * len(self.generators))
+
+        async def one(unit: Unit) -> None:
+            async with slots:
+                self._number += 1
+                done(await self.searchers[self._number % len(self.searchers)].search.remote(unit, options))
+
+        async with asyncio.TaskGroup() as group:
+            for unit in units:
+                group.create_task(one(unit))
+
+    async def serve(self, version: str) -> None:
+        """Load the weights of a model into every engine."""
+        folder = str(self._store.root / "models" / version)
+        await asyncio.gather(*(generator.update.remote(folder, version) for generator in self.generators))
+        self.version = version
+
+    async def greedy(self, prompt: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Each engine's greedy answer: (token_ids, logprobs)."""
+        return await asyncio.gather(*(generator.greedy.remote(prompt) for generator in self.generators))
+
+    async def tokens(self) -> int:
+        """Tokens generated by all engines since they started."""
+        return sum(await asyncio.gather(*(generator.tokens.remote() for generator in self.generators)))
+
+
+def start_ray(address: str, dashboard: bool) -> None:
+    """Join the cluster at `address`, or start a private one that ends with this process."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address:
+        try:
+            ray.init(address=address, log_to_driver=False, namespace=f"flywheel-{os.getpid()}")
+        except ConnectionError as error:
+            raise UserError(f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]})") from None
+        return
+    ray.init(
+        address="local",
+        include_dashboard=dashboard,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level="ERROR",
+        namespace="flywheel",
+    )
+
+
+def dashboard_url() -> str:
+    url = getattr(ray._private.worker._global_node, "webui_url", "") or ""
+    return f"http://{url}" if url else ""
+
+
+def actor(kind: type, name: str, environment: dict[str, str] | None = None, gpus: int = 0, concurrency: int = 1):
+    """A named Ray actor class of `kind`. CPU cores are not reserved: the operating system shares them out better."""
+    options = {"name": name, "num_cpus": 0, "num_gpus": gpus, "max_concurrency": concurrency}
+    if environment:
+        options["runtime_env"] = {"env_vars": environment}
+    return ray.remote(kind).options(**options)
+
+
+def named(section: DictConfig) -> tuple[str, dict]:
+    """(name, options) of a part's section."""
+    options = OmegaConf.to_container(section, resolve=True)
+    return options.pop("name"), options

@@ -1,0 +1,463 @@
+"""The driver: expert iteration as a loop over rounds. It holds no state that the run folder does not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections import defaultdict
+from collections.abc import Awaitable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from cluster.engine import Generate
+from cluster.placement import Actors, Placement
+from cluster.searcher import Unit, encode
+from cluster.store import Store, model_key, round_key, unit_key
+from cluster.trainer import Model, Train, manifest_table
+from cluster.view import View
+from iteration import config as settings
+from iteration import curriculum
+from iteration.config import UserError
+from iteration.examples import DECISION, answers, decide, order, token_counts
+from iteration.respond import seed_of
+from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k
+from iteration.types import Problem, Round, Score, State
+
+PACKAGES = {
+    "task": "iteration.tasks",
+    "search": "iteration.search",
+    "verify": "iteration.verify",
+    "filters*": "iteration.filters",
+}
+
+
+@dataclass
+class Measure:
+    """What each model is measured on: held-out problems, never trained on."""
+
+    levels: list[int] = field(default_factory=lambda: [0])
+    problems: int = 200  # of each level
+    samples: int = 4  # answers to each problem: pass@1 is their mean, and pass@k goes up to this k
+
+
+@dataclass
+class RunFolder:
+    dir: str = "runs/${name}"
+    fork: str = ""  # OTHER@3: begin with rounds 0 to 3 of another run
+
+
+@dataclass
+class Config:
+    """A run. The sections task, search, verify and filters take the options of the part that is named there."""
+
+    name: str = MISSING
+    seed: int = 0
+    rounds: int = 5  # may grow later: the same command then continues
+    lag: int = 0  # rounds that the searchers may be ahead of the trainer: 0 alternates, 1 overlaps
+    problems: int = 320  # searched in each round
+    unit: int = 32  # problems searched and committed together
+    budget: int = 1_000_000  # generated tokens that the search of one problem may spend
+    drift: float = 1e-3  # largest logprob difference (nats) between engine and trainer after an update
+    task: Any = None
+    search: Any = None
+    verify: Any = None
+    filters: Any = None
+    model: Model = field(default_factory=Model)
+    generate: Generate = field(default_factory=Generate)
+    train: Train = field(default_factory=Train)
+    measure: Measure = field(default_factory=Measure)
+    placement: Placement = field(default_factory=Placement)
+    run: RunFolder = field(default_factory=RunFolder)
+
+
+def load(file: str, dotlist: list[str]) -> DictConfig:
+    """A checked, read-only config. Raises UserError."""
+    found = settings.load(Config, PACKAGES, file, dotlist)
+    for key, least in {
+        "rounds": 0,
+        "lag": 0,
+        "problems": 1,
+        "unit": 1,
+        "measure.samples": 1,
+        "placement.generators": 1,
+    }.items():
+        if OmegaConf.select(found, key) < least:
+            raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)}; expected at least {least}")
+    return found
+
+
+class Run:
+    """One run in this process. `config` as `load` returns it."""
+
+    def __init__(self, config: DictConfig, address: str = "", view: View | None = None):
+        self.config, self.options = config, settings.typed(config, Config)
+        self.view = view or View()
+        self.task = settings.make(config.task, "task", PACKAGES["task"])
+        self.filters = {
+            str(name): settings.make(section, "filters", PACKAGES["filters*"], str(name))
+            for name, section in config.filters.items()
+        }
+        settings.make(config.search, "search", PACKAGES["search"])  # a wrong option is said now, not in an actor
+        settings.make(config.verify, "verify", PACKAGES["verify"])
+        self.store = Store(self.options.run.dir).open()
+        self.address = address
+        self.clock = Clock()
+        self._engines = asyncio.Lock()  # searching and measuring take turns with the weights
+
+    # the loop
+
+    async def turn(self) -> None:
+        """Run what is left of the rounds."""
+        with claim(self.store.root):
+            check_unchanged(self.store, self.config)
+            async with Actors(self.options, self.config, self.store, self.address, self.view) as self.actors:
+                watch = asyncio.create_task(self._watch())
+                try:
+                    await self._loop()
+                finally:
+                    watch.cancel()
+
+    async def _loop(self) -> None:
+        outcome: dict[int, Awaitable[int]] = {0: asyncio.create_task(self.baseline())}
+        for number in range(1, self.options.rounds + 1):
+            champion = await outcome[max(0, number - 1 - self.options.lag)]
+            self.plan(number)
+            # 1 the model responds, 2 in steps, 3 the search decides on more, 4 the verifier judges, 5 the search is told
+            await self.search(number, "train", champion)
+            # 6 the next model is trained on what the search learnt, and measured
+            outcome[number] = asyncio.create_task(self.improve(number, outcome[number - 1], champion))
+        await outcome[self.options.rounds]
+
+    async def baseline(self) -> int:
+        """Round 0: there is a model, and it is measured."""
+        self.plan_test()
+        if not self.store.has("rounds/" + round_key(0), ".json"):
+            drift = await self.search(0, "test", 0)
+            scores = self.scores(0)
+            self.finish(Round(0, "", model_key(0), model_key(0), True, "the first model", scores, {}, {}, {}, {}, drift))
+        self.view.round_done(self.store.json("rounds/" + round_key(0)))
+        return 0
+
+    async def improve(self, number: int, previous: Awaitable[int], answered: int) -> int:
+        """Filter, train, measure and promote. Returns the number of the best model so far."""
+        champion = await previous
+        key = "rounds/" + round_key(number)
+        if not self.store.has(key, ".json"):
+            decisions = self.filter(number)
+            trained, drift, training = "", 0.0, {}
+            best, reason, scores = champion, "nothing to train on: no answer was kept", self.scores(champion)
+            if self.manifest(number):
+                with self.clock.time(number, "train"):
+                    self.view.phase(number, "train")
+                    training = await self.actors.trainer.train.remote(number, champion)
+                trained = model_key(number)
+                drift = await self.search(number, "test", number)
+                scores = self.scores(number)
+                best, reason = self.promote(champion, number)
+            counts = {
+                "problems": len(self.store.table(plan_key(number, "train"))),
+                "answers": len(decisions),
+                "correct": sum(state == State.CORRECT for state in decisions["state"].to_pylist()),
+                "failed": sum(state == State.FAILED for state in decisions["state"].to_pylist()),
+                "kept": sum(not reason for reason in decisions["reason"].to_pylist()),
+                "pool": sum(len(kept(self.decisions(r))) for r in range(1, number + 1)),
+                "examples_trained": training.get("examples", 0),
+                "steps": training.get("steps", 0),
+            }
+            record = Round(
+                number,
+                model_key(answered),
+                trained,
+                model_key(best),
+                best == number,
+                reason,
+                scores,
+                counts,
+                self.solved(number),
+                {},
+                {"train": training.get("tokens", 0)},
+                drift,
+                training.get("loss_first", 0.0),
+                training.get("loss_last", 0.0),
+            )
+            self.finish(record)
+        record = self.store.json(key)
+        self.view.round_done(record)
+        return int(record["model_out"][1:])
+
+    # what is searched
+
+    def plan(self, number: int) -> None:
+        """Commit the problems of a round: levels by the solve history of the rounds before, problems by seed."""
+        if self.store.has(plan_key(number, "train")):
+            return
+        solved: dict[int, float] = {}
+        for before in range(1, number):
+            solved |= self.solved(before)
+        wanted = curriculum.shares(self.task.levels(), solved, self.options.problems)
+        rng = np.random.default_rng(seed_of(self.options.seed, "problems", number))
+        problems = [p for level, n in wanted.items() for p in self.task.draw("train", level, n, rng)]
+        # Levels are mixed over the units, so that units take about the same time.
+        mixed = [problems[i] for i in rng.permutation(len(problems))]
+        self.store.put_table(plan_key(number, "train"), self._plan_table(mixed))
+
+    def plan_test(self) -> None:
+        """Commit the held-out problems, once for all rounds."""
+        if self.store.has(plan_key(0, "test")):
+            return
+        rng = np.random.default_rng(seed_of(self.options.seed, "held-out"))
+        wanted = self.options.measure
+        problems = [p for level in wanted.levels for p in self.task.draw("test", level, wanted.problems, rng)]
+        if not problems:
+            raise UserError(f"measure.levels {wanted.levels}: the task has no held-out problem of these levels")
+        self.store.put_table(plan_key(0, "test"), self._plan_table([problems[i] for i in rng.permutation(len(problems))]))
+
+    def _plan_table(self, problems: list[Problem]) -> pa.Table:
+        columns = {name: [getattr(problem, name) for problem in problems] for name in ("id", "prompt", "answer", "level")}
+        units = [i // self.options.unit for i in range(len(problems))]
+        return pa.table(columns | {"shown": [self.task.prompt(problem) for problem in problems], "unit": units})
+
+    def units(self, number: int, split: str, model: int) -> list[Unit]:
+        rows = self.store.table(plan_key(number, split)).to_pylist()
+        found: dict[int, list[dict]] = defaultdict(list)
+        for row in rows:
+            found[row["unit"]].append(row)
+        return [
+            Unit(
+                number,
+                split,
+                unit,
+                [Problem(row["id"], row["prompt"], row["answer"], row["level"]) for row in members],
+                [row["shown"] for row in members],
+                model_key(model),
+            )
+            for unit, members in sorted(found.items())
+        ]
+
+    async def search(self, number: int, split: str, model: int) -> float:
+        """Search what the plan names and the store does not list. Returns the drift of the weights' update, if any."""
+        units = self.units(number, split, model)
+        async with self._engines:
+            committed = self.store.units(f"traces/{round_key(number)}/{split}")
+            todo = [unit for unit in units if unit.number not in committed]
+            if not todo:
+                return 0.0
+            drift = await self.serve(number, model)
+            phase = "search" if split == "train" else "measure"
+            options = {"n": self.options.measure.samples} if split == "test" else None
+            with self.clock.time(number, phase):
+                self.view.phase(number, phase, len(units), len(units) - len(todo))
+                await self.actors.search(todo, options, self.view.unit_done)
+            missing = {unit.number for unit in units} - self.store.units(f"traces/{round_key(number)}/{split}")
+            if missing:
+                raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
+            return drift
+
+    async def serve(self, number: int, model: int) -> float:
+        """Give every engine the model's weights, and compare one greedy answer with the trainer's own forward pass."""
+        if self.actors.version == model_key(model):
+            return 0.0
+        with self.clock.time(number, "update"):
+            self.view.phase(number, "update")
+            await self.actors.serve(model_key(model))
+            prompt = encode(self.tokenizer(), self.store.table(plan_key(0, "test"), ["shown"])["shown"][0].as_py())
+            drift = 0.0
+            for answer, logprobs in await self.actors.greedy(prompt):
+                own = await self.actors.trainer.logprobs.remote(model, prompt, answer)
+                drift = max(drift, float(np.abs(own - logprobs).max(initial=0.0)))
+        if not drift <= self.options.drift:
+            raise RuntimeError(
+                f"after the update to {model_key(model)} the engine's logprobs differ from the trainer's by {drift:.2g} "
+                f"(drift={self.options.drift:g} is allowed): its answers would not be the model's own"
+            )
+        return drift
+
+    def tokenizer(self):
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.store.root / "models" / model_key(0))
+
+    # what is learnt
+
+    def traces(self, number: int, split: str) -> pa.Table:
+        """A round's nodes, unit by unit."""
+        folder = f"traces/{round_key(number)}/{split}"
+        return pa.concat_tables([self.store.table(unit_key(number, split, unit)) for unit in sorted(self.store.units(folder))])
+
+    def solved(self, number: int) -> dict[int, float]:
+        """Share of correct answers by level in a round of search; broken verdicts are left out."""
+        nodes = self.traces(number, "train").select(["level", "state"]).drop_null()
+        found: dict[int, list[bool]] = defaultdict(list)
+        for level, state in zip(nodes["level"].to_pylist(), nodes["state"].to_pylist(), strict=True):
+            if state != State.FAILED:
+                found[level].append(state == State.CORRECT)
+        return {level: float(np.mean(right)) for level, right in sorted(found.items())}
+
+    def decisions(self, number: int) -> pa.Table:
+        return self.store.table(f"filters/{round_key(number)}")
+
+    def filter(self, number: int) -> pa.Table:
+        """Commit for each answer whether it is kept, or why not."""
+        key = f"filters/{round_key(number)}"
+        if not self.store.has(key):
+            with self.clock.time(number, "filter"):
+                before = [kept(self.decisions(r)) for r in range(1, number)]
+                earlier = pa.concat_tables([DECISION.empty_table(), *before])
+                found = answers(self.traces(number, "train"))
+                self.store.put_table(key, decide(found, earlier, self.filters))
+        return self.decisions(number)
+
+    def manifest(self, number: int) -> int:
+        """Commit what is trained on, in order: the pool of all rounds, epoch after epoch. Returns how many examples."""
+        key = f"manifests/{round_key(number)}"
+        if not self.store.has(key):
+            pool = pa.concat_tables([kept(self.decisions(r)) for r in range(1, number + 1)])
+            rng = np.random.default_rng(seed_of(self.options.seed, "order", number))
+            indices, epochs = order(pool["tokens"].to_numpy(), self.options.train.tokens, rng)
+            names = pool["id"].to_pylist()
+            self.store.put_table(key, manifest_table([names[i] for i in indices.tolist()], epochs))
+        return len(self.store.table(key))
+
+    # what it is worth
+
+    def results(self, model: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+        """A model's held-out results by problem: (ids, levels [p], answers judged [p], correct [p])."""
+        nodes = self.traces(model, "test").select(["problem_id", "level", "state"]).drop_null()
+        found: dict[str, list] = {}
+        columns = (nodes[name].to_pylist() for name in ("problem_id", "level", "state"))
+        for problem, level, state in zip(*columns, strict=True):
+            entry = found.setdefault(problem, [level, 0, 0])
+            entry[1] += state != State.FAILED
+            entry[2] += state == State.CORRECT
+        judged = {problem: entry for problem, entry in sorted(found.items()) if entry[1]}
+        table = np.array(list(judged.values()), np.int64).reshape(-1, 3)
+        return list(judged), table[:, 0], table[:, 1], table[:, 2]
+
+    def scores(self, model: int) -> list[Score]:
+        """pass@1 and pass@k by level, with 95 % intervals."""
+        _, levels, judged, correct = self.results(model)
+        found = []
+        for level in self.options.measure.levels:
+            of = levels == level
+            if not of.any():
+                continue
+            k = int(judged[of].min())
+            one = bootstrap(correct[of] / judged[of])
+            many = float(pass_at_k(judged[of], correct[of], k).mean())
+            found.append(Score(level, int(of.sum()), int(judged[of].max()), one.mean, one.low, one.high, k, many))
+        return found
+
+    def promote(self, champion: int, candidate: int) -> tuple[int, str]:
+        """The better of two models, and why: the candidate, unless it is worse on the held-out set beyond noise."""
+        before, after = (dict(zip(r[0], r[3] / r[2], strict=True)) for r in map(self.results, (champion, candidate)))
+        shared = [problem for problem in before if problem in after]
+        gain = paired_bootstrap(np.array([before[p] for p in shared]), np.array([after[p] for p in shared]))
+        said = f"held-out pass@1 {100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+        if gain.high < 0:
+            return champion, f"not promoted, worse beyond noise: {said}; the next round starts from {model_key(champion)}"
+        return candidate, f"promoted: {said}"
+
+    def finish(self, record: Round) -> None:
+        """Commit the round's record, with its seconds and tokens."""
+        record.seconds = self.clock.of(record.number)
+        for split, phase in (("train", "search"), ("test", "measure")):
+            if self.store.units(f"traces/{round_key(record.number)}/{split}"):
+                nodes = self.traces(record.number, split)
+                record.tokens[phase] = int(token_counts(nodes)[nodes["node"].to_numpy() > 0].sum())
+        self.store.put_json("rounds/" + round_key(record.number), asdict(record))
+
+    async def _watch(self) -> None:
+        """Feed the view while others work."""
+        while True:
+            await asyncio.sleep(1)
+            with contextlib.suppress(Exception):  # an actor that died is reported by those who wait for its work
+                self.view.tick(await self.actors.tokens(), await self.actors.trainer.progress.remote())
+
+
+class Clock:
+    """Seconds by round and phase."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    @contextlib.contextmanager
+    def time(self, number: int, phase: str):
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[number][phase] += time.monotonic() - start
+
+    def of(self, number: int) -> dict[str, float]:
+        return {phase: round(seconds, 2) for phase, seconds in self._seconds[number].items()}
+
+
+def plan_key(number: int, split: str) -> str:
+    return f"plans/{round_key(number)}/{split}"
+
+
+def kept(decisions: pa.Table) -> pa.Table:
+    """The rows of a decision table that are kept."""
+    return decisions.filter(pa.array([not reason for reason in decisions["reason"].to_pylist()], pa.bool_()))
+
+
+@contextlib.contextmanager
+def claim(root: Path):
+    """Only one driver works on a run. Raises UserError naming the other; the claim ends with the process."""
+    with open(root / "driver.lock", "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise UserError(f"run.dir {root}: {file.read().strip() or 'another process'} is running this run") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+        yield
+
+
+def check_unchanged(store: Store, config: DictConfig) -> None:
+    """Write the config of a new run; refuse one that differs from an existing run's. `rounds` may grow."""
+    if not store.has("config", ".yaml"):
+        if config.run.fork:
+            fork(store, config.run.fork)
+        store.put_text("config.yaml", OmegaConf.to_yaml(config))
+        return
+    old = OmegaConf.load(store.root / "config.yaml")
+    for key, before, now in settings.differences(old, config):
+        if key == "rounds" and isinstance(now, int) and now >= before:
+            continue
+        if key == "run.dir":  # the folder may have been moved
+            continue
+        hint = "rounds may only grow" if key == "rounds" else "type run.dir=FOLDER to start another run"
+        raise UserError(f"{store.root}/config.yaml: {key} is {before!r} in this run, but {now!r} was asked for; {hint}")
+
+
+def fork(store: Store, source: str) -> None:
+    """Begin with rounds 0 to N of another run ("OTHER@N"): its files are immutable, so they are linked or copied."""
+    folder, _, last = source.rpartition("@")
+    other = Store(folder)
+    if not folder or not last.isdigit() or not other.has("rounds/" + round_key(int(last)), ".json"):
+        raise UserError(f"run.fork is {source!r}; expected FOLDER@ROUND with a finished round, e.g. runs/quickstart@3")
+    numbers = [f"{letter}{number:05d}" for number in range(int(last) + 1) for letter in "rm"]
+    for path in sorted(other.root.rglob("*")):
+        parts = path.relative_to(other.root).parts
+        if path.is_file() and parts[0] in ("models", "plans", "traces", "filters", "manifests", "rounds"):
+            if parts[1].partition(".")[0] in numbers:
+                target = store.root.joinpath(*parts)
+                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                with contextlib.suppress(FileExistsError):
+                    try:
+                        os.link(path, target)
+                    except OSError as error:
+                        if isinstance(error, FileExistsError):
+                            raise
+                        target.write_bytes(path.read_bytes())

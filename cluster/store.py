@@ -1,0 +1,227 @@
+"""The run folder is the state: immutable files, each put under its name once. There is no progress file and no log.
+
+    config.yaml                          what the run was started with
+    models/m00003/                       a Hugging Face folder and training.json, whole or absent
+    plans/r00003/train.parquet           the problems of a round, with their units (and plans/r00000/test.parquet)
+    traces/r00003/train/u00042.parquet   one unit of search: a row is a node (schema TRACE)
+    filters/r00003.parquet               for every answer: kept, or the reason why not
+    manifests/r00003.parquet             what the trainer eats, in order
+    rounds/r00003.json                   the round as a record; written last
+    _tmp/                                unfinished files; nobody reads them
+
+What is to be done is the plan minus the listing. A file that exists is whole: it was written elsewhere, synced, and
+then linked to its name, which fails if the name is taken. Source of the protocol: link(2), fsync(2), rename(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from iteration.config import UserError
+
+TRACE = pa.schema(
+    [
+        ("id", pa.string()),  # r00003/train/u00042/t007/n0045: unit, tree in the unit, node in the tree
+        ("round", pa.int32()),
+        ("unit", pa.int32()),
+        ("problem_id", pa.string()),
+        ("level", pa.int32()),
+        ("tree", pa.int32()),
+        ("node", pa.int32()),
+        ("parent", pa.int32()),  # -1 at the root, which holds the prompt
+        ("depth", pa.int32()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("logprobs", pa.list_(pa.float32())),  # nats, under the sampling distribution; zeros at the root
+        ("text", pa.large_string()),
+        ("final", pa.bool_()),  # the model ended the answer itself
+        ("value", pa.float32()),
+        ("visits", pa.int32()),
+        ("prior", pa.float32()),
+        ("state", pa.string()),  # verdict: correct, wrong, unparseable, failed; null where nothing ended
+        ("answer", pa.string()),
+        ("reward", pa.float32()),
+        ("why", pa.string()),
+        ("model_version", pa.string()),
+        ("seed", pa.int64()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+_CATEGORIES = [
+    "problem_id", "round", "unit", "level", "tree", "parent", "depth", "token_ids.list.element", "state", "answer", "why",
+    "model_version", "seed", "created_at",
+]  # fmt: skip
+_ROW_GROUP = 256
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, each synced into its parent before anything is put inside."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    sync_folder(folder.parent)
+
+
+def put(final: Path, tmp: Path, write: Callable[[Path], None]) -> bool:
+    """Put a file under its name, once. Returns False where another writer was first; its file then stands.
+
+    `write` fills the temporary file, which lies on the same filesystem. When this returns, the name and the content
+    under it survive a power cut, whoever wrote them.
+    """
+    make_folder(final.parent)
+    write(tmp)
+    fd = os.open(tmp, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+        mine = os.fstat(fd)
+    finally:
+        os.close(fd)
+    try:
+        os.link(tmp, final)
+        won = True
+    except FileExistsError:
+        # Some network filesystems repeat a link that succeeded: the same inode is our own success.
+        there = os.stat(final)
+        won = (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+    sync_folder(final.parent)
+    os.unlink(tmp)
+    return won
+
+
+class Store:
+    """A run folder. Every method may be called from any process at any time, and repeated."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root).absolute()
+
+    def open(self) -> Store:
+        """Create the folder if need be and check that it can hold a run. Raises UserError where it cannot."""
+        try:
+            make_folder(self.root)
+            make_folder(self.root / "_tmp")
+            probe = self._tmp()
+            probe.touch()
+            try:
+                os.link(probe, probe.with_suffix(".linked"))
+            finally:
+                probe.with_suffix(".linked").unlink(missing_ok=True)
+                probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"run.dir {self.root}: cannot hold a run ({error.strerror}); a local or NFS folder that you can write to "
+                "and that has hard links is needed. Type: run.dir=FOLDER"
+            ) from error
+        return self
+
+    def _tmp(self) -> Path:
+        return self.root / "_tmp" / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+
+    # Parquet tables
+
+    def put_table(self, key: str, table: pa.Table) -> bool:
+        """Commit a table as KEY.parquet. False: another writer was first, and what it wrote counts."""
+        trace = table.schema.equals(TRACE)
+        schema = {
+            "use_dictionary": _CATEGORIES if trace else True,
+            "column_encoding": {"logprobs.list.element": "BYTE_STREAM_SPLIT"} if trace else None,
+        }
+
+        def write(path: Path) -> None:
+            pq.write_table(
+                table, path, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP, version="2.6", **schema
+            )
+
+        return put(self.root / f"{key}.parquet", self._tmp(), write)
+
+    def table(self, key: str, columns: list[str] | None = None) -> pa.Table:
+        # ParquetFile, not read_table: the latter takes folder names for partitions.
+        with pq.ParquetFile(self.root / f"{key}.parquet") as file:
+            return file.read(columns)
+
+    def has(self, key: str, suffix: str = ".parquet") -> bool:
+        return (self.root / f"{key}{suffix}").exists()
+
+    def units(self, folder: str) -> set[int]:
+        """Numbers of the units committed in e.g. traces/r00003/train. The listing is the truth."""
+        try:
+            names = os.listdir(self.root / folder)
+        except FileNotFoundError:
+            return set()
+        sync_folder(self.root / folder)
+        return {int(name[1:-8]) for name in names if name.startswith("u") and name.endswith(".parquet")}
+
+    # small records
+
+    def put_text(self, key: str, text: str) -> bool:
+        """Commit a small file under its full name, e.g. config.yaml."""
+        return put(self.root / key, self._tmp(), lambda path: path.write_text(text, encoding="utf-8") and None)
+
+    def put_json(self, key: str, record: Any) -> bool:
+        return self.put_text(f"{key}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+    def json(self, key: str) -> Any:
+        return json.loads((self.root / f"{key}.json").read_text(encoding="utf-8"))
+
+    # folders
+
+    def put_folder(self, key: str, write: Callable[[Path], None]) -> bool:
+        """Commit a folder of files: it appears whole or not at all. False: another writer was first."""
+        final = self.root / key
+        make_folder(final.parent)
+        tmp = self._tmp()
+        tmp.mkdir(mode=0o700)
+        write(tmp)
+        for path in sorted(tmp.rglob("*"), reverse=True):
+            if path.is_dir():
+                sync_folder(path)
+                continue
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        sync_folder(tmp)
+        try:
+            os.rename(tmp, final)
+            won = True
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(tmp)
+            won = False
+        sync_folder(final.parent)
+        return won
+
+
+def round_key(number: int) -> str:
+    return f"r{number:05d}"
+
+
+def model_key(number: int) -> str:
+    return f"m{number:05d}"
+
+
+def unit_key(number: int, split: str, unit: int) -> str:
+    return f"traces/{round_key(number)}/{split}/u{unit:05d}"

@@ -1,0 +1,62 @@
+"""Lineage: one trace's whole story, from the run folder alone."""
+
+from __future__ import annotations
+
+import re
+
+from cluster.store import Store, round_key, unit_key
+from iteration.config import UserError
+from iteration.examples import paths
+
+_ID = re.compile(r"r(\d{5})/(train|test)/u(\d{5})/t\d{3,}/n\d{4,}")
+
+
+def story(store: Store, trace: str) -> list[str]:
+    """Lines to print. Raises UserError where there is no such trace."""
+    match = _ID.fullmatch(trace)
+    if not match:
+        raise UserError(f"{trace!r} is no trace id; expected e.g. r00002/train/u00003/t005/n0002 (RUN/traces/**, column id)")
+    number, split, unit = int(match[1]), match[2], int(match[3])
+    key = unit_key(number, split, unit)
+    if not store.has(key):
+        raise UserError(f"{store.root}: no unit {key}.parquet in this run")
+    nodes = store.table(key)
+    ids = nodes["id"].to_pylist()
+    if trace not in ids:
+        raise UserError(f"{key}.parquet has no trace {trace}; its last is {ids[-1]}")
+    import numpy as np
+
+    (route,) = paths(nodes, np.array([ids.index(trace)]))
+    rows = nodes.take(route).to_pylist()
+    last = rows[-1]
+    lines = [
+        f"trace     {trace}",
+        f"problem   {last['problem_id']} (level {last['level']})",
+        *(f"          | {line}" for line in rows[0]["text"].rstrip().splitlines()),
+        f"searched  round {number}, unit {key}.parquet, {last['created_at']:%Y-%m-%d %H:%M:%S} UTC, seed {last['seed']}",
+        f"model     {last['model_version']} ({len(last['token_ids'])} tokens, log-probability {sum(last['logprobs']):.2f})",
+        *(f"          | {line}" for row in rows[1:] for line in row["text"].strip().splitlines()),
+        f"verdict   {last['state'] or 'none: the answer did not end here'}" + (f": {last['why']}" if last["why"] else ""),
+    ]
+    if split == "test":
+        return [*lines, "filter    none: held-out, for measuring only, never trained on"]
+    if not store.has(f"filters/{round_key(number)}"):
+        return [*lines, "filter    not yet decided"]
+    decisions = store.table(f"filters/{round_key(number)}", ["id", "reason"]).to_pylist()
+    reason = next((row["reason"] for row in decisions if row["id"] == trace), "not an answer")
+    lines.append(f"filter    {'left out: ' + reason if reason else 'kept'}")
+    if reason:
+        return lines
+    manifests = sorted((store.root / "manifests").glob("r*.parquet")) if (store.root / "manifests").is_dir() else []
+    for path in manifests:
+        later = int(path.stem[1:])
+        places = [i for i, name in enumerate(store.table(f"manifests/{path.stem}")["trace_id"].to_pylist()) if name == trace]
+        if not places:
+            continue
+        model = f"m{later:05d}"
+        line = f"trained   manifest {path.stem}, {len(places)} times (first at place {places[0]})"
+        if store.has(f"rounds/{round_key(later)}", ".json"):
+            record = store.json(f"rounds/{round_key(later)}")
+            line += f" -> {model}, {'promoted' if record['promoted'] else 'not promoted'}"
+        lines.append(line)
+    return lines

@@ -1,0 +1,168 @@
+"""YAML and the command line become typed parts.
+
+A part is a dataclass; its fields are its options. `search.name=beam` finds the class Beam in iteration/search/beam.py; a
+name with dots (`search.name=mine.search.greedy`) finds the class Greedy in a package of the user's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. The message is one line: what was found, what was expected, what to type."""
+
+
+def part_class(kind: str, package: str, name: str) -> type:
+    """The class of a part, e.g. ("search", "iteration.search", "sample"). Raises UserError where there is none."""
+    module_name = name if "." in name else f"{package}.{name}"
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and not module_name.startswith(error.name):
+            raise
+        known = [found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+        raise UserError(f"{kind}.name: there is no {name!r}{did_you_mean(name, known)} (known: {', '.join(known)})") from None
+    wanted = module_name.rpartition(".")[2].replace("_", "").lower()
+    for found in vars(module).values():
+        if inspect.isclass(found) and found.__name__.lower() == wanted and dataclasses.is_dataclass(found):
+            return found
+    raise UserError(f"{kind}.name: {module_name} has no dataclass named like its file ({wanted.capitalize()})")
+
+
+def did_you_mean(found: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(found, known, 1, 0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def read(file: str | Path) -> DictConfig:
+    """A YAML file as an untyped config. Raises UserError naming the file, and the line where YAML is broken."""
+    try:
+        found = OmegaConf.load(file)
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; expected a config, e.g. configs/quickstart.yaml") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{file}{where}: not YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(found, DictConfig):
+        raise UserError(f"{file}: found a {type(found).__name__}, expected keys and values")
+    return found
+
+
+def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list[str]) -> DictConfig:
+    """Merge defaults, the file and the command line into a typed, read-only config.
+
+    schema: the dataclass of the whole; packages: where the parts live, by key, e.g. {"search": "iteration.search"}. A key
+    that ends in "*" holds several parts by name. Raises UserError naming the file (or the command line) and the key.
+    """
+    for word in dotlist:
+        if "=" not in word.lstrip("="):
+            raise UserError(f"command line: found {word!r}, expected KEY=VALUE, e.g. rounds=3")
+    sources = [(str(file), read(file)), ("command line", OmegaConf.from_dotlist(dotlist))]
+    whole = OmegaConf.structured(schema)
+    raw = OmegaConf.merge(*(source for _, source in sources))
+    for key, package in packages.items():
+        if key.endswith("*"):
+            key = key[:-1]
+            names = list(raw.get(key) or {})
+            with open_dict(whole):
+                whole[key] = {name: OmegaConf.structured(part_class(key, package, name)) for name in names}
+                for _, source in sources:  # "correct:" with no options under it
+                    for name in source.get(key) or {}:
+                        if source[key][name] is None:
+                            source[key][name] = {}
+            OmegaConf.set_struct(whole[key], True)
+            continue
+        section = raw.get(key)
+        name = section.get("name") if isinstance(section, DictConfig) else None
+        if not name:
+            raise UserError(f"{file}: {key}.name is missing; say which, e.g. {key}: {{name: ...}}")
+        part = OmegaConf.structured(part_class(key, package, name))
+        OmegaConf.set_struct(part, False)
+        part.name = name
+        OmegaConf.set_struct(part, True)
+        with open_dict(whole):
+            whole[key] = part
+    for where, source in sources:
+        check_keys(whole, source, where)
+        for key in source:
+            try:
+                whole = OmegaConf.merge(whole, {key: source[key]})
+            except OmegaConfBaseException as error:
+                what = str(error).splitlines()[0]
+                raise UserError(f"{where}: {error.full_key or key}: {what}{expected_type(error)}") from None
+    for key in sorted(OmegaConf.missing_keys(whole)):
+        raise UserError(f"{file}: {key} is missing; type {key}=VALUE or add it to the file")
+    OmegaConf.resolve(whole)
+    OmegaConf.set_readonly(whole, True)
+    return whole
+
+
+def expected_type(error: OmegaConfBaseException) -> str:
+    kind = getattr(error, "ref_type", None) or getattr(error, "object_type", None)
+    return f" (expected {kind.__name__})" if inspect.isclass(kind) and kind.__module__ == "builtins" else ""
+
+
+def check_keys(schema: DictConfig, source: DictConfig, where: str, prefix: str = "") -> None:
+    """Every key of `source` must stand in `schema`."""
+    for key in source:
+        full = f"{prefix}{key}"
+        if key not in list(schema):
+            known = [str(name) for name in schema]
+            raise UserError(f"{where}: unknown key {full!r}{did_you_mean(str(key), known)} (known: {', '.join(known)})")
+        below, given = schema._get_node(key), source._get_node(key)
+        if isinstance(below, DictConfig) and isinstance(given, DictConfig) and OmegaConf.is_struct(below):
+            check_keys(below, given, where, f"{full}.")
+
+
+def make(section: DictConfig, kind: str, package: str, name: str | None = None) -> Any:
+    """The part of a config section: its dataclass, built with its options."""
+    options = OmegaConf.to_container(section, resolve=True)
+    name = options.pop("name", None) or name
+    try:
+        return part_class(kind, package, name)(**options)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def differences(old: DictConfig, new: DictConfig) -> list[tuple[str, Any, Any]]:
+    """(key, old value, new value) of every leaf in which two configs differ."""
+    flat_old, flat_new = flatten(old), flatten(new)
+    keys = [*flat_old, *(key for key in flat_new if key not in flat_old)]
+    absent = "nothing"
+    pairs = ((key, flat_old.get(key, absent), flat_new.get(key, absent)) for key in keys)
+    return [(key, a, b) for key, a, b in pairs if a != b]
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """{"train.lr": 0.001, ...}; lists stay whole."""
+    if isinstance(config, DictConfig):
+        config = OmegaConf.to_container(config, resolve=True)
+    if not isinstance(config, dict):
+        return {prefix[:-1]: list(config) if isinstance(config, ListConfig) else config}
+    flat: dict[str, Any] = {}
+    for key, below in config.items():
+        if isinstance(below, dict) and not below:
+            flat[f"{prefix}{key}"] = {}
+        flat.update(flatten(below, f"{prefix}{key}."))
+    return flat
+
+
+def typed(config: DictConfig, schema: type) -> Any:
+    """The config as an instance of its dataclass; sections that name a part are left None (see `make`)."""
+    plain = OmegaConf.structured(schema)
+    for field in dataclasses.fields(schema):
+        if field.type not in ("Any", Any):
+            plain[field.name] = config[field.name]
+    return OmegaConf.to_object(plain)

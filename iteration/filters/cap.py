@@ -1,0 +1,21 @@
+"""Keeps at most so many answers of one problem, over all rounds, lest easy problems crowd out hard ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass
+class Cap:
+    per_problem: int = 4
+
+    def keep(self, traces: pa.Table, earlier: pa.Table) -> list[str]:
+        kept = Counter(earlier["problem_id"].to_pylist())
+        reasons = []
+        for problem in traces["problem_id"].to_pylist():
+            kept[problem] += 1
+            reasons.append("" if kept[problem] <= self.per_problem else f"more than {self.per_problem} for this problem")
+        return reasons

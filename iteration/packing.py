@@ -1,0 +1,97 @@
+"""Whole sequences into fixed rows, so that no slot is spent on padding that could hold a token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from iteration.types import Examples
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One optimiser step's rows. All arrays are [rows, row_tokens].
+
+    token_ids int64; positions int64, counted from 0 in each sequence (where it falls back to 0 a new one begins);
+    targets int64: the token to predict at each slot, -100 where nothing is to be learnt; weights float32.
+    `tokens` counts the slots in use, `targets_weight` is the sum of the weights of the targets.
+    """
+
+    token_ids: np.ndarray
+    positions: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    tokens: int
+    targets_weight: float
+
+
+def pack(lengths: np.ndarray, row_tokens: int) -> list[list[int]]:
+    """Best-fit decreasing: indices of `lengths` grouped into rows of at most `row_tokens`.
+
+    Raises ValueError for a sequence longer than a row, naming it.
+    """
+    if len(lengths) and int(lengths.max()) > row_tokens:
+        worst = int(lengths.argmax())
+        raise ValueError(
+            f"example {worst} has {int(lengths.max())} tokens but train.row_tokens is {row_tokens}; raise train.row_tokens"
+        )
+    rows: list[list[int]] = []
+    open_rows: list[list[int]] = [[] for _ in range(row_tokens + 1)]  # by free slots
+    for index in np.argsort(-lengths, kind="stable").tolist():
+        need = int(lengths[index])
+        room = next((free for free in range(need, row_tokens + 1) if open_rows[free]), None)
+        if room is None:
+            row, room = len(rows), row_tokens
+            rows.append([])
+        else:
+            row = open_rows[room].pop()
+        rows[row].append(index)
+        open_rows[room - need].append(row)
+    return rows
+
+
+def batches(
+    examples: Examples, order: np.ndarray, rows: int, row_tokens: int, rng: np.random.Generator, lookahead: int = 16
+) -> Iterator[Batch]:
+    """Batches of `rows` packed rows; every index of `order` (int64 [n]) is used exactly once.
+
+    Packing looks at about `lookahead` batches' worth of examples at a time: enough for full rows while the order of
+    training stays close to the given one. Rows and batches are shuffled within that window.
+    """
+    lengths = examples.lengths[order]
+    ends = np.cumsum(lengths)
+    start = 0
+    while start < len(order):
+        spent = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, spent + lookahead * rows * row_tokens)))
+        window = order[start:stop]
+        packed = pack(examples.lengths[window], row_tokens)
+        shuffled = [packed[i] for i in rng.permutation(len(packed))]
+        for i in range(0, len(shuffled), rows):
+            yield batch_of(examples, [[int(window[j]) for j in row] for row in shuffled[i : i + rows]], row_tokens)
+        start = stop
+
+
+def batch_of(examples: Examples, rows: list[list[int]], row_tokens: int) -> Batch:
+    """Lay the examples of each row side by side."""
+    shape = len(rows), row_tokens
+    token_ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    targets, weights = np.full(shape, -100, np.int64), np.zeros(shape, np.float32)
+    tokens = 0
+    for r, row in enumerate(rows):
+        at = 0
+        for index in row:
+            begin, end = examples.offsets[index], examples.offsets[index + 1]
+            n = int(end - begin)
+            ids = examples.token_ids[begin:end]
+            token_ids[r, at : at + n] = ids
+            positions[r, at : at + n] = np.arange(n)
+            targets[r, at : at + n - 1] = np.where(examples.loss_mask[begin + 1 : end], ids[1:], -100)
+            weights[r, at : at + n] = examples.weights[index]
+            at += n
+        tokens += at
+        # Unused slots form a sequence of their own: their positions start again at 0, and no real token sees them.
+        positions[r, at:] = np.arange(row_tokens - at)
+    return Batch(token_ids, positions, targets, weights, tokens, float(weights[targets != -100].sum()))

@@ -1,0 +1,18 @@
+"""Best-of-N's raw material: n whole answers, each from the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+
+from iteration.types import Expand, Node, Tree
+
+
+@dataclass
+class Sample:
+    n: int = 12  # whole answers per problem
+
+    def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Expand, list[Node], None]:
+        yield Expand(0, self.n, whole=True)

@@ -1,0 +1,64 @@
+"""Numbers with their uncertainty. Every function takes plain arrays, problem by problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_RESAMPLES = 2000
+
+
+def pass_at_k(n: np.ndarray, correct: np.ndarray, k: int) -> np.ndarray:
+    """Unbiased pass@k of each problem: the chance that k of its n answers, drawn without replacement, hold a correct one.
+
+    n, correct: int [p]. Returns float64 [p], in [0, 1]. Needs k <= n everywhere (ValueError).
+    Source: Chen et al. 2021, Evaluating Large Language Models Trained on Code, equation 1: 1 - C(n - c, k) / C(n, k).
+    """
+    n, correct = np.asarray(n), np.asarray(correct)
+    if len(n) and k > int(n.min()):
+        raise ValueError(f"pass@{k} needs at least {k} answers for each problem; found {int(n.min())}")
+    missing = n - correct
+    miss = np.ones(len(n))
+    for i in range(k):  # C(n - c, k) / C(n, k) as a product that never overflows
+        miss *= np.clip((missing - i) / (n - i), 0.0, 1.0)
+    return 1.0 - miss
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap(values: np.ndarray, seed: int = 0) -> Interval:
+    """Mean of per-problem values with a 95 % percentile bootstrap over problems.
+
+    values: float [p]; the answers to one problem are not independent, so problems are resampled, not answers.
+    Where every problem has the same value the bootstrap is blind; the rule of three (3 / p) then gives the far end.
+    Source: Efron 1979; Miller 2024, Adding Error Bars to Evals. Rule of three: Hanley and Lippman-Hand 1983.
+    """
+    values = np.asarray(values, np.float64)
+    if not len(values):
+        raise ValueError("no problems to average over")
+    means = _resampled_means(values, seed)
+    low, high = np.percentile(means, (2.5, 97.5))
+    if values.min() == values.max():
+        low, high = max(0.0, low - 3 / len(values)), min(1.0, high + 3 / len(values))
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def paired_bootstrap(before: np.ndarray, after: np.ndarray, seed: int = 0) -> Interval:
+    """Mean of after - before over the same problems, with its 95 % interval. before, after: float [p]."""
+    before, after = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    if before.shape != after.shape:
+        raise ValueError(f"paired values differ in shape: {before.shape} and {after.shape}")
+    difference = after - before
+    low, high = np.percentile(_resampled_means(difference, seed), (2.5, 97.5))
+    return Interval(float(difference.mean()), float(low), float(high))
+
+
+def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return values[rng.integers(len(values), size=(_RESAMPLES, len(values)))].mean(axis=1)
