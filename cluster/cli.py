@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from iteration.config import UserError
@@ -85,6 +86,7 @@ def run_verb(known: argparse.Namespace) -> int:
     from cluster.run import load
 
     # Read before Ray and vLLM are imported: a mistake in the config is said at once.
+    began = time.monotonic()
     config = load(known.config, known.options)
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     for name, value in (quiet | {"TRANSFORMERS_VERBOSITY": "error", "RAY_USAGE_STATS_ENABLED": "0"}).items():
@@ -95,20 +97,19 @@ def run_verb(known: argparse.Namespace) -> int:
     from cluster.view import View, records, rounds_table
 
     again = " ".join(["./launch.sh run", known.config, *known.options])
-    stopped = []
+    more = " ".join(["./launch.sh run", known.config, *(o for o in known.options if not o.startswith("rounds="))])
 
     def stop(*_: object) -> None:
-        stopped.append(True)
-        raise KeyboardInterrupt
+        raise asyncio.CancelledError
 
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, stop)  # until the run has its own
     with View(config.rounds) as view:
         run = Run(config, known.address, view)
         try:
             asyncio.run(run.turn())
         except KeyboardInterrupt:
-            if not stopped:
-                raise
+            raise
+        except asyncio.CancelledError:
             print(f"flywheel: stopped by SIGTERM; what is committed stays. Go on with: {again}", file=sys.stderr)
             return 75
         except BaseException as error:
@@ -122,10 +123,12 @@ def run_verb(known: argparse.Namespace) -> int:
                 raise UserError(f"an actor died ({what}); what is committed stays. Go on with: {again}") from error
             raise
     view.console.print(rounds_table(records(run.store)))
-    folder = os.path.relpath(run.store.root)
-    print(f"the run lies in {folder}; its last model is {folder}/models/{records(run.store)[-1]['model_out']}")
+    here, there = Path.cwd(), run.store.root
+    folder = there.relative_to(here) if there.is_relative_to(here) else there
+    last = records(run.store)[-1]["model_out"]
+    print(f"{(time.monotonic() - began) / 60:.1f} minutes; the run lies in {folder}; its last model is {folder}/models/{last}")
     print(f"  status:       ./launch.sh status {folder}")
-    print(f"  more rounds:  {again} rounds={config.rounds + 3}")
+    print(f"  more rounds:  {more} rounds={config.rounds + 3}")
     kept = first_kept(run.store)
     if kept:
         print(f"  one trace:    ./launch.sh why {kept} --run {folder}")

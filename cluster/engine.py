@@ -199,5 +199,5 @@ def engine_arguments(folder: str, options: Generate) -> dict:
         "kv_cache_memory_bytes": options.cache_mb << 20,
         # With chunked prefill a prompt split across steps and a seed kill the CPU engine for all callers.
         "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(8192, options.context),
+        "max_num_batched_tokens": max(2048, options.context),
     }

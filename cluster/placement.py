@@ -39,8 +39,9 @@ class Placement:
 class Actors:
     """The actors of one run: `async with` starts them and stops what was started."""
 
-    def __init__(self, options: Config, config: DictConfig, store: Store, address: str, view: View):
-        self._options, self._config, self._store, self._address, self._view = options, config, store, address, view
+    def __init__(self, options: Config, config: DictConfig, store: Store, address: str, phase: Callable, view: View):
+        self._options, self._config, self._store, self._address = options, config, store, address
+        self._phase, self._view = phase, view
         self.version = ""  # of the weights that the engines hold
         self._number = 0  # the next free searcher
 
@@ -58,23 +59,31 @@ class Actors:
         ray.shutdown()
 
     async def _start(self) -> None:
-        options, where = self._options, self._options.placement
-        self._view.phase(0, "start")
-        if not ray.is_initialized():
-            start_ray(self._address, where.dashboard)
-        self._view.dashboard(ray.get_runtime_context().gcs_address if self._address else "", dashboard_url())
-        task, search, verify = (named(self._config[key]) for key in ("task", "search", "verify"))
-        self.trainer = actor(Trainer, "trainer", {}, options.train.gpus, 2).remote(
-            str(self._store.root), options.model, options.train, options.seed
+        options = self._options
+        with self._phase(0, "start"):
+            if not ray.is_initialized():
+                start_ray(self._address, options.placement.dashboard)
+            self.trainer = actor(Trainer, "trainer", {}, options.train.gpus, 2).remote(
+                str(self._store.root), options.model, options.train, options.seed
+            )
+        url = dashboard_url()
+        self._view.say(
+            (f"Ray at {self._address}" if self._address else "Ray for this run") + (f", dashboard {url}" if url else "")
         )
-        self._view.phase(0, "warm start")
-        begin = self.trainer.begin.remote(task)
-        while not (await asyncio.to_thread(ray.wait, [begin], timeout=1))[0]:
-            self._view.tick(0, await self.trainer.progress.remote())
-        await begin
+        if not self._store.has(f"models/{model_key(0)}", ""):
+            with self._phase(0, "warm start"):
+                begin = self.trainer.begin.remote(named(self._config.task))
+                while not (await asyncio.to_thread(ray.wait, [begin], timeout=1))[0]:
+                    self._view.tick(0, await self.trainer.progress.remote())
+                await begin
+        with self._phase(0, "engines"):
+            await self._start_engines()
+
+    async def _start_engines(self) -> None:
+        options, where = self._options, self._options.placement
         self.version = model_key(0)
         folder = str(self._store.root / "models" / self.version)
-        self._view.phase(0, "engines")
+        search, verify = named(self._config.search), named(self._config.verify)
         self.generators = [
             actor(Generator, f"generator-{i}", environment(options.generate.gpus), options.generate.gpus, 1000).remote(
                 i, folder, self.version, options.generate

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
-import time
+import shutil
+import signal
 from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass, field
@@ -20,7 +22,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from cluster.engine import Generate
 from cluster.placement import Actors, Placement
 from cluster.searcher import Unit, encode
-from cluster.store import Store, model_key, round_key, unit_key
+from cluster.store import Store, make_folder, model_key, put, round_key, unit_key
 from cluster.trainer import Model, Train, manifest_table
 from cluster.view import View
 from iteration import config as settings
@@ -109,7 +111,7 @@ class Run:
         settings.make(config.verify, "verify", PACKAGES["verify"])
         self.store = Store(self.options.run.dir).open()
         self.address = address
-        self.clock = Clock()
+        self.seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))  # by round and phase
         self._engines = asyncio.Lock()  # searching and measuring take turns with the weights
 
     # the loop
@@ -118,7 +120,9 @@ class Run:
         """Run what is left of the rounds."""
         with claim(self.store.root):
             check_unchanged(self.store, self.config)
-            async with Actors(self.options, self.config, self.store, self.address, self.view) as self.actors:
+            async with Actors(self.options, self.config, self.store, self.address, self.phase, self.view) as self.actors:
+                # Ray has put its own handler for SIGTERM; ours lets the actors close and the process exit with 75.
+                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
                 watch = asyncio.create_task(self._watch())
                 try:
                     await self._loop()
@@ -155,8 +159,7 @@ class Run:
             trained, drift, training = "", 0.0, {}
             best, reason, scores = champion, "nothing to train on: no answer was kept", self.scores(champion)
             if self.manifest(number):
-                with self.clock.time(number, "train"):
-                    self.view.phase(number, "train")
+                with self.phase(number, "train"):
                     training = await self.actors.trainer.train.remote(number, champion)
                 trained = model_key(number)
                 drift = await self.search(number, "test", number)
@@ -226,7 +229,7 @@ class Run:
         return pa.table(columns | {"shown": [self.task.prompt(problem) for problem in problems], "unit": units})
 
     def units(self, number: int, split: str, model: int) -> list[Unit]:
-        rows = self.store.table(plan_key(number, split)).to_pylist()
+        rows = self.store.table(plan_key(number if split == "train" else 0, split)).to_pylist()
         found: dict[int, list[dict]] = defaultdict(list)
         for row in rows:
             found[row["unit"]].append(row)
@@ -251,11 +254,10 @@ class Run:
             if not todo:
                 return 0.0
             drift = await self.serve(number, model)
-            phase = "search" if split == "train" else "measure"
+            name = "search" if split == "train" else "measure"
             options = {"n": self.options.measure.samples} if split == "test" else None
-            with self.clock.time(number, phase):
-                self.view.phase(number, phase, len(units), len(units) - len(todo))
-                await self.actors.search(todo, options, self.view.unit_done)
+            with self.phase(number, name, len(units), len(units) - len(todo)) as phase:
+                await self.actors.search(todo, options, phase.unit_done)
             missing = {unit.number for unit in units} - self.store.units(f"traces/{round_key(number)}/{split}")
             if missing:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
@@ -265,8 +267,7 @@ class Run:
         """Give every engine the model's weights, and compare one greedy answer with the trainer's own forward pass."""
         if self.actors.version == model_key(model):
             return 0.0
-        with self.clock.time(number, "update"):
-            self.view.phase(number, "update")
+        with self.phase(number, "update"):
             await self.actors.serve(model_key(model))
             prompt = encode(self.tokenizer(), self.store.table(plan_key(0, "test"), ["shown"])["shown"][0].as_py())
             drift = 0.0
@@ -308,7 +309,7 @@ class Run:
         """Commit for each answer whether it is kept, or why not."""
         key = f"filters/{round_key(number)}"
         if not self.store.has(key):
-            with self.clock.time(number, "filter"):
+            with self.phase(number, "filter"):
                 before = [kept(self.decisions(r)) for r in range(1, number)]
                 earlier = pa.concat_tables([DECISION.empty_table(), *before])
                 found = answers(self.traces(number, "train"))
@@ -367,12 +368,21 @@ class Run:
 
     def finish(self, record: Round) -> None:
         """Commit the round's record, with its seconds and tokens."""
-        record.seconds = self.clock.of(record.number)
+        record.seconds = {name: round(seconds, 2) for name, seconds in self.seconds[record.number].items()}
         for split, phase in (("train", "search"), ("test", "measure")):
             if self.store.units(f"traces/{round_key(record.number)}/{split}"):
                 nodes = self.traces(record.number, split)
                 record.tokens[phase] = int(token_counts(nodes)[nodes["node"].to_numpy() > 0].sum())
         self.store.put_json("rounds/" + round_key(record.number), asdict(record))
+
+    @contextlib.contextmanager
+    def phase(self, number: int, name: str, units: int = 0, done: int = 0):
+        """Show a phase while it lasts, and count its seconds."""
+        with self.view.phase(number, name, units, done) as phase:
+            try:
+                yield phase
+            finally:
+                self.seconds[number][name] += phase.seconds
 
     async def _watch(self) -> None:
         """Feed the view while others work."""
@@ -380,24 +390,6 @@ class Run:
             await asyncio.sleep(1)
             with contextlib.suppress(Exception):  # an actor that died is reported by those who wait for its work
                 self.view.tick(await self.actors.tokens(), await self.actors.trainer.progress.remote())
-
-
-class Clock:
-    """Seconds by round and phase."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-
-    @contextlib.contextmanager
-    def time(self, number: int, phase: str):
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self._seconds[number][phase] += time.monotonic() - start
-
-    def of(self, number: int) -> dict[str, float]:
-        return {phase: round(seconds, 2) for phase, seconds in self._seconds[number].items()}
 
 
 def plan_key(number: int, split: str) -> str:
@@ -432,7 +424,7 @@ def check_unchanged(store: Store, config: DictConfig) -> None:
         store.put_text("config.yaml", OmegaConf.to_yaml(config))
         return
     old = OmegaConf.load(store.root / "config.yaml")
-    for key, before, now in settings.differences(old, config):
+    for key, before, now in settings.differences(old, OmegaConf.create(OmegaConf.to_yaml(config))):
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
         if key == "run.dir":  # the folder may have been moved
@@ -450,14 +442,15 @@ def fork(store: Store, source: str) -> None:
     numbers = [f"{letter}{number:05d}" for number in range(int(last) + 1) for letter in "rm"]
     for path in sorted(other.root.rglob("*")):
         parts = path.relative_to(other.root).parts
-        if path.is_file() and parts[0] in ("models", "plans", "traces", "filters", "manifests", "rounds"):
-            if parts[1].partition(".")[0] in numbers:
-                target = store.root.joinpath(*parts)
-                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                with contextlib.suppress(FileExistsError):
-                    try:
-                        os.link(path, target)
-                    except OSError as error:
-                        if isinstance(error, FileExistsError):
-                            raise
-                        target.write_bytes(path.read_bytes())
+        of_round = parts[0] in ("models", "plans", "traces", "filters", "manifests", "rounds") and len(parts) > 1
+        if not (of_round and path.is_file() and parts[1].partition(".")[0] in numbers):
+            continue
+        target = store.root.joinpath(*parts)
+        make_folder(target.parent)
+        with contextlib.suppress(FileExistsError):
+            try:
+                os.link(path, target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:  # another filesystem
+                    raise
+                put(target, store.root / "_tmp" / f"fork-{os.getpid()}", lambda tmp, path=path: shutil.copyfile(path, tmp))

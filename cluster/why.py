@@ -44,7 +44,7 @@ def story(store: Store, trace: str) -> list[str]:
         return [*lines, "filter    not yet decided"]
     decisions = store.table(f"filters/{round_key(number)}", ["id", "reason"]).to_pylist()
     reason = next((row["reason"] for row in decisions if row["id"] == trace), "not an answer")
-    lines.append(f"filter    {'left out: ' + reason if reason else 'kept'}")
+    lines.append(f"filter    {'left out by ' + reason if reason else 'kept'}")
     if reason:
         return lines
     manifests = sorted((store.root / "manifests").glob("r*.parquet")) if (store.root / "manifests").is_dir() else []

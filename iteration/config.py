@@ -122,7 +122,7 @@ def check_keys(schema: DictConfig, source: DictConfig, where: str, prefix: str =
             known = [str(name) for name in schema]
             raise UserError(f"{where}: unknown key {full!r}{did_you_mean(str(key), known)} (known: {', '.join(known)})")
         below, given = schema._get_node(key), source._get_node(key)
-        if isinstance(below, DictConfig) and isinstance(given, DictConfig) and OmegaConf.is_struct(below):
+        if isinstance(below, DictConfig) and isinstance(given, DictConfig):
             check_keys(below, given, where, f"{full}.")
 
 

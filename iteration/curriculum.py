@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 _FIRST = 3  # levels to begin with, before there is a history
-_FLOOR = 0.05  # what a level counts that teaches little: mastered, or never solved yet
+_FLOOR = 0.1  # what a level counts that teaches little: mastered, or never solved yet
 
 
 def shares(levels: Sequence[int], solved: Mapping[int, float], n: int) -> dict[int, int]:
     """Problems for each level, `n` in all.
 
-    solved: share of correct answers by level, each from the last round that asked for it. A level weighs p (1 - p), the
-    variance of its outcome, and never less than a floor. Asked for are the levels up to the one above the hardest that was
+    solved: share of correct answers by level, each from the last round that asked for it. A level weighs sqrt(p (1 - p)), the
+    deviation of its outcome, and never less than a floor. Asked for are the levels up to the one above the hardest that was
     ever solved, so that the next level is always prompted. Returns only levels with at least one problem.
     """
     known = [level for level in levels if solved.get(level, 0.0) > 0]
     reach = levels.index(known[-1]) + 1 if known else _FIRST - 1
     asked = list(levels[: max(reach, min(_FIRST - 1, len(levels) - 1)) + 1])
-    weights = np.array([_FLOOR + solved.get(level, 0.5) * (1 - solved.get(level, 0.5)) for level in asked])
+    weights = np.array([max(_FLOOR, np.sqrt(solved.get(level, 0.5) * (1 - solved.get(level, 0.5)))) for level in asked])
     exact = n * weights / weights.sum()
     counts = np.floor(exact).astype(int)
     for i in np.argsort(counts - exact, kind="stable")[: n - int(counts.sum())]:

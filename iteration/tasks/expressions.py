@@ -94,7 +94,7 @@ class Expressions:
 
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
         found: dict[str, Problem] = {}
-        for _ in range(200 * n):  # a low level has few expressions: there may be fewer than n
+        for _ in range(50 * n):  # a low level has few expressions: there may be fewer than n
             if len(found) == n:
                 break
             line = draw_line(level, rng)

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# The one door: sets up what is missing, then runs, tests, submits. `./launch.sh --help` tells more.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$here"
+
+usage() {
+    cat <<'EOF'
+usage: ./launch.sh [VERB ...]
+
+  ./launch.sh                              run configs/quickstart.yaml (about five minutes on two cores)
+  ./launch.sh run CONFIG [KEY=VALUE ...]   run a config; the same command again goes on where it ended
+  ./launch.sh status RUN                   what a run has done, from its folder
+  ./launch.sh why TRACE_ID [--run RUN]     one trace's whole story
+  ./launch.sh submit CONFIG [KEY=VALUE ...] [--address URL]   run as a job on a Ray cluster
+  ./launch.sh test [PYTEST OPTIONS]        the tests: all of them, or e.g. -m "not engine" for the fast ones
+  ./launch.sh setup                        only set up .venv
+  ./launch.sh VERB --help                  what a verb takes
+
+The first call makes .venv (Python 3.11; 2 GB) from lock-cpu.txt, or from lock-gpu.txt where an NVIDIA GPU is present.
+EOF
+}
+
+die() {
+    echo "launch.sh: $*" >&2
+    exit 1
+}
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3.11 python3 python; do
+        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    die "found $(python3 --version 2>&1 || echo 'no Python'), expected Python 3.11; install it, or type PYTHON=/path/to/python3.11 ./launch.sh"
+}
+
+setup() {
+    local kind=cpu
+    if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then
+        kind=gpu
+    fi
+    local lock=lock-$kind.txt mark
+    mark="$kind $(cksum <"$lock") $(cksum <pyproject.toml)"
+    if [ -f .venv/installed ] && [ "$(cat .venv/installed)" = "$mark" ]; then
+        return
+    fi
+    local python free
+    python=$(find_python)
+    free=$(df -Pk . | awk 'NR == 2 {print int($4 / 1048576)}')
+    local need=5
+    [ "$kind" = gpu ] && need=20
+    [ "$free" -ge "$need" ] || die "found $free GB free on the disk of $here, expected $need GB for .venv; make room"
+    echo "launch.sh: setting up .venv for $kind with $("$python" --version) (once; a minute or two)" >&2
+    "$python" -m venv .venv || die "python -m venv failed; on Debian: apt-get install python3.11-venv"
+    local quiet=(-q)
+    [ -t 2 ] && quiet=()
+    local log=.venv/install.log
+    try() { .venv/bin/python -m pip install --disable-pip-version-check "$@" 2> >(tee -a "$log" >&2); }
+    local count
+    count=$(grep -vc '^#' "$lock")
+    echo "launch.sh: 1/2 installing $count packages from $lock" >&2
+    local arguments=("${quiet[@]}" --no-deps -r "$lock")
+    if ! try "${arguments[@]}"; then
+        if [ "$kind" = cpu ] && grep -q 'torch==' "$log" && grep -qi 'no matching distribution\|could not find a version' "$log"; then
+            echo "launch.sh: pip's index has no CPU build of torch; taking it from PyTorch's own CPU index" >&2
+            # uv knows where that index is (--torch-backend); pip installs the rest.
+            { try "${quiet[@]}" uv && .venv/bin/uv pip install --python .venv/bin/python --no-deps --torch-backend=cpu \
+                "$(grep '^torch==' "$lock" | cut -d+ -f1)" && grep -v '^torch==' "$lock" >.venv/lock &&
+                try "${quiet[@]}" --no-deps -r .venv/lock; } ||
+                die "torch's CPU build could not be installed; see the lines above and $log"
+        else
+            die "the packages of $lock could not be installed (index unreachable, or disk full?); see the lines above and $log"
+        fi
+    fi
+    echo "launch.sh: 2/2 installing flywheel itself" >&2
+    try "${quiet[@]}" --no-deps --no-build-isolation -e . || die "flywheel itself could not be installed; see $log"
+    echo "$mark" >.venv/installed
+    echo "launch.sh: ready" >&2
+}
+
+case "${1:-}" in
+-h | --help | help)
+    usage
+    exit 0
+    ;;
+esac
+setup
+case "${1:-}" in
+"") exec .venv/bin/flywheel run configs/quickstart.yaml ;;
+setup) ;;
+test)
+    shift
+    exec .venv/bin/python -m pytest "$@"
+    ;;
+*) exec .venv/bin/flywheel "$@" ;;
+esac

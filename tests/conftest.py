@@ -1,0 +1,12 @@
+"""What all tests share. Nothing is fetched from a network, and nobody is told of anything."""
+
+import os
+
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    VLLM_NO_USAGE_STATS="1",
+    DO_NOT_TRACK="1",
+    RAY_USAGE_STATS_ENABLED="0",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+    TQDM_DISABLE="1",
+)

@@ -1,0 +1,111 @@
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+from omegaconf.errors import ReadonlyConfigError
+
+from cluster.run import Config, load
+from iteration.config import UserError, differences, make, part_class, typed
+
+GOOD = """
+name: small
+task: {name: expressions, last_level: 6}
+search: {name: sample, n: 3}
+verify: {name: replay}
+filters: {correct: , cap: {per_problem: 2}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_defaults_file_and_command_line_in_this_order(config):
+    found = load(config, ["search.n=5", "train.lr=1e-4", "filters.cap.per_problem=3", "seed=4"])
+    assert (found.search.n, found.train.lr, found.task.last_level, found.rounds) == (5, 1e-4, 6, 5)
+    assert found.run.dir == "runs/small" and list(found.filters) == ["correct", "cap"]
+    assert make(found.search, "search", "iteration.search").n == 5
+    assert make(found.filters.cap, "filters", "iteration.filters", "cap").per_problem == 3
+    assert typed(found, Config).train.betas == (0.9, 0.98)
+
+
+def test_read_only_after_merging(config):
+    with pytest.raises(ReadonlyConfigError):
+        load(config, []).search.n = 9
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("train.lrr=1", "command line: unknown key 'train.lrr'; did you mean 'lr'?"),
+        ("searc.n=1", "command line: unknown key 'searc'; did you mean 'search'?"),
+        ("search.m=1", "command line: unknown key 'search.m'"),
+        ("filters.cap.per_problme=1", "unknown key 'filters.cap.per_problme'; did you mean 'per_problem'?"),
+        ("model.warm_start.token=1", "unknown key 'model.warm_start.token'; did you mean 'tokens'?"),
+        ("train.lr=fast", "command line: train.lr: Value 'fast' of type 'str' could not be converted to Float"),
+        ("rounds=many", "command line: rounds: Value 'many' of type 'str' could not be converted to Integer"),
+        ("search.n=[1,2]", "command line: search.n"),
+        ("search.name=bean", "search.name: there is no 'bean'"),
+        ("search.name=sampel", "did you mean 'sample'? (known: sample"),
+        ("filters.corect.x=1", "there is no 'corect'; did you mean 'correct'?"),
+        ("rounds", "command line: found 'rounds', expected KEY=VALUE"),
+        ("lag=-1", "lag is -1; expected at least 0"),
+    ],
+)
+def test_mistakes_on_the_command_line(config, option, said):
+    with pytest.raises(UserError) as error:
+        load(config, [option])
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: x\n", "task.name is missing"),
+        (GOOD.replace("name: small", "rounds: 3"), "name is missing"),
+        (GOOD + "trian: {lr: 1}\n", "unknown key 'trian'; did you mean 'train'?"),
+        (GOOD + "train: {lr: x}\n", "train.lr: Value 'x' of type 'str' could not be converted to Float"),
+        ("name: [\n", "line 2: not YAML"),
+        ("- 1\n", "expected keys and values"),
+    ],
+)
+def test_mistakes_in_the_file_name_the_file(tmp_path, text, said):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        load(path, [])
+    assert said in str(error.value) and "bad.yaml" in str(error.value)
+
+
+def test_no_such_file():
+    with pytest.raises(UserError, match=r"nowhere\.yaml: No such file"):
+        load("nowhere.yaml", [])
+
+
+def test_a_dotted_name_reaches_a_package_of_the_users_own(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "__init__.py").touch()
+    (tmp_path / "mine" / "two_step.py").write_text(
+        "from dataclasses import dataclass\n@dataclass\nclass TwoStep:\n    width: int = 2\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert part_class("search", "iteration.search", "mine.two_step")().width == 2
+    with pytest.raises(UserError, match=r"there is no 'mine\.three'"):
+        part_class("search", "iteration.search", "mine.three")
+    sys.modules.pop("mine.two_step"), sys.modules.pop("mine")
+
+
+def test_differences_name_both_values():
+    old, new = OmegaConf.create({"a": {"b": 1, "c": [1]}, "d": 2}), OmegaConf.create({"a": {"b": 3, "c": [1]}, "e": None})
+    assert differences(old, new) == [("a.b", 1, 3), ("d", 2, "nothing"), ("e", "nothing", None)]
+
+
+def test_every_shipped_config_loads():
+    from pathlib import Path
+
+    for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")):
+        assert load(path, []).name == path.stem
+        assert len(path.read_text().splitlines()) < 40
