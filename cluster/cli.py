@@ -72,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     known = parser().parse_args(arguments)
+    # Parts of the user's own, in packages below this folder, are found here and in the actors.
+    sys.path.insert(0, os.getcwd())
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
     try:
         return known.act(known)
     except UserError as error:

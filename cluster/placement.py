@@ -71,7 +71,7 @@ class Actors:
             (f"Ray at {self._address}" if self._address else "Ray for this run") + (f", dashboard {url}" if url else "")
         )
         if not self._store.has(f"models/{model_key(0)}", ""):
-            with self._phase(0, "warm start"):
+            with self._phase(0, "first model"):
                 begin = self.trainer.begin.remote(named(self._config.task))
                 while not (await asyncio.to_thread(ray.wait, [begin], timeout=1))[0]:
                     self._view.tick(0, await self.trainer.progress.remote())
@@ -83,7 +83,7 @@ class Actors:
         options, where = self._options, self._options.placement
         self.version = model_key(0)
         folder = str(self._store.root / "models" / self.version)
-        search, verify = named(self._config.search), named(self._config.verify)
+        verify = named(self._config.verify)
         self.generators = [
             actor(Generator, f"generator-{i}", environment(options.generate.gpus), options.generate.gpus, 1000).remote(
                 i, folder, self.version, options.generate
@@ -94,7 +94,7 @@ class Actors:
         others = {"generators": self.generators, "verifiers": self.verifiers}
         self.searchers = [
             actor(Searcher, f"searcher-{i}", {}, 0, 1000).remote(
-                i, str(self._store.root), folder, search, options.budget, options.seed, others
+                i, str(self._store.root), folder, options.budget, options.seed, others
             )
             for i in range(where.searchers)
         ]
@@ -109,14 +109,14 @@ class Actors:
             )
         await asyncio.gather(*ready)
 
-    async def search(self, units: list[Unit], options: dict | None, done: Callable[[Done], None]) -> None:
+    async def search(self, units: list[Unit], search: tuple[str, dict], done: Callable[[Done], None]) -> None:
         """Search units, a bounded number at a time. Raises the first error; what was committed stays committed."""
         slots = asyncio.Semaphore(UNITS_IN_FLIGHT * len(self.generators))
 
         async def one(unit: Unit) -> None:
             async with slots:
                 self._number += 1
-                done(await self.searchers[self._number % len(self.searchers)].search.remote(unit, options))
+                done(await self.searchers[self._number % len(self.searchers)].search.remote(unit, search))
 
         async with asyncio.TaskGroup() as group:
             for unit in units:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cluster.engine import Generate
-from cluster.placement import Actors, Placement
+from cluster.placement import Actors, Placement, named
 from cluster.searcher import Unit, encode
 from cluster.store import Store, make_folder, model_key, put, round_key, unit_key
 from cluster.trainer import Model, Train, manifest_table
@@ -254,10 +254,13 @@ class Run:
             if not todo:
                 return 0.0
             drift = await self.serve(number, model)
-            name = "search" if split == "train" else "measure"
-            options = {"n": self.options.measure.samples} if split == "test" else None
+            # Models are measured by plain sampling, whatever search found the traces that they learnt from.
+            name, search = {
+                "train": ("search", named(self.config.search)),
+                "test": ("measure", ("sample", {"n": self.options.measure.samples})),
+            }[split]
             with self.phase(number, name, len(units), len(units) - len(todo)) as phase:
-                await self.actors.search(todo, options, phase.unit_done)
+                await self.actors.search(todo, search, phase.unit_done)
             missing = {unit.number for unit in units} - self.store.units(f"traces/{round_key(number)}/{split}")
             if missing:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")

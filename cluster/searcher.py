@@ -129,13 +129,13 @@ class RemoteVerifier:
 class Searcher:
     """Async Ray actor. It holds no state that a new one would not have."""
 
-    def __init__(self, number: int, root: str, model: str, search: tuple[str, dict], budget: int, seed: int, actors: dict):
+    def __init__(self, number: int, root: str, model: str, budget: int, seed: int, actors: dict):
         from transformers import AutoTokenizer
 
         self._number = number
         self._store = Store(root)
         self._tokenizer = AutoTokenizer.from_pretrained(model)
-        self._search, self._budget, self._seed = search, budget, seed
+        self._budget, self._seed = budget, seed
         self._generators, self._verifiers = actors["generators"], actors["verifiers"]
 
     def __repr__(self) -> str:
@@ -144,13 +144,12 @@ class Searcher:
     async def ready(self) -> bool:
         return True
 
-    async def search(self, unit: Unit, options: dict | None = None) -> Done:
-        """Search a unit and commit it. `options` replace some of the search's own, e.g. {"n": 4} for measuring.
+    async def search(self, unit: Unit, search: tuple[str, dict]) -> Done:
+        """Search a unit and commit it. search: its name and options, e.g. ("sample", {"n": 4}).
 
         Errors of the engine are raised and nothing is committed: a unit exists whole or not at all.
         """
-        name, defaults = self._search
-        search = part_class("search", "iteration.search", name)(**(defaults | (options or {})))
+        explorer = part_class("search", "iteration.search", search[0])(**search[1])
         generator = self._generators[unit.number % len(self._generators)]
         verifier = self._verifiers[unit.number % len(self._verifiers)]
         prompts = {problem.id: prompt for problem, prompt in zip(unit.problems, unit.prompts, strict=True)}
@@ -158,7 +157,7 @@ class Searcher:
         ends = RemoteVerifier(verifier.verify.remote)
         seeds = [seed_of(self._seed, unit.key, problem.id) for problem in unit.problems]
         jobs = [
-            respond(problem, search, policy, ends, None, self._budget, seed)
+            respond(problem, explorer, policy, ends, None, self._budget, seed)
             for problem, seed in zip(unit.problems, seeds, strict=True)
         ]
         trees = await asyncio.gather(*jobs)

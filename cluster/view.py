@@ -77,7 +77,7 @@ class View:
         try:
             yield phase
             said = [f"{phase.seconds:6.1f} s", f"{phase.done} units" if units else "", phase.solved()]
-            self.say(f"round {number}  {name:<10} " + ", ".join(filter(None, said)))
+            self.say(f"round {number}  {name:<11} " + ", ".join(filter(None, said)))
         finally:
             self._open.remove(phase)
 
@@ -87,7 +87,7 @@ class View:
         if now - then > 0.5:
             self._rate, self._seen = (tokens - before) / (now - then), (now, tokens)
         for phase in self._open:
-            if phase.name in ("train", "warm start"):
+            if phase.name in ("train", "first model"):
                 (phase.done, phase.units), phase.what = training, "steps"
 
     def round_done(self, record: dict) -> None:
@@ -113,7 +113,7 @@ class View:
     def _render(self) -> Group:
         lines: list = []
         for phase in list(self._open):
-            line = Text(f"round {phase.number} of {self._rounds}  {phase.name:<10} {phase.seconds:5.0f} s   ")
+            line = Text(f"round {phase.number} of {self._rounds}  {phase.name:<11} {phase.seconds:5.0f} s   ")
             if phase.units:
                 line.append(f"{phase.done}/{phase.units} {phase.what}   ")
             if phase.name in ("search", "measure"):

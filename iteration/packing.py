@@ -28,8 +28,9 @@ class Batch:
 
 
 def pack(lengths: np.ndarray, row_tokens: int) -> list[list[int]]:
-    """Best-fit decreasing: indices of `lengths` grouped into rows of at most `row_tokens`.
+    """Indices of `lengths` grouped into rows of at most `row_tokens`: best fit, in whichever order needs fewer rows.
 
+    Decreasing order is good for long sequences, the given order for many short ones of few different lengths.
     Raises ValueError for a sequence longer than a row, naming it.
     """
     if len(lengths) and int(lengths.max()) > row_tokens:
@@ -37,10 +38,14 @@ def pack(lengths: np.ndarray, row_tokens: int) -> list[list[int]]:
         raise ValueError(
             f"example {worst} has {int(lengths.max())} tokens but train.row_tokens is {row_tokens}; raise train.row_tokens"
         )
+    orders = np.argsort(-lengths, kind="stable"), np.arange(len(lengths))
+    return min((_best_fit(lengths, order, row_tokens) for order in orders), key=len)
+
+
+def _best_fit(lengths: np.ndarray, order: np.ndarray, row_tokens: int) -> list[list[int]]:
     rows: list[list[int]] = []
     open_rows: list[list[int]] = [[] for _ in range(row_tokens + 1)]  # by free slots
-    for index in np.argsort(-lengths, kind="stable").tolist():
-        need = int(lengths[index])
+    for index, need in zip(order.tolist(), lengths[order].tolist(), strict=True):
         room = next((free for free in range(need, row_tokens + 1) if open_rows[free]), None)
         if room is None:
             row, room = len(rows), row_tokens
@@ -53,7 +58,7 @@ def pack(lengths: np.ndarray, row_tokens: int) -> list[list[int]]:
 
 
 def batches(
-    examples: Examples, order: np.ndarray, rows: int, row_tokens: int, rng: np.random.Generator, lookahead: int = 16
+    examples: Examples, order: np.ndarray, rows: int, row_tokens: int, rng: np.random.Generator, lookahead: int = 64
 ) -> Iterator[Batch]:
     """Batches of `rows` packed rows; every index of `order` (int64 [n]) is used exactly once.
 

@@ -2,6 +2,8 @@
 
 import os
 
+import hypothesis
+
 os.environ.update(
     HF_HUB_OFFLINE="1",
     VLLM_NO_USAGE_STATS="1",
@@ -10,3 +12,7 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     TQDM_DISABLE="1",
 )
+
+# A loaded machine is slow, not wrong.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")

@@ -1,0 +1,168 @@
+"""The quickstart at reduced size: it learns, it keeps its books, and its folder tells everything."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from cluster.store import Store
+from iteration.types import State
+from tests.integration.conftest import flywheel
+
+
+def table(folder, pattern):
+    import pyarrow as pa
+
+    return pa.concat_tables([pq.ParquetFile(path).read() for path in sorted(folder.glob(pattern))])
+
+
+def test_it_learns_on_held_out_problems(small):
+    folder, _ = small
+    first, last = (json.loads((folder / f"rounds/r0000{n}.json").read_text()) for n in (0, 2))
+    for level in (0, 1):
+        before, after = first["scores"][level], last["scores"][level]
+        assert after["low"] > before["high"], "held-out pass@1 rose beyond both intervals"
+        assert after["pass_k"] > before["pass_k"]
+
+
+def test_rounds_tell_what_happened(small):
+    folder, _ = small
+    for number in (1, 2):
+        record = json.loads((folder / f"rounds/r0000{number}.json").read_text())
+        assert record["trained"] == f"m0000{number}" and record["model_in"] == f"m0000{number - 1}"
+        assert record["logprob_drift"] < 1e-4
+        counts = record["counts"]
+        assert counts["problems"] == 160 and counts["answers"] == 160 * 16 and counts["failed"] == 0
+        assert 0 < counts["kept"] <= counts["correct"] and counts["steps"] > 0
+        assert record["tokens"]["search"] > 0 and record["tokens"]["train"] >= 80_000
+        assert {"search", "train", "update", "measure"} <= set(record["seconds"])
+
+
+def test_the_books_agree(small):
+    folder, _ = small
+    plan = pq.ParquetFile(folder / "plans/r00001/train.parquet").read()
+    traces = table(folder, "traces/r00001/train/*.parquet")
+    roots = traces.filter(pq_equal(traces, "node", 0))
+    assert sorted(roots["problem_id"].to_pylist()) == sorted(plan["id"].to_pylist())
+    ends = [state for state in traces["state"].to_pylist() if state]
+    record = json.loads((folder / "rounds/r00001.json").read_text())
+    assert ends.count(State.CORRECT) == record["counts"]["correct"]
+    decisions = pq.ParquetFile(folder / "filters/r00001.parquet").read()
+    assert len(decisions) == len(ends) == 160 * 16
+    kept = {row["id"] for row in decisions.to_pylist() if not row["reason"]}
+    manifest = pq.ParquetFile(folder / "manifests/r00001.parquet").read()
+    assert set(manifest["trace_id"].to_pylist()) == kept
+    assert set(traces["model_version"].to_pylist()) == {"m00000"}
+
+
+def pq_equal(rows, column, value):
+    import pyarrow.compute as pc
+
+    return pc.equal(rows[column], value)
+
+
+def test_nothing_held_out_was_trained_on(small):
+    folder, _ = small
+    held_out = set(pq.ParquetFile(folder / "plans/r00000/test.parquet").read()["id"].to_pylist())
+    trained = {id for path in folder.glob("plans/*/train.parquet") for id in pq.ParquetFile(path).read()["id"].to_pylist()}
+    assert held_out and not held_out & trained
+    assert not [name for name in table(folder, "manifests/*.parquet")["trace_id"].to_pylist() if "/test/" in name]
+
+
+def test_logprobs_are_those_of_the_model_that_answered(small):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder, _ = small
+    model = AutoModelForCausalLM.from_pretrained(folder / "models/m00001", dtype=torch.float32)
+    rows = pq.ParquetFile(folder / "traces/r00002/train/u00000.parquet").read().slice(0, 9).to_pylist()
+    prompt = rows[0]["token_ids"]
+    for row in rows[1:]:
+        assert row["model_version"] == "m00001"
+        with torch.no_grad():
+            scores = model(input_ids=torch.tensor([prompt + row["token_ids"]])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        own = scores.gather(1, torch.tensor(row["token_ids"])[:, None])[:, 0].numpy()
+        assert np.abs(own - np.array(row["logprobs"])).max() < 1e-4
+
+
+def test_the_terminal_says_what_a_person_wants_to_know(small):
+    folder, said = small
+    for words in (
+        "first model",
+        "engines",
+        "held-out pass@1",
+        "dashboard http://127.0.0.1",
+        "promoted",
+        "pass@1 %",
+        "distinct",
+    ):
+        assert words in said
+    assert f"its last model is {folder}/models/m00002" in said
+    assert "rounds=5" in said and "./launch.sh why r00002/train/" in said
+
+
+def test_status_needs_only_the_folder(small):
+    folder, _ = small
+    said = flywheel("status", str(folder))
+    assert "2 of 2 rounds finished" in said and "level 3" in said
+
+
+def test_why_tells_a_trace_s_whole_story(small):
+    folder, _ = small
+    decisions = pq.ParquetFile(folder / "filters/r00001.parquet").read().to_pylist()
+    kept = next(row for row in decisions if not row["reason"])
+    said = flywheel("why", kept["id"], "--run", str(folder))
+    for words in (
+        kept["problem_id"],
+        "round 1",
+        "m00000",
+        "verdict   correct",
+        "filter    kept",
+        "manifest r00001",
+        "-> m00001",
+    ):
+        assert words in said
+    wrong = next(row for row in decisions if row["reason"].startswith("correct: wrong"))
+    said = flywheel("why", wrong["id"], "--run", str(folder))
+    assert "verdict   wrong: line" in said and "left out by correct" in said and "trained" not in said
+    assert "never trained on" in flywheel("why", "r00001/test/u00000/t000/n0001", "--run", str(folder))
+    assert "no trace id" in flywheel("why", "nonsense", "--run", str(folder), status=2)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("seed=1", "seed is 0 in this run, but 1 was asked for"), ("rounds=1", "rounds is 2 in this run, but 1 was asked for")],
+)
+def test_a_changed_config_is_refused_with_both_values(small, option, said):
+    folder, _ = small
+    options = ["problems=160", "unit=16", "model.warm_start.tokens=1000000", "measure.levels=[3,4]", "measure.problems=100"]
+    words = ["run", "configs/quickstart.yaml", f"run.dir={folder}", "rounds=2", *options, "train.tokens=80000", option]
+    assert said in flywheel(*words, status=2)
+
+
+def test_a_second_driver_is_refused_by_the_name_of_the_first(small):
+    import os
+
+    from cluster.run import claim
+    from iteration.config import UserError
+
+    folder, _ = small
+    with claim(folder), pytest.raises(UserError, match=f"process {os.getpid()} on"), claim(folder):
+        pass
+
+
+def test_a_fork_begins_with_the_rounds_of_another_run(small, tmp_path):
+    """Only the linking: the rounds after it are an ordinary run (and are run in test_resume)."""
+    from cluster.run import fork
+    from cluster.view import records
+    from iteration.config import UserError
+
+    folder, _ = small
+    store = Store(tmp_path / "fork").open()
+    fork(store, f"{folder}@1")
+    assert [record["number"] for record in records(store)] == [0, 1]
+    assert store.units("traces/r00001/train") == set(range(10)) and not store.units("traces/r00002/train")
+    assert store.has("models/m00001/model", ".safetensors") and not store.has("models/m00002", "")
+    with pytest.raises(UserError, match="with a finished round"):
+        fork(store, f"{folder}@7")

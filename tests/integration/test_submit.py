@@ -1,0 +1,63 @@
+"""A run as a job on a Ray cluster that was there before."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+from tests.integration.conftest import flywheel
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head of our own, stopped by its own process id."""
+    port, dashboard = free_port(), free_port()
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
+        command += [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}"]
+        head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            address = f"http://127.0.0.1:{dashboard}"
+            until = time.monotonic() + 120
+            while time.monotonic() < until and head.poll() is None:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", dashboard)) == 0:
+                        break
+                time.sleep(0.5)
+            yield address
+        finally:
+            head.send_signal(signal.SIGTERM)
+            try:
+                head.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(head.pid, signal.SIGKILL)
+
+
+def test_a_submitted_run_is_followed_to_its_end(cluster, tmp_path):
+    options = ["rounds=0", "model.warm_start.tokens=20000", "measure.problems=16", "measure.levels=[3]", "unit=8"]
+    said = flywheel("submit", "configs/quickstart.yaml", f"run.dir={tmp_path / 'run'}", *options, "--address", cluster)
+    assert "(quickstart), dashboard http://127.0.0.1" in said and "SUCCEEDED" in said
+    assert "held-out pass@1" in said, "the log is followed"
+    assert (tmp_path / "run/rounds/r00000.json").exists()
+
+    from ray.job_submission import JobSubmissionClient
+
+    (job,) = JobSubmissionClient(cluster).list_jobs()[:1] if JobSubmissionClient(cluster).list_jobs() else (None,)
+    assert job.metadata["job_name"] == "quickstart"
+
+
+def test_no_cluster_is_one_line():
+    address = f"http://127.0.0.1:{free_port()}"
+    said = flywheel("submit", "configs/quickstart.yaml", "--address", address, status=2)
+    assert "no Ray dashboard answers there" in said and "Traceback" not in said
