@@ -8,6 +8,7 @@ the rest goes: CPU seconds of each process during the phase, and wall time from 
 """
 
 import asyncio
+import dataclasses
 import os
 import subprocess
 import sys
@@ -79,8 +80,6 @@ async def system(folder: str, turn: int) -> tuple[float, dict[str, float], float
         run.plan(1)
         units = run.units(1, "train", 0)
         search = named(run.config.search)
-        import dataclasses
-
         warm = [dataclasses.replace(unit, round=900 + turn) for unit in units[:2]]
         await run.actors.search(warm, search, lambda done: None)
         before, start, tokens = processes(), time.perf_counter(), 0

@@ -72,12 +72,8 @@ def main() -> None:
             pq.write_table(table, plain / "warm.parquet")
             results = {"commit": [], "write_table": []}
             for turn in range(3):
-                results["write_table"].append(
-                    timed(lambda i, t=turn, x=table: pq.write_table(x, plain / f"{t}-{i}.parquet"), files)
-                )
-                results["commit"].append(
-                    timed(lambda i, t=turn, s=store, x=table: s.put_table(unit_key(t + 1, "train", i), x), files)
-                )
+                results["write_table"].append(timed(partial(write_plain, plain, turn, table), files))
+                results["commit"].append(timed(partial(write_unit, store, turn + 1, table), files))
             wall, cpu = ({name: np.median([run[k] for run in runs]) for name, runs in results.items()} for k in (0, 1))
             print(
                 f"batches of {n}: {n * files / wall['commit']:,.0f} rows/s committed, {n * files / wall['write_table']:,.0f} by "

@@ -81,12 +81,9 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - start)
     rate = {name: tokens / np.median(spent) for name, spent in seconds.items()}
     print(f"packing: {tokens / slots:.1%} of the slots used, {1e6 * packing / tokens:.2f} us a token to pack")
-    print(
-        f"trainer {rate['trainer']:,.0f} tokens/s, bare loop on the same batches {rate['bare']:,.0f}: ratio {rate['trainer'] / rate['bare']:.2f}"
-    )
-    print(
-        f"padded instead of packed {rate['padded']:,.0f} tokens/s: the trainer is {rate['trainer'] / rate['padded']:.2f} times as fast"
-    )
+    ratio, gain = rate["trainer"] / rate["bare"], rate["trainer"] / rate["padded"]
+    print(f"trainer {rate['trainer']:,.0f} tokens/s, bare loop on the same batches {rate['bare']:,.0f}: ratio {ratio:.2f}")
+    print(f"padded instead of packed {rate['padded']:,.0f} tokens/s: the trainer is {gain:.2f} times as fast")
 
 
 if __name__ == "__main__":

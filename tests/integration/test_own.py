@@ -30,8 +30,17 @@ def random_model(folder: Path) -> None:
     words.pre_tokenizer, words.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>")
     tokenizer.chat_template = "{% for m in messages %}User: {{ m.content }}\nAnswer:{% endfor %}"
-    shape = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)
     config = LlamaConfig(
+        vocab_size=words.get_vocab_size(),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=2048,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
         vocab_size=len(words.get_vocab()), max_position_embeddings=2048, eos_token_id=1, pad_token_id=0, **shape
     )
     LlamaForCausalLM(config).save_pretrained(folder)
