@@ -8,6 +8,7 @@ Also the CPU of one commit when the folder holds 2,000 files, against the first:
 import datetime
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +76,12 @@ def main() -> None:
                 results["write_table"].append(timed(partial(write_plain, plain, turn, table), files))
                 results["commit"].append(timed(partial(write_unit, store, turn + 1, table), files))
             wall, cpu = ({name: np.median([run[k] for run in runs]) for name, runs in results.items()} for k in (0, 1))
+            rate = {name: n * files / seconds for name, seconds in wall.items()}
+            each = {name: 1e6 * seconds / n / files for name, seconds in cpu.items()}
             print(
-                f"batches of {n}: {n * files / wall['commit']:,.0f} rows/s committed, {n * files / wall['write_table']:,.0f} by "
-                f"write_table: ratio {wall['write_table'] / wall['commit']:.2f}; CPU {1e6 * cpu['commit'] / n / files:.0f} us a "
-                f"row against {1e6 * cpu['write_table'] / n / files:.0f}: ratio {cpu['commit'] / cpu['write_table']:.2f}"
+                f"batches of {n}: {rate['commit']:,.0f} rows/s committed, {rate['write_table']:,.0f} by write_table: ratio "
+                f"{rate['commit'] / rate['write_table']:.2f}; CPU {each['commit']:.0f} us a row against "
+                f"{each['write_table']:.0f}: ratio {each['commit'] / each['write_table']:.2f}"
             )
         table, store = rows(100, rng), Store(Path(folder) / "many").open()
         spent = [timed(lambda _, k=k: store.put_table(unit_key(1, "train", k), table), 1)[1] for k in range(2000)]

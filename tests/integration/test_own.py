@@ -41,8 +41,6 @@ def random_model(folder: Path) -> None:
         eos_token_id=1,
         pad_token_id=0,
     )
-        vocab_size=len(words.get_vocab()), max_position_embeddings=2048, eos_token_id=1, pad_token_id=0, **shape
-    )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
