@@ -278,9 +278,10 @@ class Run:
                 own = await self.actors.trainer.logprobs.remote(model, prompt, answer)
                 drift = max(drift, float(np.abs(own - logprobs).max(initial=0.0)))
         if not drift <= self.options.drift:
-            raise RuntimeError(
-                f"after the update to {model_key(model)} the engine's logprobs differ from the trainer's by {drift:.2g} "
-                f"(drift={self.options.drift:g} is allowed): its answers would not be the model's own"
+            raise UserError(
+                f"after the update to {model_key(model)} the engine's logprobs differ from the trainer's by {drift:.2g} nats, "
+                f"more than drift={self.options.drift:g}: its answers would not be the model's own. An engine in bfloat16 "
+                "needs drift=0.3; in float32 this is a fault"
             )
         return drift
 

@@ -166,3 +166,15 @@ def test_a_fork_begins_with_the_rounds_of_another_run(small, tmp_path):
     assert store.has("models/m00001/model", ".safetensors") and not store.has("models/m00002", "")
     with pytest.raises(UserError, match="with a finished round"):
         fork(store, f"{folder}@7")
+
+
+def test_a_model_that_training_ruined_is_not_promoted(small, tmp_path):
+    """A fork of the run goes on with an absurd learning rate; the round after it still starts from the good model."""
+    folder, _ = small
+    options = ["problems=32", "unit=16", "measure.levels=[3]", "measure.problems=100", "train.tokens=20000", "train.lr=3"]
+    words = ["run", "configs/quickstart.yaml", f"run.dir={tmp_path / 'fork'}", f"run.fork={folder}@1", *options]
+    said = flywheel(*words, "rounds=3", "placement.dashboard=false")
+    second, third = (json.loads((tmp_path / f"fork/rounds/r0000{n}.json").read_text()) for n in (2, 3))
+    assert not second["promoted"] and second["trained"] == "m00002" and second["model_out"] == "m00001"
+    assert third["model_in"] == "m00001"
+    assert "not promoted, worse beyond noise" in said and "2 kept m00001" in said

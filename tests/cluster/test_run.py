@@ -1,0 +1,118 @@
+"""The driver's decisions, on a store that a test filled; no actors."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from cluster.run import Run, check_unchanged, load
+from cluster.searcher import Unit, table
+from iteration.config import UserError
+from iteration.types import Expand, Problem, State, Tree, Verdict
+from tests.worlds import step
+
+OPTIONS = ["problems=40", "unit=8", "measure.levels=[4]", "measure.problems=40", "measure.samples=2"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(load("configs/quickstart.yaml", [f"run.dir={tmp_path / 'run'}", *OPTIONS]))
+
+
+def commit(run, unit: Unit, states: list[list[State]]) -> None:
+    """Commit a unit whose trees ended in the given states."""
+    trees = []
+    for problem, ends in zip(unit.problems, states, strict=True):
+        tree = Tree.root(problem, step(problem.prompt, False), 0)
+        answers = [step(f"{i} answer", model=unit.model) for i in range(len(ends))]
+        for node, state in zip(tree.grow(Expand(0, len(ends), True), answers), ends, strict=True):
+            node.verdict = Verdict(state, "x", float(state == State.CORRECT))
+        trees.append(tree)
+    run.store.put_table(unit.key, table(unit, trees))
+
+
+def measure(run, model: int, share: float) -> None:
+    rng = np.random.default_rng(0)  # the same problems are hard for all models
+    for unit in run.units(model, "test", model):
+        rows = [[State.CORRECT if rng.random() < share else State.WRONG for _ in range(2)] for _ in unit.problems]
+        commit(run, unit, rows)
+
+
+def test_worse_beyond_noise_is_not_promoted_and_says_so(run):
+    run.plan_test()
+    for model, share in enumerate((0.6, 0.1, 0.55, 0.9)):
+        measure(run, model, share)
+    best, reason = run.promote(0, 1)
+    assert best == 0 and "worse beyond noise" in reason and "next round starts from m00000" in reason
+    best, reason = run.promote(0, 2)
+    assert best == 2 and "promoted" in reason, "a little worse may be noise"
+    assert run.promote(0, 3)[0] == 3
+    (score,) = run.scores(0)
+    assert (score.level, score.problems, score.samples, score.k) == (4, 40, 2, 2)
+    assert score.low < score.pass_1 < score.high and score.pass_k > score.pass_1
+
+
+def test_failed_verdicts_count_neither_as_wrong_nor_as_right(run):
+    run.plan_test()
+    for unit in run.units(0, "test", 0):
+        commit(run, unit, [[State.CORRECT, State.FAILED]] * (len(unit.problems) - 1) + [[State.FAILED, State.FAILED]])
+    (score,) = run.scores(0)
+    assert score.pass_1 == 1.0 and score.k == 1 and score.problems == 40 - 5
+
+
+def test_the_plan_follows_the_solve_history_and_stands_once_made(run):
+    run.plan(1)
+    first = run.store.table("plans/r00001/train").to_pylist()
+    assert {row["level"] for row in first} == {3, 4, 5} and len({row["id"] for row in first}) == 40
+    for unit in run.units(1, "train", 0):
+        commit(run, unit, [[State.CORRECT, State.WRONG] for _ in unit.problems])
+    assert run.solved(1) == {3: 0.5, 4: 0.5, 5: 0.5}
+    run.plan(2)
+    assert 6 in run.store.table("plans/r00002/train")["level"].to_pylist(), "the next level is prompted"
+    run.plan(1)
+    assert run.store.table("plans/r00001/train").to_pylist() == first
+
+
+def test_plans_depend_on_the_seed_alone(tmp_path):
+    def plan(name, seed):
+        run = Run(load("configs/quickstart.yaml", [f"run.dir={tmp_path / name}", f"seed={seed}", *OPTIONS]))
+        run.plan(1)
+        return run.store.table("plans/r00001/train")
+
+    assert plan("a", 0).equals(plan("b", 0)) and not plan("c", 0).equals(plan("d", 1))
+
+
+def test_the_pool_holds_all_rounds_and_the_manifest_whole_epochs(run):
+    for number in (1, 2):
+        run.plan(number)
+        for unit in run.units(number, "train", 0):
+            commit(run, unit, [[State.CORRECT, State.WRONG, State.CORRECT] for _ in unit.problems])
+        decisions = run.filter(number)
+        assert sum(not reason for reason in decisions["reason"].to_pylist()) == 80
+    assert run.manifest(2)
+    rows = run.store.table("manifests/r00002").to_pylist()
+    assert {row["trace_id"][:6] for row in rows} == {"r00001", "r00002"}
+    first = [row["trace_id"] for row in rows if row["epoch"] == 0]
+    assert len(first) == len(set(first)) == 160
+
+
+def test_a_changed_config_is_refused_with_both_values_and_rounds_may_grow(run):
+    check_unchanged(run.store, run.config)
+    options = [f"run.dir={run.store.root}", *OPTIONS]
+    check_unchanged(run.store, load("configs/quickstart.yaml", [*options, "rounds=9"]))
+    for option, said in [
+        ("train.lr=0.5", "train.lr is 0.001 in this run, but 0.5 was asked for"),
+        ("rounds=2", "rounds is 5 in this run, but 2 was asked for; rounds may only grow"),
+        ("search.n=3", "search.n is 16 in this run, but 3 was asked for"),
+    ]:
+        with pytest.raises(UserError) as error:
+            check_unchanged(run.store, load("configs/quickstart.yaml", [*options, option]))
+        assert said in str(error.value)
+
+
+def test_units_are_the_same_every_time(run):
+    run.plan(1)
+    units = run.units(1, "train", 0)
+    assert [unit.number for unit in units] == list(range(5)) and units == run.units(1, "train", 0)
+    assert all(isinstance(problem, Problem) for problem in units[0].problems)
+    assert dataclasses.replace(units[0], round=2).key == "traces/r00002/train/u00000"
