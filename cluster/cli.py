@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from iteration.config import UserError
@@ -72,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     known = parser().parse_args(arguments)
+    use_token()
     # Parts of the user's own, in packages below this folder, are found here and in the actors.
     sys.path.insert(0, os.getcwd())
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
@@ -83,6 +85,14 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nflywheel: stopped; what is committed stays, and the same command goes on", file=sys.stderr)
         return 130
+
+
+def use_token() -> None:
+    """Where the user has a token for Ray, clusters are spoken to with it, and nobody else may read it (Ray writes 0644)."""
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file():
+        token.chmod(0o600)
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def run_verb(known: argparse.Namespace) -> int:
@@ -117,14 +127,16 @@ def run_verb(known: argparse.Namespace) -> int:
             return 75
         except BaseException as error:
             cause = first_cause(error)
-            if isinstance(cause, RayTaskError) and isinstance(cause.cause, UserError):
-                raise UserError(str(cause.cause)) from None
+            cause = cause.cause if isinstance(cause, RayTaskError) else cause
             if isinstance(cause, UserError):
-                raise cause from None
-            if isinstance(cause, RayActorError):
-                what = str(cause).splitlines()[0]
-                raise UserError(f"an actor died ({what}); what is committed stays. Go on with: {again}") from error
-            raise
+                raise UserError(str(cause)) from None
+            log = run.store.root / "error.log"
+            log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            what = "an actor died" if isinstance(cause, RayActorError) else type(cause).__name__
+            said = (str(cause).strip().splitlines() or ["no message"])[0][:300]
+            print(f"flywheel: {what}: {said} (all of it: {log})", file=sys.stderr)
+            print(f"flywheel: what is committed stays; go on with: {again}", file=sys.stderr)
+            return 1
     view.console.print(rounds_table(records(run.store)))
     here, there = Path.cwd(), run.store.root
     folder = there.relative_to(here) if there.is_relative_to(here) else there

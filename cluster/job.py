@@ -15,6 +15,7 @@ STOP_SECONDS = "120"  # between SIGTERM and SIGKILL: units under way are committ
 
 def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     """Submit, print where to look, and follow the log. Returns the exit status for the shell."""
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     from cluster.run import load
@@ -28,6 +29,9 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
         raise UserError(
             f"--address {address}: no Ray dashboard answers there ({what}); start one with: ray start --head"
         ) from None
+    except AuthenticationError as error:
+        what = str(error).strip().splitlines()[0]
+        raise UserError(f"--address {address}: {what}; put the cluster's token in ~/.ray/auth_token") from None
     words = [sys.executable, "-m", "cluster.cli", "run", config, *options, f"run.dir={folder}", "--address", "auto"]
     job = client.submit_job(
         entrypoint=shlex.join(words),

@@ -69,7 +69,8 @@ def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list
     for word in dotlist:
         if "=" not in word.lstrip("="):
             raise UserError(f"command line: found {word!r}, expected KEY=VALUE, e.g. rounds=3")
-    sources = [(str(file), read(file)), ("command line", OmegaConf.from_dotlist(dotlist))]
+    words = [f"{word}''" if word.endswith("=") else word for word in dotlist]  # "KEY=" is the empty text
+    sources = [(str(file), read(file)), ("command line", OmegaConf.from_dotlist(words))]
     whole = OmegaConf.structured(schema)
     raw = OmegaConf.merge(*(source for _, source in sources))
     for key, package in packages.items():

@@ -80,7 +80,6 @@ def small(tmp_path_factory):
         "rounds=2",
         "problems=160",
         "unit=16",
-        "model.warm_start.tokens=1000000",
         "measure.levels=[3,4]",
         "measure.problems=100",
         "train.tokens=80000",

@@ -32,7 +32,7 @@ def random_model(folder: Path) -> None:
     tokenizer.chat_template = "{% for m in messages %}User: {{ m.content }}\nAnswer:{% endfor %}"
     config = LlamaConfig(
         vocab_size=words.get_vocab_size(),
-        hidden_size=32,
+        hidden_size=64,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -82,7 +82,7 @@ def test_own_model_problems_verifier_and_search(tmp_path):
 
     shown = AutoTokenizer.from_pretrained(tmp_path / "model").decode(nodes[0]["token_ids"])
     assert shown == f"User: {nodes[0]['text']}\nAnswer:", "the chat template is applied"
-    assert {row["state"] for row in nodes[1:]} <= {"correct", "wrong", "unparseable"}
+    assert {row["state"] for row in nodes if row["parent"] == 0} <= {"correct", "wrong", "unparseable"}
     if record["counts"]["kept"]:
         assert record["trained"] == "m00001" and (tmp_path / "run/models/m00001/tokenizer.json").exists()
     else:

@@ -136,7 +136,7 @@ def test_why_tells_a_trace_s_whole_story(small):
 )
 def test_a_changed_config_is_refused_with_both_values(small, option, said):
     folder, _ = small
-    options = ["problems=160", "unit=16", "model.warm_start.tokens=1000000", "measure.levels=[3,4]", "measure.problems=100"]
+    options = ["problems=160", "unit=16", "measure.levels=[3,4]", "measure.problems=100"]
     words = ["run", "configs/quickstart.yaml", f"run.dir={folder}", "rounds=2", *options, "train.tokens=80000", option]
     assert said in flywheel(*words, status=2)
 
@@ -178,3 +178,25 @@ def test_a_model_that_training_ruined_is_not_promoted(small, tmp_path):
     assert not second["promoted"] and second["trained"] == "m00002" and second["model_out"] == "m00001"
     assert third["model_in"] == "m00001"
     assert "not promoted, worse beyond noise" in said and "2 kept m00001" in said
+
+
+def test_an_actor_that_dies_is_one_line_and_the_same_command_goes_on(small, tmp_path):
+    import psutil
+
+    from tests.integration.conftest import kill_all, start, wait_for
+
+    folder, _ = small
+    run = tmp_path / "run"
+    options = ["problems=64", "unit=8", "measure.levels=[3]", "placement.dashboard=false", "rounds=2", f"run.fork={folder}@1"]
+    words = ["run", "configs/quickstart.yaml", f"run.dir={run}", *options]
+    process = start(*words)
+    assert wait_for(lambda: (run / "traces/r00002/train").is_dir(), process)
+    engine = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if "Generator" in "".join(child.cmdline())
+    ]
+    kill_all(engine[0].pid)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 1 and "flywheel: an actor died: " in said and "go on with: ./launch.sh run" in said
+    assert "Traceback" not in said and "Traceback" in (run / "error.log").read_text()
+    flywheel(*words)
+    assert json.loads((run / "rounds/r00002.json").read_text())["counts"]["answers"] == 64 * 16

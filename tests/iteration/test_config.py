@@ -32,6 +32,10 @@ def test_defaults_file_and_command_line_in_this_order(config):
     assert typed(found, Config).train.betas == (0.9, 0.98)
 
 
+def test_nothing_behind_the_sign_is_the_empty_text(config):
+    assert load(config, ["model.path="]).model.path == ""
+
+
 def test_read_only_after_merging(config):
     with pytest.raises(ReadonlyConfigError):
         load(config, []).search.n = 9
