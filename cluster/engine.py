@@ -35,8 +35,8 @@ class Generate:
     """How answers are sampled, and what the engine may use."""
 
     temperature: float = 1.0
-    max_tokens: int = 128  # of one answer; a longer one is cut short and counts as unparseable
-    context: int = 256  # prompt and answer together
+    max_tokens: int = 96  # of one answer; a longer one is cut short and counts as unparseable
+    context: int = 128  # prompt and answer together
     step_end: str = "\n"  # where a step ends, for searches that go step by step
     dtype: str = "auto"  # auto: float32 on CPU, the model's own on GPU
     max_seqs: int = 256  # answers that the engine works on at once

@@ -42,7 +42,7 @@ class Actors:
     def __init__(self, options: Config, config: DictConfig, store: Store, address: str, phase: Callable, view: View):
         self._options, self._config, self._store, self._address = options, config, store, address
         self._phase, self._view = phase, view
-        self.version = ""  # of the weights that the engines hold
+        self.version = ""  # of the weights that the engines were last served; "" until the first are served, and checked
         self._number = 0  # the next free searcher
 
     async def __aenter__(self) -> Actors:
@@ -81,12 +81,11 @@ class Actors:
 
     async def _start_engines(self) -> None:
         options, where = self._options, self._options.placement
-        self.version = model_key(0)
-        folder = str(self._store.root / "models" / self.version)
+        folder = str(self._store.root / "models" / model_key(0))
         verify = named(self._config.verify)
         self.generators = [
             actor(Generator, f"generator-{i}", environment(options.generate.gpus), options.generate.gpus, 1000).remote(
-                i, folder, self.version, options.generate
+                i, folder, model_key(0), options.generate
             )
             for i in range(where.generators)
         ]

@@ -93,6 +93,11 @@ def load(file: str, dotlist: list[str]) -> DictConfig:
     }.items():
         if OmegaConf.select(found, key) < least:
             raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)}; expected at least {least}")
+    if found.train.row_tokens < found.generate.context:
+        raise UserError(
+            f"{file}: train.row_tokens is {found.train.row_tokens}, but a trace may have generate.context = "
+            f"{found.generate.context} tokens; type train.row_tokens={found.generate.context}"
+        )
     return found
 
 
@@ -156,7 +161,7 @@ class Run:
         key = "rounds/" + round_key(number)
         if not self.store.has(key, ".json"):
             decisions = self.filter(number)
-            trained, drift, training = "", 0.0, {}
+            trained, drift, training = "", None, {}
             best, reason, scores = champion, "nothing to train on: no answer was kept", self.scores(champion)
             if self.manifest(number):
                 with self.phase(number, "train"):
@@ -245,14 +250,14 @@ class Run:
             for unit, members in sorted(found.items())
         ]
 
-    async def search(self, number: int, split: str, model: int) -> float:
-        """Search what the plan names and the store does not list. Returns the drift of the weights' update, if any."""
+    async def search(self, number: int, split: str, model: int) -> float | None:
+        """Search what the plan names and the store does not list. Returns the drift of the update of weights, if any."""
         units = self.units(number, split, model)
         async with self._engines:
             committed = self.store.units(f"traces/{round_key(number)}/{split}")
             todo = [unit for unit in units if unit.number not in committed]
             if not todo:
-                return 0.0
+                return None
             drift = await self.serve(number, model)
             # Models are measured by plain sampling, whatever search found the traces that they learnt from.
             name, search = {
@@ -266,10 +271,10 @@ class Run:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
             return drift
 
-    async def serve(self, number: int, model: int) -> float:
+    async def serve(self, number: int, model: int) -> float | None:
         """Give every engine the model's weights, and compare one greedy answer with the trainer's own forward pass."""
         if self.actors.version == model_key(model):
-            return 0.0
+            return None
         with self.phase(number, "update"):
             await self.actors.serve(model_key(model))
             prompt = encode(self.tokenizer(), self.store.table(plan_key(0, "test"), ["shown"])["shown"][0].as_py())
@@ -292,14 +297,14 @@ class Run:
 
     # what is learnt
 
-    def traces(self, number: int, split: str) -> pa.Table:
+    def traces(self, number: int, split: str, columns: list[str] | None = None) -> pa.Table:
         """A round's nodes, unit by unit."""
-        folder = f"traces/{round_key(number)}/{split}"
-        return pa.concat_tables([self.store.table(unit_key(number, split, unit)) for unit in sorted(self.store.units(folder))])
+        units = sorted(self.store.units(f"traces/{round_key(number)}/{split}"))
+        return pa.concat_tables([self.store.table(unit_key(number, split, unit), columns) for unit in units])
 
     def solved(self, number: int) -> dict[int, float]:
         """Share of correct answers by level in a round of search; broken verdicts are left out."""
-        nodes = self.traces(number, "train").select(["level", "state"]).drop_null()
+        nodes = self.traces(number, "train", ["level", "state"]).drop_null()
         found: dict[int, list[bool]] = defaultdict(list)
         for level, state in zip(nodes["level"].to_pylist(), nodes["state"].to_pylist(), strict=True):
             if state != State.FAILED:
@@ -335,7 +340,7 @@ class Run:
 
     def results(self, model: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
         """A model's held-out results by problem: (ids, levels [p], answers judged [p], correct [p])."""
-        nodes = self.traces(model, "test").select(["problem_id", "level", "state"]).drop_null()
+        nodes = self.traces(model, "test", ["problem_id", "level", "state"]).drop_null()
         found: dict[str, list] = {}
         columns = (nodes[name].to_pylist() for name in ("problem_id", "level", "state"))
         for problem, level, state in zip(*columns, strict=True):
@@ -364,6 +369,8 @@ class Run:
         """The better of two models, and why: the candidate, unless it is worse on the held-out set beyond noise."""
         before, after = (dict(zip(r[0], r[3] / r[2], strict=True)) for r in map(self.results, (champion, candidate)))
         shared = [problem for problem in before if problem in after]
+        if not shared:
+            raise UserError(f"no held-out answer could be judged; see the column why in {self.store.root}/traces/*/test")
         gain = paired_bootstrap(np.array([before[p] for p in shared]), np.array([after[p] for p in shared]))
         said = f"held-out pass@1 {100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
         if gain.high < 0:
@@ -375,7 +382,7 @@ class Run:
         record.seconds = {name: round(seconds, 2) for name, seconds in self.seconds[record.number].items()}
         for split, phase in (("train", "search"), ("test", "measure")):
             if self.store.units(f"traces/{round_key(record.number)}/{split}"):
-                nodes = self.traces(record.number, split)
+                nodes = self.traces(record.number, split, ["node", "token_ids"])
                 record.tokens[phase] = int(token_counts(nodes)[nodes["node"].to_numpy() > 0].sum())
         self.store.put_json("rounds/" + round_key(record.number), asdict(record))
 

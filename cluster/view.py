@@ -97,6 +97,11 @@ class View:
             f"level {s['level']}: {s['pass_1']:.1%} [{s['low']:.1%}, {s['high']:.1%}]" for s in record["scores"]
         )
         self.say(f"round {record['number']}  held-out pass@1   {scores}")
+        failed = record["counts"].get("failed", 0)
+        if failed:
+            self.say(
+                f"round {record['number']}  WARNING: the verifier failed on {failed} answers; see the column why in traces/"
+            )
         if record["number"]:
             self.say(f"round {record['number']}  {record['model_in']} -> {record['model_out']}: {record['reason']}")
 

@@ -178,6 +178,6 @@ class Round:
     solve_rate: dict[int, float]
     seconds: dict[str, float]
     tokens: dict[str, int]
-    logprob_drift: float
+    logprob_drift: float | None  # nats; None where no weights were updated
     loss_first: float = 0.0
     loss_last: float = 0.0

@@ -57,6 +57,7 @@ def test_read_only_after_merging(config):
         ("filters.corect.x=1", "there is no 'corect'; did you mean 'correct'?"),
         ("rounds", "command line: found 'rounds', expected KEY=VALUE"),
         ("lag=-1", "lag is -1; expected at least 0"),
+        ("generate.context=4096", "train.row_tokens is 128, but a trace may have generate.context = 4096 tokens"),
     ],
 )
 def test_mistakes_on_the_command_line(config, option, said):
