@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import os
 import signal
 import sys
@@ -30,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Verb)
 
     run = verbs.add_parser(
         "run",
@@ -69,6 +70,40 @@ def parser() -> argparse.ArgumentParser:
     submit.add_argument("--no-wait", action="store_true", help="print the job's id and return")
     submit.set_defaults(act=submit_verb)
     return whole
+
+
+def options_help() -> str:
+    """Every option with its default and what it means, read off the dataclasses of the parts."""
+    import importlib
+    import pkgutil
+
+    from cluster.run import PACKAGES, Config
+    from iteration.config import describe, part_class
+
+    lines = ["options (KEY=VALUE), with their defaults:"]
+
+    def add(part: type, prefix: str) -> None:
+        for name, default, comment in describe(part):
+            inner = next((field.default_factory for field in dataclasses.fields(part) if field.name == name), None)
+            if dataclasses.is_dataclass(inner):
+                add(inner, f"{prefix}{name}.")
+            elif f"{prefix}{name}" not in ("task", "search", "verify", "filters"):
+                lines.append(f"  {f'{prefix}{name}={default}':<44} {comment}".rstrip())
+
+    add(Config, "")
+    for key, package in PACKAGES.items():
+        kind = key.rstrip("*")
+        for found in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            lines.append(f"\nwith {kind}.name={found.name}:" if kind == key else f"\nwith filters: {{{found.name}: {{}}}}:")
+            add(part_class(kind, package, found.name), f"{kind}." if kind == key else f"filters.{found.name}.")
+    return "\n".join(lines) + "\n"
+
+
+class Verb(argparse.ArgumentParser):
+    """Its help ends with all options; they are looked up only when asked for."""
+
+    def format_help(self) -> str:
+        return super().format_help() + ("\n" + options_help() if self.prog.endswith(" run") else "")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -31,8 +31,8 @@ START_SECONDS = 300
 @dataclass
 class Placement:
     generators: int = 1  # engines; on CPU one for every two cores
-    searchers: int = 1
-    verifiers: int = 1
+    searchers: int = 1  # processes that drive units
+    verifiers: int = 1  # processes that judge
     dashboard: bool = True  # Ray's dashboard, on loopback
 
 

@@ -52,7 +52,7 @@ class Measure:
 
 @dataclass
 class RunFolder:
-    dir: str = "runs/${name}"
+    dir: str = "runs/${name}"  # the run's folder
     fork: str = ""  # OTHER@3: begin with rounds 0 to 3 of another run
 
 
@@ -60,8 +60,8 @@ class RunFolder:
 class Config:
     """A run. The sections task, search, verify and filters take the options of the part that is named there."""
 
-    name: str = MISSING
-    seed: int = 0
+    name: str = MISSING  # of the run, and of its folder
+    seed: int = 0  # of problems, weights, sampling and order: the same seed gives the same run
     rounds: int = 5  # may grow later: the same command then continues
     lag: int = 0  # rounds that the searchers may be ahead of the trainer: 0 alternates, 1 overlaps
     problems: int = 320  # searched in each round
@@ -229,6 +229,14 @@ class Run:
         self.store.put_table(plan_key(0, "test"), self._plan_table([problems[i] for i in rng.permutation(len(problems))]))
 
     def _plan_table(self, problems: list[Problem]) -> pa.Table:
+        tokenizer, room = self.tokenizer(), self.options.generate.context
+        for problem in problems:  # said now, and not by an engine in the middle of a round
+            needed = len(encode(tokenizer, self.task.prompt(problem)))
+            if needed >= room:
+                raise UserError(
+                    f"problem {problem.id}: its prompt has {needed} tokens, but generate.context is {room} for prompt and "
+                    f"answer; type generate.context=N (and train.row_tokens=N) and another run.dir"
+                )
         columns = {name: [getattr(problem, name) for problem in problems] for name in ("id", "prompt", "answer", "level")}
         units = [i // self.options.unit for i in range(len(problems))]
         return pa.table(columns | {"shown": [self.task.prompt(problem) for problem in problems], "unit": units})

@@ -25,13 +25,13 @@ from iteration.types import Examples
 class Optimise:
     """AdamW with a short warm-up and a cosine down to a twentieth."""
 
-    lr: float = 1e-3
+    lr: float = 1e-3  # highest learning rate
     rows: int = 8  # packed rows in one optimiser step
     row_tokens: int = 128  # slots of one row; no example may be longer
     micro_rows: int = 8  # rows in one forward pass (gradients are accumulated over `rows`)
     warmup: float = 0.02  # share of the steps
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)  # AdamW's
+    weight_decay: float = 0.05  # of matrices; not of norms and biases
     clip: float = 1.0  # largest norm of the gradient
 
 
@@ -40,7 +40,7 @@ class WarmStart(Optimise):
     """How the first model learns the task's own flawed corpus, where no `model.path` is given."""
 
     lr: float = 2e-3
-    tokens: int = 2_000_000
+    tokens: int = 2_000_000  # of the corpus, each seen once
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Model:
 class Train(Optimise):
     tokens: int = 160_000  # trained on in each round
     threads: int = 0  # CPU threads; 0: all cores
-    gpus: int = 0
+    gpus: int = 0  # 0: train on the CPU
 
 
 class Trainer:

@@ -11,6 +11,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,22 @@ def make(section: DictConfig, kind: str, package: str, name: str | None = None) 
         return part_class(kind, package, name)(**options)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def describe(part: type) -> list[tuple[str, str, str]]:
+    """(option, default, comment) of each field of a dataclass, comments taken from where the options stand."""
+    comments: dict[str, str] = {}
+    for base in reversed(part.__mro__):
+        if dataclasses.is_dataclass(base):
+            lines = inspect.getsource(base).splitlines()
+            found = (re.match(r"    (\w+): [^#]*?(?:#\s*(.*))?$", line) for line in lines)
+            comments |= {match[1]: match[2] or "" for match in found if match and (match[2] or match[1] not in comments)}
+    described = []
+    for field in dataclasses.fields(part):
+        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        shown = "(required)" if default == "???" else str(default).replace("\n", "\\n")
+        described.append((field.name, shown, comments.get(field.name, "")))
+    return described
 
 
 def differences(old: DictConfig, new: DictConfig) -> list[tuple[str, Any, Any]]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 @dataclass
 class Cap:
-    per_problem: int = 4
+    per_problem: int = 4  # answers kept of one problem
 
     def keep(self, traces: pa.Table, earlier: pa.Table) -> list[str]:
         kept = Counter(earlier["problem_id"].to_pylist())

@@ -20,8 +20,8 @@ from iteration.types import Problem
 class File:
     train: str = ""  # file of problems to train on
     test: str = ""  # file of held-out problems; without one, a tenth of `train` is held out by a hash of the prompt
-    prompt_key: str = "prompt"
-    answer_key: str = "answer"
+    prompt_key: str = "prompt"  # column of the problem's text
+    answer_key: str = "answer"  # column of its answer
     level_key: str = ""  # a whole number that orders problems by difficulty; without one all have level 0
     template: str = "{prompt}"  # what the model is shown
 

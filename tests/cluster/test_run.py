@@ -7,16 +7,25 @@ import pytest
 
 from cluster.run import Run, check_unchanged, load
 from cluster.searcher import Unit, table
+from iteration import tiny
 from iteration.config import UserError
+from iteration.tasks.expressions import VOCABULARY
 from iteration.types import Expand, Problem, State, Tree, Verdict
 from tests.worlds import step
 
 OPTIONS = ["problems=40", "unit=8", "measure.levels=[4]", "measure.problems=40", "measure.samples=2"]
 
 
+def with_model(folder, *options) -> Run:
+    """A run in `folder` that has its first model, untrained."""
+    run = Run(load("configs/quickstart.yaml", [f"run.dir={folder}", *OPTIONS, *options]))
+    tiny.build(folder / "models" / "m00000", VOCABULARY, tiny.Shape(hidden_size=32, layers=1), 0)
+    return run
+
+
 @pytest.fixture
 def run(tmp_path):
-    return Run(load("configs/quickstart.yaml", [f"run.dir={tmp_path / 'run'}", *OPTIONS]))
+    return with_model(tmp_path / "run")
 
 
 def commit(run, unit: Unit, states: list[list[State]]) -> None:
@@ -75,7 +84,7 @@ def test_the_plan_follows_the_solve_history_and_stands_once_made(run):
 
 def test_plans_depend_on_the_seed_alone(tmp_path):
     def plan(name, seed):
-        run = Run(load("configs/quickstart.yaml", [f"run.dir={tmp_path / name}", f"seed={seed}", *OPTIONS]))
+        run = with_model(tmp_path / name, f"seed={seed}")
         run.plan(1)
         return run.store.table("plans/r00001/train")
 
@@ -108,6 +117,12 @@ def test_a_changed_config_is_refused_with_both_values_and_rounds_may_grow(run):
         with pytest.raises(UserError) as error:
             check_unchanged(run.store, load("configs/quickstart.yaml", [*options, option]))
         assert said in str(error.value)
+
+
+def test_a_prompt_without_room_for_an_answer_is_said_before_anything_is_searched(run):
+    tight = Run(load("configs/quickstart.yaml", [f"run.dir={run.store.root}", *OPTIONS, "generate.context=9"]))
+    with pytest.raises(UserError, match=r"problem expr4-.*: its prompt has 10 tokens, but generate.context is 9"):
+        tight.plan_test()
 
 
 def test_units_are_the_same_every_time(run):
