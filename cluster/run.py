@@ -283,13 +283,14 @@ class Run:
         """Give every engine the model's weights, and compare one greedy answer with the trainer's own forward pass."""
         if self.actors.version == model_key(model):
             return None
-        with self.phase(number, "update"):
+        with self.phase(number, "update") as phase:
             await self.actors.serve(model_key(model))
             prompt = encode(self.tokenizer(), self.store.table(plan_key(0, "test"), ["shown"])["shown"][0].as_py())
             drift = 0.0
             for answer, logprobs in await self.actors.greedy(prompt):
                 own = await self.actors.trainer.logprobs.remote(model, prompt, answer)
                 drift = max(drift, float(np.abs(own - logprobs).max(initial=0.0)))
+            phase.note = f"logprobs of {model_key(model)} within {drift:.1e} of the trainer's"
         if not drift <= self.options.drift:
             raise UserError(
                 f"after the update to {model_key(model)} the engine's logprobs differ from the trainer's by {drift:.2g} nats, "

@@ -30,6 +30,7 @@ class Phase:
     what: str = "units"
     since: float = field(default_factory=time.monotonic)
     states: Counter = field(default_factory=Counter)
+    note: str = ""  # said when the phase ends
 
     def unit_done(self, done: Done) -> None:
         self.done += 1
@@ -76,7 +77,7 @@ class View:
         self._open.append(phase)
         try:
             yield phase
-            said = [f"{phase.seconds:6.1f} s", f"{phase.done} units" if units else "", phase.solved()]
+            said = [f"{phase.seconds:6.1f} s", f"{phase.done} units" if units else "", phase.solved(), phase.note]
             self.say(f"round {number}  {name:<11} " + ", ".join(filter(None, said)))
         finally:
             self._open.remove(phase)

@@ -1,0 +1,62 @@
+import io
+from collections import Counter
+
+from rich.console import Console
+
+from cluster.searcher import Done
+from cluster.view import View, rounds_table
+
+
+def record(number, promoted=True, failed=0):
+    score = {"level": 4, "problems": 9, "samples": 4, "pass_1": 0.5, "low": 0.4, "high": 0.6, "k": 4, "pass_k": 0.75}
+    counts = {"kept": 12, "failed": failed} if number else {}
+    return {
+        "number": number,
+        "model_in": "m00000",
+        "model_out": f"m0000{number if promoted else 0}",
+        "promoted": promoted,
+        "reason": "worse beyond noise",
+        "scores": [score],
+        "counts": counts,
+        "tokens": {"search": 12345},
+        "seconds": {"search": 3.4, "train": 5.2},
+    }
+
+
+def drawn(view) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(view._render())
+    return console.file.getvalue()
+
+
+def test_the_live_view_says_round_phase_units_rate_solve_rate_and_time_left():
+    view = View(5, Console(file=io.StringIO()))
+    view.round_done(record(0))
+    assert "known after round 1" in drawn(view)
+    with view.phase(3, "search", 20, 4) as phase:
+        phase.unit_done(Done("k", 100, Counter(correct=3, wrong=1, failed=4)))
+        view._seen = (view._seen[0] - 2, 0)
+        view.tick(20_000, (0, 0))
+        text = drawn(view)
+        assert "round 3 of 5" in text and "search" in text and "5/20 units" in text and "tokens/s" in text
+        assert "75.0% solved" in text, "failed verdicts count neither way"
+        with view.phase(2, "train"):
+            view.tick(0, (7, 50))
+            assert "7/50 steps" in drawn(view) and "round 3 of 5" in drawn(view), "with lag=1 both are shown"
+    view._ends = [0.0, 60.0, 120.0]
+    assert "left" in drawn(view)
+    assert "round 3  search" in view.console.file.getvalue() and "5 units, 75.0% solved" in view.console.file.getvalue()
+
+
+def test_what_needs_attention_is_said():
+    view = View(5, Console(file=io.StringIO()))
+    view.round_done(record(1, promoted=False, failed=3))
+    said = view.console.file.getvalue()
+    assert "WARNING: the verifier failed on 3 answers" in said and "worse beyond noise" in said
+
+
+def test_the_table_fits_a_terminal_of_80_columns():
+    console = Console(file=io.StringIO(), width=80)
+    console.print(rounds_table([record(0), record(1), record(2, promoted=False)]))
+    text = console.file.getvalue()
+    assert "50.0 [40.0, 60.0]" in text and "75.0" in text and "12,345" in text and "2 kept m00000" in text and "…" not in text
