@@ -55,7 +55,7 @@ setup() {
     [ "$free" -ge "$need" ] || die "found $free GB free on the disk of $here, expected $need GB for .venv; make room"
     echo "launch.sh: setting up .venv for $kind with $("$python" --version) (once; a minute or two)" >&2
     "$python" -m venv .venv || die "python -m venv failed; on Debian: apt-get install python3.11-venv"
-    local quiet=(-q)
+    local quiet=(-qq)
     [ -t 2 ] && quiet=()
     local log=.venv/install.log
     try() { .venv/bin/python -m pip install --disable-pip-version-check "$@" 2> >(tee -a "$log" >&2); }

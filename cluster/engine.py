@@ -190,9 +190,9 @@ def engine_arguments(folder: str, options: Generate) -> dict:
         "worker_extension_cls": "cluster.engine.Weights",
         "dtype": options.dtype,
     }
-    if options.gpus:
-        parallel = {"tensor_parallel_size": options.gpus, "distributed_executor_backend": "ray"} if options.gpus > 1 else {}
-        return arguments | {"max_num_batched_tokens": max(8192, options.context)} | parallel
+    if options.gpus:  # the actor holds all of the engine's GPUs; vLLM's own worker processes share them
+        tensors = {"tensor_parallel_size": options.gpus, "distributed_executor_backend": "mp"} if options.gpus > 1 else {}
+        return arguments | {"max_num_batched_tokens": max(8192, options.context)} | tensors
     return arguments | {
         "dtype": "float32" if options.dtype == "auto" else options.dtype,
         "enforce_eager": True,

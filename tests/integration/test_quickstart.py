@@ -94,6 +94,7 @@ def test_the_terminal_says_what_a_person_wants_to_know(small):
         "held-out pass@1",
         "dashboard http://127.0.0.1",
         "promoted",
+        "logprobs of m00001 within",
         "pass@1 %",
         "distinct",
     ):
