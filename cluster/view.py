@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -52,8 +53,8 @@ class View:
         self._rounds = rounds
         self._open: list[Phase] = []  # several with lag=1
         self._rate, self._seen = 0.0, (time.monotonic(), 0)
-        self._ends: list[float] = []  # when rounds ended, seconds
-        self._number = 0
+        self._spans: list[float] = []  # seconds that each finished round took
+        self._number, self._ended = 0, time.monotonic()  # the last finished round, and when it was
         self._live: Live | None = None
 
     def __enter__(self) -> View:
@@ -92,8 +93,9 @@ class View:
                 (phase.done, phase.units), phase.what = training, "steps"
 
     def round_done(self, record: dict) -> None:
-        self._ends.append(time.monotonic())
-        self._number = record["number"]
+        self._number, self._ended = record["number"], time.monotonic()
+        if record["number"]:
+            self._spans.append(sum(record["seconds"].values()))
         scores = "   ".join(
             f"level {s['level']}: {s['pass_1']:.1%} [{s['low']:.1%}, {s['high']:.1%}]" for s in record["scores"]
         )
@@ -109,11 +111,10 @@ class View:
     # what is drawn
 
     def _left(self) -> str:
-        spans = [b - a for a, b in zip(self._ends, self._ends[1:], strict=False) if b - a > 1]
-        if not spans:
+        if not self._spans:
             return "time left: known after round 1"
-        rest = self._rounds - self._number
-        left = max(0.0, sum(spans) / len(spans) * rest - (time.monotonic() - self._ends[-1]))
+        rest = (self._rounds - self._number) * sum(self._spans) / len(self._spans)
+        left = max(0.0, rest - (time.monotonic() - self._ended))
         return f"about {left // 60:.0f} min {left % 60:.0f} s left"
 
     def _render(self) -> Group:
@@ -126,7 +127,7 @@ class View:
                 line.append(f"{self._rate:,.0f} tokens/s   {phase.solved()}   ")
             lines.append(line)
             if phase.units:
-                lines.append(ProgressBar(total=phase.units, completed=phase.done, width=60))
+                lines.append(Padding(ProgressBar(total=phase.units, completed=phase.done, width=60), (0, 0, 0, 2)))
         return Group(*lines, Text(self._left()))
 
 

@@ -43,8 +43,8 @@ def test_the_live_view_says_round_phase_units_rate_solve_rate_and_time_left():
         with view.phase(2, "train"):
             view.tick(0, (7, 50))
             assert "7/50 steps" in drawn(view) and "round 3 of 5" in drawn(view), "with lag=1 both are shown"
-    view._ends = [0.0, 60.0, 120.0]
-    assert "left" in drawn(view)
+    view.round_done(record(4))
+    assert "about 0 min 9 s left" in drawn(view), "one round is left, and a round takes 8.6 s"
     assert "round 3  search" in view.console.file.getvalue() and "5 units, 75.0% solved" in view.console.file.getvalue()
 
 
