@@ -125,6 +125,9 @@ class Run:
         """Run what is left of the rounds."""
         with claim(self.store.root):
             check_unchanged(self.store, self.config)
+            if self.store.has("rounds/" + round_key(self.options.rounds), ".json"):
+                return  # rounds are finished in order
+            self.store.sweep()
             async with Actors(self.options, self.config, self.store, self.address, self.phase, self.view) as self.actors:
                 # Ray has put its own handler for SIGTERM; ours lets the actors close and the process exit with 75.
                 asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)

@@ -138,6 +138,11 @@ class Store:
     def _tmp(self) -> Path:
         return self.root / "_tmp" / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
 
+    def sweep(self) -> None:
+        """Remove what killed writers left unfinished. Only for who has claimed the run: a late writer then fails harmlessly."""
+        for path in (self.root / "_tmp").iterdir():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
     # Parquet tables
 
     def put_table(self, key: str, table: pa.Table) -> bool:

@@ -110,3 +110,12 @@ def test_records(tmp_path):
     assert not store.put_json("rounds/r00001", {"number": 2})
     assert store.json("rounds/r00001") == {"number": 1, "why": "größer"}
     assert store.has("rounds/r00001", ".json")
+
+
+def test_what_killed_writers_left_is_swept(tmp_path):
+    store = Store(tmp_path).open()
+    (tmp_path / "_tmp" / "half.parquet").write_text("torn")
+    (tmp_path / "_tmp" / "model" / "deep").mkdir(parents=True)
+    store.put_json("rounds/r00000", {})
+    store.sweep()
+    assert not list((tmp_path / "_tmp").iterdir()) and store.has("rounds/r00000", ".json")

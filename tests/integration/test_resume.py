@@ -56,6 +56,11 @@ def test_killed_at_random_moments_it_ends_like_an_undisturbed_run(tmp_path):
 
     found = files(stormy)
     assert set(found) == set(expected), "exactly the planned units, each once"
+    assert not list((stormy / "_tmp").iterdir()), "nothing is left of what was killed"
+    before = {name: path.stat().st_mtime_ns for name, path in found.items()}
+    again = flywheel("run", "configs/quickstart.yaml", f"run.dir={stormy}", *OPTIONS)
+    assert "engines" not in again and "its last model is" in again, "a finished run starts nothing"
+    assert {name: path.stat().st_mtime_ns for name, path in files(stormy).items()} == before
     for name in expected:
         if name.endswith(".parquet"):
             one, other = (pq.ParquetFile(path).read() for path in (expected[name], found[name]))
