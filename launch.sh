@@ -58,6 +58,7 @@ setup() {
     local quiet=(-qq)
     [ -t 2 ] && quiet=()
     local log=.venv/install.log
+    : >"$log"
     try() { .venv/bin/python -m pip install --disable-pip-version-check "$@" 2> >(tee -a "$log" >&2); }
     local count
     count=$(grep -vc '^#' "$lock")
