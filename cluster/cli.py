@@ -108,7 +108,6 @@ class Verb(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     known = parser().parse_args(arguments)
-    use_token()
     # Parts of the user's own, in packages below this folder, are found here and in the actors.
     sys.path.insert(0, os.getcwd())
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
@@ -122,18 +121,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def use_token() -> None:
-    """Where the user has a token for Ray, clusters are spoken to with it, and nobody else may read it (Ray writes 0644)."""
-    token = Path.home() / ".ray" / "auth_token"
-    if token.is_file():
-        token.chmod(0o600)
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-
-
 def run_verb(known: argparse.Namespace) -> int:
     from cluster.run import load
 
-    # Read before Ray and vLLM are imported: a mistake in the config is said at once.
     began = time.monotonic()
     config = load(known.config, known.options)
     quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -155,7 +145,7 @@ def run_verb(known: argparse.Namespace) -> int:
         run = Run(config, known.address, view)
         try:
             asyncio.run(run.turn())
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # said by `main`
             raise
         except asyncio.CancelledError:
             print(f"flywheel: stopped by SIGTERM; what is committed stays. Go on with: {again}", file=sys.stderr)
@@ -253,6 +243,9 @@ def why_verb(known: argparse.Namespace) -> int:
 
 
 def submit_verb(known: argparse.Namespace) -> int:
+    if (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # before Ray is imported; unlike ray.init, jobs do not look for it
+
     from cluster.job import submit
 
     return submit(known.config, known.options, known.address, follow=not known.no_wait)

@@ -21,7 +21,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     from cluster.run import load
 
     settings = load(config, options)
-    folder = os.path.abspath(settings.run.dir)  # the job runs in a copy of this folder; the run must not lie in there
+    folder = os.path.abspath(settings.run.dir)  # never in the copy of this folder that Ray uploads
     try:
         client = JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:
@@ -32,9 +32,12 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     except AuthenticationError as error:
         what = str(error).strip().splitlines()[0]
         raise UserError(f"--address {address}: {what}; put the cluster's token in ~/.ray/auth_token") from None
-    words = [sys.executable, "-m", "cluster.cli", "run", config, *options, f"run.dir={folder}", "--address", "auto"]
+    words = ["-m", "cluster.cli", "run", config, *options, f"run.dir={folder}", "--address", "auto"]
+    # Where this folder and this Python are on the cluster too (one machine, a shared disk), the job uses them, so relative
+    # paths of models and problems mean the same; elsewhere it works in the copy that Ray uploads.
+    here, python = shlex.quote(os.getcwd()), shlex.quote(sys.executable)
     job = client.submit_job(
-        entrypoint=shlex.join(words),
+        entrypoint=f"cd {here} 2>/dev/null; python={python}; [ -x $python ] || python=python; exec $python {shlex.join(words)}",
         metadata={"job_name": settings.name},
         runtime_env={
             "working_dir": os.getcwd(),

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,6 +154,9 @@ def start_ray(address: str, dashboard: bool) -> None:
         logging_level="ERROR",
         namespace="flywheel",
     )
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file():
+        token.chmod(0o600)  # Ray writes 0644
 
 
 def dashboard_url() -> str:

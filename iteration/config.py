@@ -72,30 +72,17 @@ def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list
             raise UserError(f"command line: found {word!r}, expected KEY=VALUE, e.g. rounds=3")
     words = [f"{word}''" if word.endswith("=") else word for word in dotlist]  # "KEY=" is the empty text
     sources = [(str(file), read(file)), ("command line", OmegaConf.from_dotlist(words))]
+    for where, source in sources:
+        for key in packages:
+            expect_section(source, key.rstrip("*"), where)
     whole = OmegaConf.structured(schema)
     raw = OmegaConf.merge(*(source for _, source in sources))
-    for key, package in packages.items():
-        if key.endswith("*"):
-            key = key[:-1]
-            names = list(raw.get(key) or {})
-            with open_dict(whole):
-                whole[key] = {name: OmegaConf.structured(part_class(key, package, name)) for name in names}
-                for _, source in sources:  # "correct:" with no options under it
-                    for name in source.get(key) or {}:
-                        if source[key][name] is None:
-                            source[key][name] = {}
-            OmegaConf.set_struct(whole[key], True)
-            continue
-        section = raw.get(key)
-        name = section.get("name") if isinstance(section, DictConfig) else None
-        if not name:
-            raise UserError(f"{file}: {key}.name is missing; say which, e.g. {key}: {{name: ...}}")
-        part = OmegaConf.structured(part_class(key, package, name))
-        OmegaConf.set_struct(part, False)
-        part.name = name
-        OmegaConf.set_struct(part, True)
-        with open_dict(whole):
-            whole[key] = part
+    with open_dict(whole):
+        for key, package in packages.items():
+            if key.endswith("*"):
+                whole[key[:-1]] = _chain(key[:-1], package, raw, [source for _, source in sources])
+            else:
+                whole[key] = _section(key, package, raw, str(file))
     for where, source in sources:
         check_keys(whole, source, where)
         for key in source:
@@ -111,6 +98,37 @@ def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list
     return whole
 
 
+def _section(key: str, package: str, raw: DictConfig, file: str) -> DictConfig:
+    """The typed section of the part that `raw` names, with its name."""
+    section = raw.get(key)
+    name = section.get("name") if isinstance(section, DictConfig) else None
+    if not name:
+        raise UserError(f"{file}: {key}.name is missing; say which, e.g. {key}: {{name: ...}}")
+    typed_section = OmegaConf.structured(part_class(key, package, name))
+    with open_dict(typed_section):
+        typed_section.name = name
+    return typed_section
+
+
+def _chain(key: str, package: str, raw: DictConfig, sources: list[DictConfig]) -> DictConfig:
+    """The typed sections of several parts by name, in the order of `raw`; "correct:" with nothing behind it is a part too."""
+    for source in sources:
+        for name in source.get(key) or {}:
+            if source[key][name] is None:
+                source[key][name] = {}
+    found = OmegaConf.create({name: OmegaConf.structured(part_class(key, package, name)) for name in raw.get(key) or {}})
+    OmegaConf.set_struct(found, True)
+    return found
+
+
+def expect_section(source: DictConfig, key: str, where: str, prefix: str = "") -> None:
+    """Raises UserError where `source` gives a plain value for a section."""
+    found = source.get(key)
+    if found is not None and not isinstance(found, DictConfig):
+        full = f"{prefix}{key}"
+        raise UserError(f"{where}: {full} is {found!r}, expected a section; type {full}.KEY=VALUE (e.g. {full}.name=...)")
+
+
 def expected_type(error: OmegaConfBaseException) -> str:
     kind = getattr(error, "ref_type", None) or getattr(error, "object_type", None)
     return f" (expected {kind.__name__})" if inspect.isclass(kind) and kind.__module__ == "builtins" else ""
@@ -124,6 +142,8 @@ def check_keys(schema: DictConfig, source: DictConfig, where: str, prefix: str =
             known = [str(name) for name in schema]
             raise UserError(f"{where}: unknown key {full!r}{did_you_mean(str(key), known)} (known: {', '.join(known)})")
         below, given = schema._get_node(key), source._get_node(key)
+        if isinstance(below, DictConfig):
+            expect_section(source, key, where, prefix)
         if isinstance(below, DictConfig) and isinstance(given, DictConfig):
             check_keys(below, given, where, f"{full}.")
 
