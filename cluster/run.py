@@ -153,8 +153,19 @@ class Run:
         self.plan_test()
         if not self.store.has("rounds/" + round_key(0), ".json"):
             drift = await self.search(0, "test", 0)
-            scores = self.scores(0)
-            self.finish(Round(0, "", model_key(0), model_key(0), True, "the first model", scores, {}, {}, {}, {}, drift))
+            first = model_key(0)
+            self.finish(
+                Round(
+                    number=0,
+                    model_in="",
+                    trained="",
+                    model_out=first,
+                    promoted=True,
+                    reason="the first model",
+                    scores=self.scores(0),
+                    logprob_drift=drift,
+                )
+            )
         self.view.round_done(self.store.json("rounds/" + round_key(0)))
         return 0
 
@@ -173,33 +184,33 @@ class Run:
                 drift = await self.search(number, "test", number)
                 scores = self.scores(number)
                 best, reason = self.promote(champion, number)
-            counts = {
-                "problems": len(self.store.table(plan_key(number, "train"))),
-                "answers": len(decisions),
-                "correct": sum(state == State.CORRECT for state in decisions["state"].to_pylist()),
-                "failed": sum(state == State.FAILED for state in decisions["state"].to_pylist()),
-                "kept": sum(not reason for reason in decisions["reason"].to_pylist()),
-                "pool": sum(len(kept(self.decisions(r))) for r in range(1, number + 1)),
-                "examples_trained": training.get("examples", 0),
-                "steps": training.get("steps", 0),
-            }
-            record = Round(
-                number,
-                model_key(answered),
-                trained,
-                model_key(best),
-                best == number,
-                reason,
-                scores,
-                counts,
-                self.solved(number),
-                {},
-                {"train": training.get("tokens", 0)},
-                drift,
-                training.get("loss_first", 0.0),
-                training.get("loss_last", 0.0),
+            states, reasons = decisions["state"].to_pylist(), decisions["reason"].to_pylist()
+            self.finish(
+                Round(
+                    number=number,
+                    model_in=model_key(answered),
+                    trained=trained,
+                    model_out=model_key(best),
+                    promoted=best == number,
+                    reason=reason,
+                    scores=scores,
+                    counts={
+                        "problems": len(self.store.table(plan_key(number, "train"))),
+                        "answers": len(decisions),
+                        "correct": states.count(State.CORRECT),
+                        "failed": states.count(State.FAILED),
+                        "kept": reasons.count(""),
+                        "pool": sum(len(kept(self.decisions(r))) for r in range(1, number + 1)),
+                        "examples_trained": training.get("examples", 0),
+                        "steps": training.get("steps", 0),
+                    },
+                    solve_rate=self.solved(number),
+                    tokens={"train": training.get("tokens", 0)},
+                    logprob_drift=drift,
+                    loss_first=training.get("loss_first", 0.0),
+                    loss_last=training.get("loss_last", 0.0),
+                )
             )
-            self.finish(record)
         record = self.store.json(key)
         self.view.round_done(record)
         return int(record["model_out"][1:])

@@ -174,10 +174,10 @@ class Round:
     promoted: bool
     reason: str
     scores: list[Score]
-    counts: dict[str, int]
-    solve_rate: dict[int, float]
-    seconds: dict[str, float]
-    tokens: dict[str, int]
     logprob_drift: float | None  # nats; None where no weights were updated
-    loss_first: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    solve_rate: dict[int, float] = field(default_factory=dict)  # share of correct answers in the search, by level
+    seconds: dict[str, float] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    loss_first: float = 0.0  # mean over the first twentieth of the steps, nats a token
     loss_last: float = 0.0
