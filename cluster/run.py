@@ -422,8 +422,9 @@ class Run:
         """Feed the view while others work."""
         while True:
             await asyncio.sleep(1)
-            with contextlib.suppress(Exception):  # an actor that died is reported by those who wait for its work
-                self.view.tick(await self.actors.tokens(), await self.actors.trainer.progress.remote())
+            progress = await self.actors.progress()
+            if progress:
+                self.view.tick(*progress)
 
 
 def plan_key(number: int, split: str) -> str:
