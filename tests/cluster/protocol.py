@@ -168,18 +168,13 @@ def acknowledge_first(final: Path, tmp: Path, write) -> bool:
 
 
 def no_sync(final: Path, tmp: Path, write) -> bool:
-    write(tmp)
-    try:
-        os.link(tmp, final)
-    except FileExistsError:
-        return False
-    os.unlink(tmp)
-    return True
+    return no_folder_sync(final, tmp, write, sync_file=False)
 
 
-def no_folder_sync(final: Path, tmp: Path, write) -> bool:
+def no_folder_sync(final: Path, tmp: Path, write, sync_file: bool = True) -> bool:
     write(tmp)
-    sync(tmp)
+    if sync_file:
+        sync(tmp)
     try:
         os.link(tmp, final)
     except FileExistsError:

@@ -1,6 +1,8 @@
 """The driver's decisions, on a store that a test filled; no actors."""
 
+import asyncio
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -131,3 +133,25 @@ def test_units_are_the_same_every_time(run):
     assert [unit.number for unit in units] == list(range(5)) and units == run.units(1, "train", 0)
     assert all(isinstance(problem, Problem) for problem in units[0].problems)
     assert dataclasses.replace(units[0], round=2).key == "traces/r00002/train/u00000"
+
+
+@pytest.mark.parametrize(("off", "alarm"), [(1e-6, False), (0.01, True), (float("nan"), True)])
+def test_an_update_that_the_trainer_does_not_confirm_is_an_alarm(run, off, alarm):
+    """Two engines, one of which answers with other logprobs than the trainer's forward pass gives."""
+
+    async def soon(value):
+        return value
+
+    own = np.array([-0.5, -1.0], np.float32)
+    answer = np.array([4, 5], np.int32)
+    trainer = SimpleNamespace(logprobs=SimpleNamespace(remote=lambda *_: soon(own)))
+    engines = [(answer, own), (answer, own + np.float32(off))]
+    run.actors = SimpleNamespace(
+        version="", serve=lambda version: soon(None), greedy=lambda prompt: soon(engines), trainer=trainer
+    )
+    run.plan_test()
+    if alarm:
+        with pytest.raises(UserError, match="differ from the trainer's by"):
+            asyncio.run(run.serve(1, 0))
+    else:
+        assert asyncio.run(run.serve(1, 0)) == pytest.approx(off, abs=1e-6)
