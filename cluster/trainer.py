@@ -140,6 +140,10 @@ class Trainer:
         self._progress = 0, len(plan)
         losses = []
         for step, loss in enumerate(fit(model, plan, options), 1):
+            if not math.isfinite(loss):  # such a model is never committed
+                raise UserError(
+                    f"training diverged: the loss is {loss} at step {step}; lower train.lr in a fork (run.fork=RUN@ROUND)"
+                )
             losses.append(loss)
             self._progress = step, len(plan)
         edge = max(1, len(losses) // 20)

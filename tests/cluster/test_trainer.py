@@ -100,6 +100,16 @@ def test_a_round_trains_on_its_manifest_once(tmp_path):
     assert (tmp_path / "models/m00001/model.safetensors").stat().st_ino == before
 
 
+def test_a_training_that_diverges_commits_no_model(tmp_path):
+    from iteration.config import UserError
+
+    store = Store(tmp_path).open()
+    trainer = Trainer(str(store.root), Model(shape=SHAPE, warm_start=WarmStart(tokens=8000, lr=1e38)), Train(threads=1), seed=0)
+    with pytest.raises(UserError, match="training diverged: the loss is nan at step"):
+        trainer.begin(("expressions", {}))
+    assert not store.has("models/m00000", "")
+
+
 def test_no_model_and_no_corpus_is_said(tmp_path):
     from iteration.config import UserError
 
