@@ -87,7 +87,7 @@ def options_help() -> str:
             inner = next((field.default_factory for field in dataclasses.fields(part) if field.name == name), None)
             if dataclasses.is_dataclass(inner):
                 add(inner, f"{prefix}{name}.")
-            elif f"{prefix}{name}" not in ("task", "search", "verify", "filters"):
+            elif f"{prefix}{name}" not in [key.rstrip("*") for key in PACKAGES]:
                 lines.append(f"  {f'{prefix}{name}={default}':<44} {comment}".rstrip())
 
     add(Config, "")

@@ -1,4 +1,5 @@
-"""vLLM behind plain functions: batches of prompts in, Arrow tables of answers out, new weights without a restart."""
+"""vLLM behind plain functions: batches of prompts in, Arrow tables of answers or arrays of scores out, new weights without a
+restart. Policy and value model are served by the same machinery."""
 
 from __future__ import annotations
 
@@ -7,15 +8,23 @@ import contextlib
 import gc
 import itertools
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-# One row is one wish: continue `token_ids` n times.
+# One row is one wish: continue `token_ids` n times, for a step or (whole) to the end, by at most `max_tokens`.
 WISH = pa.schema(
-    [("token_ids", pa.list_(pa.int32())), ("n", pa.int32()), ("whole", pa.bool_()), ("seed", pa.int64())],
+    [
+        ("token_ids", pa.list_(pa.int32())),
+        ("n", pa.int32()),
+        ("whole", pa.bool_()),
+        ("greedy", pa.bool_()),
+        ("max_tokens", pa.int32()),
+        ("seed", pa.int64()),
+    ],
 )
 # One row is one continuation; `wish` is the row of the wish in its batch.
 STEP = pa.schema(
@@ -25,6 +34,7 @@ STEP = pa.schema(
         ("logprobs", pa.list_(pa.float32())),
         ("text", pa.large_string()),
         ("final", pa.bool_()),
+        ("cut", pa.bool_()),
         ("model", pa.string()),
     ]
 )
@@ -37,7 +47,7 @@ class Generate:
     temperature: float = 1.0
     max_tokens: int = 96  # of one answer; a longer one is cut short and counts as unparseable
     context: int = 128  # prompt and answer together
-    step_end: str = "\n"  # where a step ends, for searches that go step by step
+    step_end: str = "\n"  # where a step ends, for searches that go step by step and judges that score steps
     dtype: str = "auto"  # auto: float32 on CPU, the model's own on GPU
     max_seqs: int = 256  # answers that the engine works on at once
     cache_mb: int = 256  # key-value cache on CPU; on GPU vLLM takes what is free
@@ -79,76 +89,46 @@ class Weights:
             dispatch_cpu_unquantized_gemm(head, remove_weight=False)
 
 
-class Engine:
-    """One vLLM engine. Create it inside a running event loop."""
+@dataclass(slots=True)
+class Ledger:
+    """What an engine has done since it started."""
 
-    def __init__(self, folder: str, version: str, options: Generate):
-        from transformers import AutoTokenizer, GenerationConfig
+    tokens: int = 0  # generated
+    prompt_tokens: int = 0  # read
+    cached_tokens: int = 0  # of those, found in the prefix cache
+    busy: float = 0.0  # seconds with at least one request inside
+
+
+class Served:
+    """One vLLM engine with weights that can be replaced. Create it inside a running event loop."""
+
+    def __init__(self, folder: str, version: str, options: Generate, **extra):
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self.options = options
         self.version = version
-        self.tokens = 0  # generated since the start, for progress
+        self.ledger = Ledger()
         self._ids = itertools.count()
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._ends = {self._tokenizer.eos_token_id} - {None}
-        with contextlib.suppress(OSError):  # a folder without generation_config.json has no further ends
-            ends = GenerationConfig.from_pretrained(folder).eos_token_id
-            self._ends |= set(ends if isinstance(ends, list) else [ends]) - {None}
-        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(folder, options)))
+        self._inside, self._since = 0, 0.0
+        self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(folder, options), **extra))
 
-    def _sampling(self, n: int, seed: int, whole: bool):
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+    @contextlib.contextmanager
+    def _request(self):
+        """Yields a new request's name, and counts the time in which there is one."""
+        if not self._inside:
+            self._since = time.monotonic()
+        self._inside += 1
+        try:
+            yield f"{next(self._ids)}"
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self.ledger.busy += time.monotonic() - self._since
 
-        return SamplingParams(
-            n=n,
-            seed=seed,
-            temperature=self.options.temperature,
-            max_tokens=self.options.max_tokens,
-            logprobs=0,
-            flat_logprobs=True,
-            stop=None if whole else [self.options.step_end],
-            include_stop_str_in_output=True,
-            stop_token_ids=sorted(self._ends),
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-
-    async def _one(self, token_ids: list[int], sampling):
-        name = f"{next(self._ids)}"
-        async for output in self._engine.generate({"prompt_token_ids": token_ids}, sampling, name):
-            self.tokens += sum(len(each.token_ids) for each in output.outputs)
-        return output.outputs
-
-    async def generate(self, wishes: pa.Table) -> pa.Table:
-        """wishes: schema WISH. Returns schema STEP, wish by wish. Raises vLLM's EngineDeadError if the engine died."""
-        version = self.version
-        prompts, rows = wishes["token_ids"].combine_chunks(), wishes.select(["n", "whole", "seed"]).to_pylist()
-        room = self.options.context
-        jobs = []
-        for prompt, row in zip(prompts, rows, strict=True):
-            token_ids = prompt.values.to_numpy().tolist()
-            if len(token_ids) >= room:
-                raise ValueError(f"a prompt has {len(token_ids)} tokens but generate.context is {room}; raise generate.context")
-            jobs.append(self._one(token_ids, self._sampling(row["n"], row["seed"], row["whole"])))
-        outputs = await asyncio.gather(*jobs)
-        answers = [each for wish in outputs for each in wish]
-        lengths = np.array([len(each.token_ids) for each in answers], np.int32)
-        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-        tokens = np.fromiter(itertools.chain.from_iterable(each.token_ids for each in answers), np.int32)
-        logprobs = np.fromiter(itertools.chain.from_iterable(each.logprobs.logprobs for each in answers), np.float32)
-        return pa.table(
-            [
-                pa.array(np.repeat(np.arange(len(outputs), dtype=np.int32), [len(wish) for wish in outputs])),
-                pa.ListArray.from_arrays(offsets, pa.array(tokens)),
-                pa.ListArray.from_arrays(offsets, pa.array(logprobs)),
-                pa.array([each.text for each in answers], pa.large_string()),
-                pa.array([len(each.token_ids) > 0 and each.token_ids[-1] in self._ends for each in answers]),
-                pa.array([version] * len(answers)),
-            ],
-            schema=STEP,
-        )
+    def _read(self, output) -> None:
+        self.ledger.prompt_tokens += len(output.prompt_token_ids)
+        self.ledger.cached_tokens += output.num_cached_tokens or 0
 
     async def update(self, folder: str, version: str) -> None:
         """Go on with the weights of another folder of the same shape. Requests in flight are kept."""
@@ -159,6 +139,101 @@ class Engine:
         finally:
             await self._engine.resume_generation()
 
+    def close(self) -> None:
+        self._engine.shutdown()
+        del self._engine
+        gc.collect()
+
+
+class Scorer(Served):
+    """A value model: one score for each prefix of an answer."""
+
+    def __init__(self, folder: str, version: str, options: Generate):
+        super().__init__(folder, version, options, runner="pooling")
+
+    async def score(self, prefixes: pa.Table) -> np.ndarray:
+        """prefixes: one column token_ids, list<int32>. Returns float32 [prefixes], probabilities.
+
+        What prefixes share is read once, as far as vLLM's prefix cache holds it (in blocks).
+        """
+        jobs = [self._one(prompt.values.to_numpy()) for prompt in prefixes["token_ids"].combine_chunks()]
+        logits = np.array(await asyncio.gather(*jobs), np.float32)
+        return (1 / (1 + np.exp(-logits))).astype(np.float32)
+
+    async def _one(self, prompt: np.ndarray) -> float:
+        from vllm import PoolingParams
+
+        params = PoolingParams(task="classify", use_activation=False)
+        with self._request() as name:
+            async for output in self._engine.encode({"prompt_token_ids": prompt.tolist()}, params, name):
+                self._read(output)
+        return float(output.outputs.data[0])
+
+
+class Engine(Served):
+    """A policy: continuations of prompts."""
+
+    def __init__(self, folder: str, version: str, options: Generate):
+        from transformers import AutoTokenizer, GenerationConfig
+
+        self._ends = {AutoTokenizer.from_pretrained(folder).eos_token_id} - {None}
+        with contextlib.suppress(OSError):  # a folder without generation_config.json has no further ends
+            ends = GenerationConfig.from_pretrained(folder).eos_token_id
+            self._ends |= set(ends if isinstance(ends, list) else [ends]) - {None}
+        super().__init__(folder, version, options)
+
+    def _sampling(self, wish: dict):
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            n=wish["n"],
+            seed=wish["seed"],
+            temperature=0.0 if wish["greedy"] else self.options.temperature,
+            max_tokens=wish["max_tokens"],
+            logprobs=0,
+            flat_logprobs=True,
+            stop=None if wish["whole"] else [self.options.step_end],
+            include_stop_str_in_output=True,
+            stop_token_ids=sorted(self._ends),
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    async def _one(self, prompt: np.ndarray, sampling):
+        room = self.options.context
+        if len(prompt) >= room:
+            raise ValueError(f"a prompt has {len(prompt)} tokens but generate.context is {room}; raise generate.context")
+        with self._request() as name:
+            async for output in self._engine.generate({"prompt_token_ids": prompt.tolist()}, sampling, name):
+                self.ledger.tokens += sum(len(each.token_ids) for each in output.outputs)
+                self._read(output)
+        return output.outputs
+
+    async def generate(self, wishes: pa.Table) -> pa.Table:
+        """wishes: schema WISH. Returns schema STEP, wish by wish. Raises vLLM's EngineDeadError if the engine died."""
+        version = self.version
+        prompts, rows = wishes["token_ids"].combine_chunks(), wishes.drop_columns("token_ids").to_pylist()
+        jobs = [self._one(prompt.values.to_numpy(), self._sampling(row)) for prompt, row in zip(prompts, rows, strict=True)]
+        outputs = await asyncio.gather(*jobs)
+        answers = [each for wish in outputs for each in wish]
+        finals = [len(each.token_ids) > 0 and each.token_ids[-1] in self._ends for each in answers]
+        lengths = np.array([len(each.token_ids) for each in answers], np.int32)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+        tokens = np.fromiter(itertools.chain.from_iterable(each.token_ids for each in answers), np.int32)
+        logprobs = np.fromiter(itertools.chain.from_iterable(each.logprobs.logprobs for each in answers), np.float32)
+        return pa.table(
+            [
+                pa.array(np.repeat(np.arange(len(outputs), dtype=np.int32), [len(wish) for wish in outputs])),
+                pa.ListArray.from_arrays(offsets, pa.array(tokens)),
+                pa.ListArray.from_arrays(offsets, pa.array(logprobs)),
+                pa.array([each.text for each in answers], pa.large_string()),
+                pa.array(finals),
+                pa.array([each.finish_reason == "length" and not final for each, final in zip(answers, finals, strict=True)]),
+                pa.array([version] * len(answers)),
+            ],
+            schema=STEP,
+        )
+
     async def greedy(self, prompt: np.ndarray, max_tokens: int = 32) -> tuple[np.ndarray, np.ndarray]:
         """One greedy answer: token_ids int32 [t], prompt excluded, and their logprobs float32 [t]."""
         from vllm import SamplingParams
@@ -168,13 +243,8 @@ class Engine:
         sampling = SamplingParams(
             temperature=0, max_tokens=limit, logprobs=0, flat_logprobs=True, output_kind=RequestOutputKind.FINAL_ONLY
         )
-        (answer,) = await self._one(prompt.tolist(), sampling)
+        (answer,) = await self._one(prompt, sampling)
         return np.array(answer.token_ids, np.int32), np.array(answer.logprobs.logprobs, np.float32)
-
-    def close(self) -> None:
-        self._engine.shutdown()
-        del self._engine
-        gc.collect()
 
 
 def engine_arguments(folder: str, options: Generate) -> dict:

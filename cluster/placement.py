@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from ray.exceptions import RayActorError
 
 from cluster.engine import environment
-from cluster.generator import Generator
-from cluster.searcher import Done, Searcher, Unit
+from cluster.generator import Generator, Judge
+from cluster.searcher import Done, Searcher, Settings, Unit
 from cluster.store import Store, model_key
 from cluster.trainer import Trainer
 from cluster.verifier import Verifier
@@ -33,6 +33,7 @@ START_SECONDS = 300
 @dataclass
 class Placement:
     generators: int = 1  # engines; on CPU one for every two cores
+    judges: int = 1  # engines of value models, where there are any
     searchers: int = 1  # processes that drive units
     verifiers: int = 1  # processes that judge
     dashboard: bool = True  # Ray's dashboard, on loopback
@@ -45,6 +46,8 @@ class Actors:
         self._options, self._config, self._store, self._address = options, config, store, address
         self._phase, self._view = phase, view
         self.version = ""  # of the weights that the engines were last served; "" until the first are served, and checked
+        self.judged = ""  # version of the value model that was last served
+        self.judges: list = []  # started when there is a value model to serve
         self._number = 0  # the next free searcher
 
     async def __aenter__(self) -> Actors:
@@ -56,7 +59,7 @@ class Actors:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        closing = [generator.close.remote() for generator in self.generators]
+        closing = [engine.close.remote() for engine in [*self.generators, *self.judges]]
         await asyncio.to_thread(ray.wait, closing, num_returns=len(closing), timeout=10)
         ray.shutdown()
 
@@ -66,7 +69,7 @@ class Actors:
             if not ray.is_initialized():
                 start_ray(self._address, options.placement.dashboard)
             self.trainer = actor(Trainer, "trainer", {}, options.train.gpus, 2).remote(
-                str(self._store.root), options.model, options.train, options.seed
+                str(self._store.root), options.model, options.train, options.train_judge, options.seed
             )
         url = dashboard_url()
         self._view.say(
@@ -93,41 +96,69 @@ class Actors:
         ]
         self.verifiers = [actor(Verifier, f"verifier-{i}").remote(i, *verify) for i in range(where.verifiers)]
         others = {"generators": self.generators, "verifiers": self.verifiers}
+        settings = Settings(options.budget, options.seed, options.generate)
         self.searchers = [
-            actor(Searcher, f"searcher-{i}", {}, 0, 1000).remote(
-                i, str(self._store.root), folder, options.budget, options.seed, others
-            )
+            actor(Searcher, f"searcher-{i}", {}, 0, 1000).remote(i, str(self._store.root), folder, settings, others)
             for i in range(where.searchers)
         ]
-        ready = [each.ready.remote() for each in [*self.generators, *self.searchers]]
+        await self._ready([*self.generators, *self.searchers])
+
+    async def _ready(self, actors: list) -> None:
+        """Wait until actors have started. Raises UserError naming what is missing."""
+        options = self._options
+        ready = [each.ready.remote() for each in actors]
         _, late = await asyncio.to_thread(ray.wait, ready, num_returns=len(ready), timeout=START_SECONDS)
         if late:
             free = {name: n for name, n in ray.available_resources().items() if name in ("CPU", "GPU")}
             raise UserError(
                 f"{len(late)} of {len(ready)} actors did not start in {START_SECONDS} s; asked for "
-                f"{where.generators} x {options.generate.gpus} GPU for generate and {options.train.gpus} GPU for train, "
-                f"free in the cluster: {free}"
+                f"{options.placement.generators} x {options.generate.gpus} GPU for generate and {options.train.gpus} GPU for "
+                f"train, free in the cluster: {free}"
             )
         await asyncio.gather(*ready)
 
-    async def search(self, units: list[Unit], search: tuple[str, dict], done: Callable[[Done], None]) -> None:
+    async def search(
+        self, units: list[Unit], search: tuple[str, dict], judge: tuple[str, dict] | None, done: Callable[[Done], None]
+    ) -> None:
         """Search units, a bounded number at a time. Raises the first error; what was committed stays committed."""
+        await self._spread(units, lambda searcher, unit: searcher.search.remote(unit, search, judge), done)
+
+    async def score(self, keys: dict[str, str], judge: tuple[str, dict], done: Callable[[Done], None]) -> None:
+        """Let the value model score the answers of committed units: {unit's key: key of its scores}."""
+        await self._spread(list(keys.items()), lambda searcher, each: searcher.score.remote(*each, judge), done)
+
+    async def _spread(self, work: list, call: Callable, done: Callable[[Done], None]) -> None:
         slots = asyncio.Semaphore(UNITS_IN_FLIGHT * len(self.generators))
 
-        async def one(unit: Unit) -> None:
+        async def one(each) -> None:
             async with slots:
                 self._number += 1
-                done(await self.searchers[self._number % len(self.searchers)].search.remote(unit, search))
+                done(await call(self.searchers[self._number % len(self.searchers)], each))
 
         async with asyncio.TaskGroup() as group:
-            for unit in units:
-                group.create_task(one(unit))
+            for each in work:
+                group.create_task(one(each))
 
     async def serve(self, version: str) -> None:
         """Load the weights of a model into every engine."""
         folder = str(self._store.root / "models" / version)
         await asyncio.gather(*(generator.update.remote(folder, version) for generator in self.generators))
         self.version = version
+
+    async def serve_judge(self, version: str) -> None:
+        """Load a value model into the judges' engines, which start with the first one."""
+        folder, options = str(self._store.root / "judges" / version), self._options.generate
+        if self.judges:
+            await asyncio.gather(*(judge.update.remote(folder, version) for judge in self.judges))
+        else:
+            kind = [
+                actor(Judge, f"judge-{i}", environment(options.gpus), options.gpus, 1000)
+                for i in range(self._options.placement.judges)
+            ]
+            self.judges = [each.remote(i, folder, version, options) for i, each in enumerate(kind)]
+            await self._ready(self.judges)
+            await asyncio.gather(*(searcher.meet.remote(self.judges) for searcher in self.searchers))
+        self.judged = version
 
     async def greedy(self, prompt: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Each engine's greedy answer: (token_ids, logprobs)."""
@@ -139,8 +170,8 @@ class Actors:
         None where an actor has died: who waits for its work reports that.
         """
         try:
-            tokens = await asyncio.gather(*(generator.tokens.remote() for generator in self.generators))
-            return sum(tokens), await self.trainer.progress.remote()
+            ledgers = await asyncio.gather(*(generator.ledger.remote() for generator in self.generators))
+            return sum(ledger["tokens"] for ledger in ledgers), await self.trainer.progress.remote()
         except RayActorError:
             return None
 

@@ -17,26 +17,32 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cluster.engine import Generate
+from cluster.measured import Measured, tries
 from cluster.placement import Actors, Placement, named
-from cluster.searcher import Unit, encode
-from cluster.store import Store, make_folder, model_key, put, round_key, unit_key
-from cluster.trainer import Model, Train, manifest_table
+from cluster.remote import encode, lists
+from cluster.searcher import Unit
+from cluster.store import Store, judge_key, make_folder, model_key, put, round_key, score_key, unit_key
+from cluster.trainer import Model, Train, TrainJudge, manifest_table
 from cluster.view import View
 from iteration import config as settings
 from iteration import curriculum
 from iteration.config import UserError
-from iteration.examples import DECISION, answers, decide, order, token_counts
+from iteration.examples import DECISION, answers, decide, flat, order, token_counts
+from iteration.filters.distinct import fingerprints
 from iteration.respond import seed_of
 from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k
-from iteration.types import Problem, Round, Score, State
+from iteration.types import Calibration, Diversity, History, Problem, Round, Score, State
 
 PACKAGES = {
     "task": "iteration.tasks",
     "search": "iteration.search",
     "verify": "iteration.verify",
+    "judge": "iteration.judge",
+    "learn": "iteration.learn",
     "filters*": "iteration.filters",
 }
 
@@ -58,23 +64,27 @@ class RunFolder:
 
 @dataclass
 class Config:
-    """A run. The sections task, search, verify and filters take the options of the part that is named there."""
+    """A run. The sections task, search, verify, judge, learn and filters take the options of the part that is named there."""
 
     name: str = MISSING  # of the run, and of its folder
     seed: int = 0  # of problems, weights, sampling and order: the same seed gives the same run
     rounds: int = 5  # may grow later: the same command then continues
     lag: int = 0  # rounds that the searchers may be ahead of the trainer: 0 alternates, 1 overlaps
     problems: int = 320  # searched in each round
+    retry: float = 0.0  # share of them, at most, that are problems of earlier rounds which no answer has solved
     unit: int = 32  # problems searched and committed together
     budget: int = 1_000_000  # generated tokens that the search of one problem may spend
     drift: float = 1e-3  # largest logprob difference (nats) between engine and trainer after an update
-    task: Any = None
-    search: Any = None
-    verify: Any = None
+    task: Any = MISSING
+    search: Any = MISSING
+    verify: Any = MISSING
+    judge: Any = None  # a value model, taught anew in each round, that scores steps for the next round's search
+    learn: Any = field(default_factory=lambda: {"name": "sft"})
     filters: Any = None
     model: Model = field(default_factory=Model)
     generate: Generate = field(default_factory=Generate)
     train: Train = field(default_factory=Train)
+    train_judge: TrainJudge = field(default_factory=TrainJudge)
     measure: Measure = field(default_factory=Measure)
     placement: Placement = field(default_factory=Placement)
     run: RunFolder = field(default_factory=RunFolder)
@@ -93,11 +103,25 @@ def load(file: str, dotlist: list[str]) -> DictConfig:
     }.items():
         if OmegaConf.select(found, key) < least:
             raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)}; expected at least {least}")
-    if found.train.row_tokens < found.generate.context:
-        raise UserError(
-            f"{file}: train.row_tokens is {found.train.row_tokens}, but a trace may have generate.context = "
-            f"{found.generate.context} tokens; type train.row_tokens={found.generate.context}"
-        )
+    choices = {"train.start": ("previous", "base"), "train.pool": ("all", "last")}
+    for key, known in choices.items():
+        if OmegaConf.select(found, key) not in known:
+            raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)!r}; expected {' or '.join(known)}")
+    if not 0 <= found.retry <= 1:
+        raise UserError(f"{file}: retry is {found.retry}; expected a share between 0 and 1")
+    sequences = settings.part_class("learn", PACKAGES["learn"], found.learn.name).sequences
+    rows = {"train": sequences} | ({"train_judge": 1} if found.judge else {})
+    for key, times in rows.items():
+        if found[key].row_tokens < times * found.generate.context:
+            what = (
+                "a trace may have"
+                if times == 1
+                else f"learn.name={found.learn.name} lays two traces side by side, each of up to"
+            )
+            raise UserError(
+                f"{file}: {key}.row_tokens is {found[key].row_tokens}, but {what} generate.context = "
+                f"{found.generate.context} tokens; type {key}.row_tokens={times * found.generate.context}"
+            )
     return found
 
 
@@ -113,11 +137,22 @@ class Run:
             for name, section in config.filters.items()
         }
         settings.make(config.search, "search", PACKAGES["search"])  # a wrong option is said now, not in an actor
-        settings.make(config.verify, "verify", PACKAGES["verify"])
+        self.verifier = settings.make(config.verify, "verify", PACKAGES["verify"])
+        self.learn = settings.make(config.learn, "learn", PACKAGES["learn"])
+        self.judge = named(config.judge) if config.judge else None
+        if config.judge:
+            self.check_judge(settings.make(config.judge, "judge", PACKAGES["judge"]))
         self.store = Store(self.options.run.dir).open()
         self.address = address
         self.seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))  # by round and phase
         self._engines = asyncio.Lock()  # searching and measuring take turns with the weights
+
+    def check_judge(self, part: Any) -> None:
+        if not part.learned and not hasattr(self.verifier, "steps"):
+            raise UserError(
+                f"judge.name={self.config.judge.name} goes by the verifier's verdicts on steps, but verify.name="
+                f"{self.config.verify.name} cannot judge steps; type judge.name=process"
+            )
 
     # the loop
 
@@ -178,12 +213,14 @@ class Run:
             trained, drift, training = "", None, {}
             best, reason, scores = champion, "nothing to train on: no answer was kept", self.scores(champion)
             if self.manifest(number):
+                base = champion if self.options.train.start == "previous" else 0
                 with self.phase(number, "train"):
-                    training = await self.actors.trainer.train.remote(number, champion)
+                    training = await self.actors.trainer.train.remote(number, base, named(self.config.learn))
                 trained = model_key(number)
                 drift = await self.search(number, "test", number)
                 scores = self.scores(number)
                 best, reason = self.promote(champion, number)
+            judge = await self.teach(number, best)
             states, reasons = decisions["state"].to_pylist(), decisions["reason"].to_pylist()
             self.finish(
                 Round(
@@ -209,6 +246,9 @@ class Run:
                     logprob_drift=drift,
                     loss_first=training.get("loss_first", 0.0),
                     loss_last=training.get("loss_last", 0.0),
+                    diversity=self.diversity(number),
+                    judge=judge,
+                    calibration=await self.calibrate(number, best, judge),
                 )
             )
         record = self.store.json(key)
@@ -224,12 +264,31 @@ class Run:
         solved: dict[int, float] = {}
         for before in range(1, number):
             solved |= self.solved(before)
-        wanted = curriculum.shares(self.task.levels(), solved, self.options.problems)
         rng = np.random.default_rng(seed_of(self.options.seed, "problems", number))
-        problems = [p for level, n in wanted.items() for p in self.task.draw("train", level, n, rng)]
+        again = self.unsolved(number, rng)
+        wanted = curriculum.shares(self.task.levels(), solved, self.options.problems - len(again))
+        known = {problem.id for problem in again}
+        drawn = [p for level, n in wanted.items() for p in self.task.draw("train", level, n, rng)]
+        problems = again + [problem for problem in drawn if problem.id not in known]
         # Levels are mixed over the units, so that units take about the same time.
         mixed = [problems[i] for i in rng.permutation(len(problems))]
-        self.store.put_table(plan_key(number, "train"), self._plan_table(mixed))
+        self.store.put_table(plan_key(number, "train"), self._plan_table(mixed, self.history(number)))
+
+    def history(self, number: int) -> dict[str, History]:
+        """What the rounds before `number` made of each problem that they searched."""
+        before = [self.traces(r, "train", ["problem_id", "state"]) for r in range(1, number)]
+        return {problem: History(*counts) for problem, counts in tries(pa.concat_tables(before)).items()} if before else {}
+
+    def unsolved(self, number: int, rng: np.random.Generator) -> list[Problem]:
+        """Problems of earlier rounds that no answer has solved, up to the share `retry` of a round."""
+        most = int(self.options.retry * self.options.problems)
+        if not most:
+            return []
+        history = self.history(number)
+        rows = [row for r in range(1, number) for row in self.store.table(plan_key(r, "train")).to_pylist()]
+        found = {row["id"]: problem_of(row) for row in rows if row["id"] in history and not history[row["id"]].solved}
+        names = sorted(found)
+        return [found[names[i]] for i in rng.permutation(len(names))[:most]]
 
     def plan_test(self) -> None:
         """Commit the held-out problems, once for all rounds."""
@@ -242,7 +301,7 @@ class Run:
             raise UserError(f"measure.levels {wanted.levels}: the task has no held-out problem of these levels")
         self.store.put_table(plan_key(0, "test"), self._plan_table([problems[i] for i in rng.permutation(len(problems))]))
 
-    def _plan_table(self, problems: list[Problem]) -> pa.Table:
+    def _plan_table(self, problems: list[Problem], history: dict[str, History] | None = None) -> pa.Table:
         tokenizer, room = self.tokenizer(), self.options.generate.context
         for problem in problems:  # said now, and not by an engine in the middle of a round
             needed = len(encode(tokenizer, self.task.prompt(problem)))
@@ -253,10 +312,12 @@ class Run:
                 )
         columns = {name: [getattr(problem, name) for problem in problems] for name in ("id", "prompt", "answer", "level")}
         units = [i // self.options.unit for i in range(len(problems))]
+        before = [(history or {}).get(problem.id, History()) for problem in problems]
+        columns |= {"tried": [each.tried for each in before], "solved": [each.solved for each in before]}
         return pa.table(columns | {"shown": [self.task.prompt(problem) for problem in problems], "unit": units})
 
-    def units(self, number: int, split: str, model: int) -> list[Unit]:
-        rows = self.store.table(plan_key(number if split == "train" else 0, split)).to_pylist()
+    def units(self, number: int, split: str, model: int, judge: str = "") -> list[Unit]:
+        rows = self.store.table(self.plan_of(number, split)).to_pylist()
         found: dict[int, list[dict]] = defaultdict(list)
         for row in rows:
             found[row["unit"]].append(row)
@@ -265,29 +326,42 @@ class Run:
                 number,
                 split,
                 unit,
-                [Problem(row["id"], row["prompt"], row["answer"], row["level"]) for row in members],
+                [problem_of(row) for row in members],
                 [row["shown"] for row in members],
                 model_key(model),
+                [History(row["tried"], row["solved"]) for row in members],
+                judge,
             )
             for unit, members in sorted(found.items())
         ]
 
+    def plan_of(self, number: int, split: str) -> str:
+        """Where the plan of a split lies: training problems by round, held-out ones once for all rounds."""
+        return plan_key(number if split == "train" else 0, split)
+
+    def explorer(self, split: str) -> tuple[str, tuple[str, dict], tuple[str, dict] | None]:
+        """(phase, search, judge) of a split. Models are measured by plain sampling, whatever search found the traces."""
+        if split == "test":
+            return "measure", ("sample", {"n": self.options.measure.samples}), None
+        return "search", named(self.config.search), self.judge
+
     async def search(self, number: int, split: str, model: int) -> float | None:
         """Search what the plan names and the store does not list. Returns the drift of the update of weights, if any."""
-        units = self.units(number, split, model)
+        name, search, judge = self.explorer(split)
+        version = self.newest_judge(number - 1 - self.options.lag if split == "train" else number, judge)
+        if judge and not version:
+            judge = None  # the first round's search has no value model yet
+        units = self.units(number, split, model, version)
         async with self._engines:
             committed = self.store.units(f"traces/{round_key(number)}/{split}")
             todo = [unit for unit in units if unit.number not in committed]
             if not todo:
                 return None
             drift = await self.serve(number, model)
-            # Models are measured by plain sampling, whatever search found the traces that they learnt from.
-            name, search = {
-                "train": ("search", named(self.config.search)),
-                "test": ("measure", ("sample", {"n": self.options.measure.samples})),
-            }[split]
+            if version:
+                await self.serve_judge(number, version)
             with self.phase(number, name, len(units), len(units) - len(todo)) as phase:
-                await self.actors.search(todo, search, phase.unit_done)
+                await self.actors.search(todo, search, judge, phase.unit_done)
             missing = {unit.number for unit in units} - self.store.units(f"traces/{round_key(number)}/{split}")
             if missing:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
@@ -313,6 +387,78 @@ class Run:
                 "needs drift=0.3; in float32 this is a fault"
             )
         return drift
+
+    def newest_judge(self, number: int, judge: tuple[str, dict] | None) -> str:
+        """The value model of the newest round up to `number`, "" if there is none."""
+        keys = (judge_key(before, judge[0]) for before in range(number, 0, -1)) if judge else ()
+        return next((key for key in keys if self.store.has(f"judges/{key}", "")), "")
+
+    async def serve_judge(self, number: int, version: str) -> None:
+        """Give the judges' engines a value model, and compare some of its scores with the trainer's own forward pass."""
+        if self.actors.judged == version:
+            return
+        with self.phase(number, "update") as phase:
+            await self.actors.serve_judge(version)
+            shown = self.store.table(plan_key(0, "test"), ["shown"])["shown"].to_pylist()[:8]
+            prefixes = [encode(self.tokenizer(), each) for each in shown]
+            own = await self.actors.trainer.scores.remote(version, prefixes)
+            table = pa.table([lists(prefixes, pa.int32())], ["token_ids"])
+            served = await asyncio.gather(*(judge.score.remote(table) for judge in self.actors.judges))
+            drift = float(np.max([np.abs(own - scores).max() for scores in served]))
+            phase.note = f"scores of {version} within {drift:.1e} of the trainer's"
+        if not drift <= self.options.drift:
+            raise UserError(
+                f"after the update to {version} the engine's scores differ from the trainer's by {drift:.2g}, "
+                f"more than drift={self.options.drift:g}: they would not be the judge's own"
+            )
+
+    async def teach(self, number: int, trunk: int) -> str:
+        """Teach the round's value model, if the run has one. Returns its version, "" for none."""
+        if not self.judge or not settings.part_class("judge", PACKAGES["judge"], self.judge[0]).learned:
+            return ""
+        if not self.store.has(f"judges/{judge_key(number, self.judge[0])}", ""):
+            with self.phase(number, "judge"):
+                step_end = self.options.generate.step_end
+                await self.actors.trainer.judge.remote(number, trunk, self.judge, named(self.config.verify), step_end)
+        return judge_key(number, self.judge[0])
+
+    async def score(self, number: int, split: str, version: str, judge: tuple[str, dict]) -> None:
+        """Let a value model score the answers of a searched split: side files, and nothing is generated."""
+        folder = f"traces/{round_key(number)}/{split}"
+        units = [unit_key(number, split, unit) for unit in sorted(self.store.units(folder))]
+        keys = {key: score_key(version, key) for key in units}
+        todo = {key: target for key, target in keys.items() if not self.store.has(target)}
+        async with self._engines:
+            if todo:
+                await self.serve_judge(number, version)
+                with self.phase(number, "score", len(keys), len(keys) - len(todo)) as phase:
+                    await self.actors.score(todo, judge, phase.unit_done)
+
+    async def calibrate(self, number: int, model: int, judge: str) -> list[Calibration]:
+        """How far the round's value model is to be trusted on the held-out answers of the best model so far."""
+        if not judge:
+            return []
+        await self.score(model, "test", judge, self.judge)
+        measured = Measured.read(self.store, model, "test", self.plan_of(model, "test"), judge)
+        steps = self.verifier.steps if hasattr(self.verifier, "steps") else None
+        return [measured.calibration(level, steps) for level in self.options.measure.levels]
+
+    def diversity(self, number: int) -> Diversity:
+        """How varied the answers of a round's search were."""
+        nodes = self.traces(number, "train", ["problem_id", "state", "node", "logprobs"])
+        decisions = self.decisions(number)
+        right = decisions.filter(pc.equal(decisions["state"], State.CORRECT))
+        problems = len(self.store.table(plan_key(number, "train")))
+        counts = np.array([each for each in tries(decisions).values() if each[0]]).reshape(-1, 2)
+        k = int(counts[:, 0].min()) if len(counts) else 0
+        logprobs, offsets = flat(nodes, "logprobs")
+        sampled = np.repeat(nodes["node"].to_numpy() > 0, np.diff(offsets))
+        return Diversity(
+            len(set(fingerprints(right))) / max(1, problems),
+            k,
+            float(pass_at_k(counts[:, 0], counts[:, 1], k).mean()) if k else 0.0,
+            float(-logprobs[sampled].mean()) if sampled.any() else 0.0,
+        )
 
     def tokenizer(self):
         from transformers import AutoTokenizer
@@ -353,11 +499,13 @@ class Run:
         """Commit what is trained on, in order: the pool of all rounds, epoch after epoch. Returns how many examples."""
         key = f"manifests/{round_key(number)}"
         if not self.store.has(key):
-            pool = pa.concat_tables([kept(self.decisions(r)) for r in range(1, number + 1)])
+            rounds = range(1 if self.options.train.pool == "all" else number, number + 1)
+            columns = ["id", "node", "parent", "depth", "token_ids", "visits", "state"]
+            found = [self.learn.items(kept(self.decisions(r)), lambda r=r: self.traces(r, "train", columns)) for r in rounds]
+            pool = pa.concat_tables(found)
             rng = np.random.default_rng(seed_of(self.options.seed, "order", number))
             indices, epochs = order(pool["tokens"].to_numpy(), self.options.train.tokens, rng)
-            names = pool["id"].to_pylist()
-            self.store.put_table(key, manifest_table([names[i] for i in indices.tolist()], epochs))
+            self.store.put_table(key, manifest_table(pool, indices, epochs))
         return len(self.store.table(key))
 
     # what it is worth
@@ -432,6 +580,11 @@ def plan_key(number: int, split: str) -> str:
     return f"plans/{round_key(number)}/{split}"
 
 
+def problem_of(row: dict) -> Problem:
+    """A plan's row as a problem."""
+    return Problem(row["id"], row["prompt"], row["answer"], row["level"])
+
+
 def kept(decisions: pa.Table) -> pa.Table:
     """The rows of a decision table that are kept."""
     return decisions.filter(pa.array([not reason for reason in decisions["reason"].to_pylist()], pa.bool_()))
@@ -469,17 +622,19 @@ def check_unchanged(store: Store, config: DictConfig) -> None:
         raise UserError(f"{store.root}/config.yaml: {key} is {before!r} in this run, but {now!r} was asked for; {hint}")
 
 
+OF_ROUNDS = ("models", "judges", "plans", "traces", "scores", "filters", "manifests", "rounds")
+
+
 def fork(store: Store, source: str) -> None:
     """Begin with rounds 0 to N of another run ("OTHER@N"): its files are immutable, so they are linked or copied."""
     folder, _, last = source.rpartition("@")
     other = Store(folder)
     if not folder or not last.isdigit() or not other.has("rounds/" + round_key(int(last)), ".json"):
         raise UserError(f"run.fork is {source!r}; expected FOLDER@ROUND with a finished round, e.g. runs/quickstart@3")
-    numbers = [f"{letter}{number:05d}" for number in range(int(last) + 1) for letter in "rm"]
+    numbers = [f"{letter}{number:05d}" for number in range(int(last) + 1) for letter in "rmj"]
     for path in sorted(other.root.rglob("*")):
         parts = path.relative_to(other.root).parts
-        of_round = parts[0] in ("models", "plans", "traces", "filters", "manifests", "rounds") and len(parts) > 1
-        if not (of_round and path.is_file() and parts[1].partition(".")[0] in numbers):
+        if not (parts[0] in OF_ROUNDS and len(parts) > 1 and path.is_file() and parts[1][:6] in numbers):
             continue
         target = store.root.joinpath(*parts)
         make_folder(target.parent)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
-from cluster.engine import WISH
-from cluster.store import TRACE, Store, round_key, unit_key
+from cluster.engine import Generate
+from cluster.remote import RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
+from cluster.store import SCORE, TRACE, Store, round_key, unit_key
 from iteration.config import part_class
-from iteration.respond import respond, seed_of
-from iteration.types import Expand, Problem, Step, Tree, Verdict
+from iteration.examples import flat
+from iteration.protocols import Judge
+from iteration.respond import Meeting, grade, respond, seed_of
+from iteration.steps import step_ends
+from iteration.types import History, Node, Problem, State, Step, Tree, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,17 @@ class Unit:
     problems: list[Problem]
     prompts: list[str]
     model: str  # version of the weights that answer
+    history: list[History]  # of each problem, from the rounds before
+    judge: str = ""  # version of the value model that scores steps; "" for none
 
     @property
     def key(self) -> str:
         return unit_key(self.round, self.split, self.number)
+
+    @property
+    def blind(self) -> bool:
+        """On held-out problems no search sees a verdict."""
+        return self.split != "train"
 
 
 @dataclass(slots=True)
@@ -44,99 +54,27 @@ class Done:
     won: bool = True  # False: another searcher had committed the unit before
 
 
-class Batcher:
-    """Gathers what is asked for in one turn of the event loop into one message to an actor."""
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is the same for all units of a run."""
 
-    def __init__(self, send: Callable):
-        self._send = send  # takes a list of requests, returns an awaitable list of replies
-        self._waiting: list[tuple[object, asyncio.Future]] = []
-        self._tasks: set[asyncio.Task] = set()
-
-    async def ask(self, request: object) -> object:
-        future = asyncio.get_running_loop().create_future()
-        if not self._waiting:
-            # Behind every coroutine that is ready to run in this turn.
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._waiting.append((request, future))
-        return await future
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        task = asyncio.create_task(self._exchange(waiting))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _exchange(self, waiting: list[tuple[object, asyncio.Future]]) -> None:
-        try:
-            replies = await self._send([request for request, _ in waiting])
-            for (_, future), reply in zip(waiting, replies, strict=True):
-                if not future.done():
-                    future.set_result(reply)
-        except Exception as error:
-            for _, future in waiting:
-                if not future.done():
-                    future.set_exception(error)
-
-
-class RemotePolicy:
-    """`Policy` over a Generator actor: the wishes of all problems cross as one Arrow table."""
-
-    def __init__(self, tokenizer, prompts: dict[str, str], send: Callable):
-        self._tokenizer = tokenizer
-        self._prompts = prompts  # by problem id
-        self._batch = Batcher(self._propose)
-        self._send = send  # takes a table WISH, returns an awaitable table STEP
-
-    def show(self, problem: Problem) -> Step:
-        text = self._prompts[problem.id]
-        token_ids = encode(self._tokenizer, text)
-        return Step(token_ids, np.zeros(len(token_ids), np.float32), text, False)
-
-    async def propose(self, tree: Tree, wish: Expand) -> list[Step]:
-        return await self._batch.ask((tree, wish))
-
-    async def _propose(self, asked: list[tuple[Tree, Expand]]) -> list[list[Step]]:
-        prompts = [np.concatenate([node.step.token_ids for node in tree.path(wish.node)]) for tree, wish in asked]
-        seeds = [seed_of(tree.seed, wish.node, len(tree.nodes)) for tree, wish in asked]
-        wishes = pa.table(
-            [
-                lists(prompts, pa.int32()),
-                pa.array([wish.n for _, wish in asked], pa.int32()),
-                pa.array([wish.whole for _, wish in asked]),
-                pa.array(seeds, pa.int64()),
-            ],
-            schema=WISH,
-        )
-        return steps(await self._send(wishes), len(asked))
-
-
-class RemoteVerifier:
-    """`AsyncVerifier` over a Verifier actor: the ends of all problems cross as one message."""
-
-    def __init__(self, send: Callable):
-        self._send = send  # takes problems and answers, returns an awaitable list of verdicts
-        self._batch = Batcher(self._verify)
-
-    async def verify(self, problem: Problem, answers: list[str]) -> list[Verdict]:
-        return await self._batch.ask((problem, answers))
-
-    async def _verify(self, asked: list[tuple[Problem, list[str]]]) -> list[list[Verdict]]:
-        problems = [problem for problem, answers in asked for _ in answers]
-        verdicts = iter(await self._send(problems, [answer for _, answers in asked for answer in answers]))
-        return [[next(verdicts) for _ in answers] for _, answers in asked]
+    budget: int  # generated tokens for one problem
+    seed: int
+    generate: Generate
 
 
 class Searcher:
     """Async Ray actor. It holds no state that a new one would not have."""
 
-    def __init__(self, number: int, root: str, model: str, budget: int, seed: int, actors: dict):
+    def __init__(self, number: int, root: str, model: str, settings: Settings, actors: dict):
         from transformers import AutoTokenizer
 
         self._number = number
         self._store = Store(root)
+        self._settings = settings
         self._tokenizer = AutoTokenizer.from_pretrained(model)
-        self._budget, self._seed = budget, seed
-        self._generators, self._verifiers = actors["generators"], actors["verifiers"]
+        self._ends = step_ends(self._tokenizer, settings.generate.step_end)
+        self._generators, self._verifiers, self._judges = actors["generators"], actors["verifiers"], []
 
     def __repr__(self) -> str:
         return f"Searcher {self._number}"
@@ -144,8 +82,20 @@ class Searcher:
     async def ready(self) -> bool:
         return True
 
-    async def search(self, unit: Unit, search: tuple[str, dict]) -> Done:
-        """Search a unit and commit it. search: its name and options, e.g. ("sample", {"n": 4}).
+    async def meet(self, judges: list) -> None:
+        """The engines of value models, which start when there is the first one."""
+        self._judges = judges
+
+    def _judge(self, number: int, judge: tuple[str, dict] | None) -> Judge | None:
+        if judge is None:
+            return None
+        part = part_class("judge", "iteration.judge", judge[0])(**judge[1])
+        if not part.learned:
+            return StepJudge(self._verifiers[number % len(self._verifiers)].steps.remote)
+        return RemoteJudge(part, self._ends, self._judges[number % len(self._judges)].score.remote)
+
+    async def search(self, unit: Unit, search: tuple[str, dict], judge: tuple[str, dict] | None) -> Done:
+        """Search a unit and commit it. search, judge: name and options of each part, e.g. ("sample", {"n": 4}).
 
         Errors of the engine are raised and nothing is committed: a unit exists whole or not at all.
         """
@@ -153,48 +103,59 @@ class Searcher:
         generator = self._generators[unit.number % len(self._generators)]
         verifier = self._verifiers[unit.number % len(self._verifiers)]
         prompts = {problem.id: prompt for problem, prompt in zip(unit.problems, unit.prompts, strict=True)}
-        policy = RemotePolicy(self._tokenizer, prompts, generator.generate.remote)
+        policy = RemotePolicy(self._tokenizer, prompts, self._settings.generate, generator.generate.remote)
         ends = RemoteVerifier(verifier.verify.remote)
-        seeds = [seed_of(self._seed, unit.key, problem.id) for problem in unit.problems]
+        scorer = self._judge(unit.number, judge if getattr(explorer, "judged", True) else None)
+        seeds = [seed_of(self._settings.seed, unit.key, problem.id) for problem in unit.problems]
+        meeting, told = Meeting(len(unit.problems)), None if unit.blind else ends
         jobs = [
-            respond(problem, explorer, policy, ends, None, self._budget, seed)
-            for problem, seed in zip(unit.problems, seeds, strict=True)
+            respond(problem, explorer, policy, told, scorer, self._settings.budget, seed, history, meeting)
+            for problem, seed, history in zip(unit.problems, seeds, unit.history, strict=True)
         ]
         trees = await asyncio.gather(*jobs)
-        stale = {node.step.model for tree in trees for node in tree.nodes[1:]} - {unit.model}
+        await asyncio.gather(*(grade(tree, tree.nodes[1:], ends) for tree in trees))
+        stale = {node.step.model for tree in trees for node in tree.nodes[1:] if node.step.model} - {unit.model}
         if stale:
             raise RuntimeError(f"{unit.key} was to be answered by {unit.model}, but {', '.join(sorted(stale))} answered")
         won = self._store.put_table(unit.key, table(unit, trees))
         states = Counter(str(node.verdict.state) for tree in trees for node in tree.nodes if node.verdict)
         return Done(unit.key, sum(tree.cost.tokens for tree in trees), states, won)
 
+    async def score(self, key: str, target: str, judge: tuple[str, dict]) -> Done:
+        """Let a value model score the answers of a committed unit, without generating: a side file (SCORE) under `target`."""
+        nodes = self._store.table(key, ["id", "node", "parent", "token_ids", "final", "text", "problem_id", "state"])
+        number = int(key.rpartition("/u")[2])
+        scorer = self._judge(number, judge)
+        trees = trees_of(nodes)
+        leaves = [[node for node in tree.nodes[1:] if node.verdict is not None] for tree in trees]
+        values = await asyncio.gather(*(scorer.score(tree, each) for tree, each in zip(trees, leaves, strict=True)))
+        names = [tree.problem.id for tree in trees]  # the roots' trace ids
+        rows = [
+            (f"{name.rpartition('/')[0]}/n{node.index:04d}", found)
+            for name, each, scored in zip(names, leaves, values, strict=True)
+            for node, found in zip(each, scored, strict=True)
+        ]
+        columns = [
+            pa.array([name for name, _ in rows], pa.string()),
+            lists([np.array(v, np.float32) for _, v in rows], pa.float32()),
+        ]
+        won = self._store.put_table(target, pa.table(columns, schema=SCORE))
+        return Done(target, won=won)
 
-def encode(tokenizer, prompt: str) -> np.ndarray:
-    """The prompt's tokens, int32 [p], through the chat template where the tokenizer has one."""
-    if tokenizer.chat_template:
-        chat = [{"role": "user", "content": prompt}]
-        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        return np.array(tokenizer(prompt, add_special_tokens=False).input_ids, np.int32)
-    return np.array(tokenizer(prompt).input_ids, np.int32)
 
-
-def lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.ListArray:
-    """Arrays as one Arrow list column, without a Python object per element."""
-    offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int32)
-    values = np.concatenate(arrays) if arrays else np.zeros(0)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, kind))
-
-
-def steps(replies: pa.Table, wishes: int) -> list[list[Step]]:
-    """A table STEP as steps, wish by wish; token_ids and logprobs are views into the table."""
-    found: list[list[Step]] = [[] for _ in range(wishes)]
-    tokens, logprobs = replies["token_ids"].combine_chunks(), replies["logprobs"].combine_chunks()
-    offsets = tokens.offsets.to_numpy()
-    flat_tokens, flat_logprobs = tokens.values.to_numpy(), logprobs.values.to_numpy()
-    texts, finals, models = (replies[name].to_pylist() for name in ("text", "final", "model"))
-    for i, wish in enumerate(replies["wish"].to_pylist()):
-        part = slice(offsets[i], offsets[i + 1])
-        found[wish].append(Step(flat_tokens[part], flat_logprobs[part], texts[i], finals[i], models[i]))
+def trees_of(nodes: pa.Table) -> list[Tree]:
+    """A unit's rows as trees, as far as a judge needs them; each problem's id is its root's trace id."""
+    values, offsets = flat(nodes, "token_ids")
+    found: list[Tree] = []
+    for i, row in enumerate(nodes.drop_columns("token_ids").to_pylist()):
+        step = Step(values[offsets[i] : offsets[i + 1]], np.zeros(0, np.float32), row["text"], row["final"])
+        if row["node"] == 0:
+            found.append(Tree.root(Problem(row["id"], row["text"], ""), step, 0))
+            continue
+        tree = found[-1]
+        node = Node(row["node"], row["parent"], tree.nodes[row["parent"]].depth + 1, step)
+        node.verdict = Verdict(State(row["state"])) if row["state"] else None
+        tree.nodes.append(node)
     return found
 
 
@@ -218,6 +179,7 @@ def table(unit: Unit, trees: list[Tree]) -> pa.Table:
         "text": [node.step.text for _, _, node in rows],
         "final": [node.step.final for _, _, node in rows],
         "value": [node.value for _, _, node in rows],
+        "values": lists([np.array(node.values or [], np.float32) for _, _, node in rows], pa.float32()),
         "visits": [node.visits for _, _, node in rows],
         "prior": [node.prior for _, _, node in rows],
         "state": [verdict and str(verdict.state) for verdict in verdicts],
@@ -225,6 +187,8 @@ def table(unit: Unit, trees: list[Tree]) -> pa.Table:
         "reward": [verdict and verdict.reward for verdict in verdicts],
         "why": [verdict and verdict.why for verdict in verdicts],
         "model_version": [node.step.model or unit.model for _, _, node in rows],
+        "judge_version": [unit.judge if node.values else None for _, _, node in rows],
+        "judge_tokens": [None if node.index else tree.cost.judge_tokens for _, tree, node in rows],
         "seed": [tree.seed for _, tree, _ in rows],
         "created_at": [now] * len(rows),
     }

@@ -4,6 +4,8 @@
     models/m00003/                       a Hugging Face folder and training.json, whole or absent
     plans/r00003/train.parquet           the problems of a round, with their units (and plans/r00000/test.parquet)
     traces/r00003/train/u00042.parquet   one unit of search: a row is a node (schema TRACE)
+    scores/j00003-process/r00003/test/   a value model's scores of the answers of a unit (schema SCORE)
+    judges/j00003-process/               a value model of round 3, as a Hugging Face folder
     filters/r00003.parquet               for every answer: kept, or the reason why not
     manifests/r00003.parquet             what the trainer eats, in order
     rounds/r00003.json                   the round as a record; written last
@@ -46,7 +48,8 @@ TRACE = pa.schema(
         ("logprobs", pa.list_(pa.float32())),  # nats, under the sampling distribution; zeros at the root
         ("text", pa.large_string()),
         ("final", pa.bool_()),  # the model ended the answer itself
-        ("value", pa.float32()),
+        ("value", pa.float32()),  # the judge's score after the node's last step; null without a judge
+        ("values", pa.list_(pa.float32())),  # and after each step inside the node
         ("visits", pa.int32()),
         ("prior", pa.float32()),
         ("state", pa.string()),  # verdict: correct, wrong, unparseable, failed; null where nothing ended
@@ -54,13 +57,17 @@ TRACE = pa.schema(
         ("reward", pa.float32()),
         ("why", pa.string()),
         ("model_version", pa.string()),
+        ("judge_version", pa.string()),  # of the value model, where there are values
+        ("judge_tokens", pa.int32()),  # sent to it for the whole tree; at the root only
         ("seed", pa.int64()),
         ("created_at", pa.timestamp("us", tz="UTC")),
     ]
 )
+# Scores of stored answers by another value model: a side file under the same keys.
+SCORE = pa.schema([("id", pa.string()), ("values", pa.list_(pa.float32()))])
 _CATEGORIES = [
     "problem_id", "round", "unit", "level", "tree", "parent", "depth", "token_ids.list.element", "state", "answer", "why",
-    "model_version", "seed", "created_at",
+    "model_version", "judge_version", "judge_tokens", "seed", "created_at",
 ]  # fmt: skip
 _ROW_GROUP = 256
 
@@ -226,6 +233,15 @@ def round_key(number: int) -> str:
 
 def model_key(number: int) -> str:
     return f"m{number:05d}"
+
+
+def judge_key(number: int, name: str) -> str:
+    return f"j{number:05d}-{name}"
+
+
+def score_key(judge: str, unit: str) -> str:
+    """Where the scores of a unit's answers by a judge lie, e.g. scores/j00003-process/r00003/test/u00000."""
+    return f"scores/{judge}/{unit.partition('/')[2]}"
 
 
 def unit_key(number: int, split: str, unit: int) -> str:

@@ -1,24 +1,27 @@
-"""The actor that makes models: the first one, and from each round's manifest the next."""
+"""The actor that makes models: the first one, from each round's manifest the next, and the value models that judge it."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 
-from cluster.store import Store, model_key, round_key, unit_key
-from iteration import tiny
+from cluster.store import Store, judge_key, model_key, round_key, unit_key
+from iteration import losses, tiny
 from iteration.config import UserError, part_class
-from iteration.examples import examples
+from iteration.examples import order
 from iteration.packing import Batch, batches
+from iteration.protocols import Learn
 from iteration.respond import seed_of
-from iteration.types import Examples
+from iteration.steps import step_ends
+from iteration.types import Examples, Problem
 
 
 @dataclass
@@ -53,17 +56,26 @@ class Model:
 @dataclass
 class Train(Optimise):
     tokens: int = 160_000  # trained on in each round
+    start: str = "previous"  # each round trains on from the best model so far (previous), or anew from the first one (base)
+    pool: str = "all"  # what is trained on: what all rounds kept, or only the last one
     threads: int = 0  # CPU threads; 0: all cores
     gpus: int = 0  # 0: train on the CPU
+
+
+@dataclass
+class TrainJudge(Optimise):
+    """How a value model is taught, each round anew on a copy of the policy's trunk."""
+
+    tokens: int = 400_000  # taught in each round, on the answers of the newest rounds
 
 
 class Trainer:
     """Ray actor. A round's training is a function of model, manifest and seed: redone from the start if it was killed."""
 
-    def __init__(self, root: str, model: Model, train: Train, seed: int):
+    def __init__(self, root: str, model: Model, train: Train, train_judge: TrainJudge, seed: int):
         import torch
 
-        self._store, self._model, self._train, self._seed = Store(root), model, train, seed
+        self._store, self._model, self._train, self._train_judge, self._seed = Store(root), model, train, train_judge, seed
         self._device = "cuda" if train.gpus else "cpu"
         self._progress = 0, 0
         torch.set_num_threads(train.threads or os.cpu_count() or 1)
@@ -107,39 +119,95 @@ class Trainer:
 
         def write(folder: Path) -> None:
             tiny.build(folder, part.vocabulary, self._model.shape, seed_of(self._seed, "weights") % 2**31)
-            self._fit(folder, folder, corpus, np.random.default_rng(self._seed).permutation(len(corpus)), options, {})
+            learn = part_class("learn", "iteration.learn", "sft")()
+            self._fit(folder, folder, corpus, np.random.default_rng(self._seed).permutation(len(corpus)), options, {}, learn)
 
         self._store.put_folder(key, write)
         return self._store.json(f"{key}/training")
 
-    def train(self, number: int, base: int) -> dict:
+    def train(self, number: int, base: int, learn: tuple[str, dict]) -> dict:
         """Train model `base` on manifests/r<number> and commit it as models/m<number>. Returns its training record."""
         key = f"models/{model_key(number)}"
         if not self._store.has(key, ""):
             manifest = self._store.table(f"manifests/{round_key(number)}")
-            unique, index = np.unique(np.array(manifest["trace_id"].to_pylist(), str), return_inverse=True)
-            data = load_examples(self._store, unique.tolist())
-            record = {"base": model_key(base), "manifest": round_key(number), "examples": len(manifest)}
+            part = part_class("learn", "iteration.learn", learn[0])(**learn[1])
+            items = list(zip(manifest["trace_id"].to_pylist(), manifest["against"].to_pylist(), strict=True))
+            unique = list(dict.fromkeys(items))
+            place = {item: i for i, item in enumerate(unique)}
+            data, where = load_examples(self._store, unique, part)
+            index = where[[place[item] for item in items]]
+            record = {"base": model_key(base), "manifest": round_key(number), "examples": len(manifest), "learn": learn[0]}
             source = self._store.root / "models" / model_key(base)
-            self._store.put_folder(
-                key, lambda folder: self._fit(source, folder, data, index.astype(np.int64), self._train, record)
-            )
+            self._store.put_folder(key, lambda folder: self._fit(source, folder, data, index, self._train, record, part))
         return self._store.json(f"{key}/training")
 
-    def _fit(self, source: Path, target: Path, data: Examples, order: np.ndarray, options: Optimise, record: dict) -> None:
+    def judge(self, number: int, base: int, judge: tuple[str, dict], verify: tuple[str, dict], step_end: str) -> dict:
+        """Teach a value model and commit it as judges/j<number>-<name>: a scalar head on a copy of model `base`'s trunk.
+
+        It learns from the answers of the newest rounds up to `number`, so on the levels that it is going to judge.
+        Returns its training record. Raises UserError where there is no answer to learn from.
+        """
+        from transformers import AutoTokenizer
+
+        key = f"judges/{judge_key(number, judge[0])}"
+        if not self._store.has(key, ""):
+            options = self._train_judge
+            source = self._store.root / "models" / model_key(base)
+            part = part_class("judge", "iteration.judge", judge[0])(**judge[1])
+            ends = step_ends(AutoTokenizer.from_pretrained(source), step_end)
+            data = self._labelled(number, part, ends, part_class("verify", "iteration.verify", verify[0])(**verify[1]))
+            if not len(data):
+                raise UserError(f"judge.name={judge[0]}: rounds 1 to {number} hold no judged answer to teach it on")
+            rng = np.random.default_rng(seed_of(self._seed, "judge", judge[0], number))
+            indices, _ = order(data.lengths, options.tokens, rng)
+            of = data.weights > 0
+            record = {"trunk": model_key(base), "answers": len(data), "steps_labelled": int(of.sum())}
+            record |= {"share_positive": float(data.labels[of].mean())}
+            self._store.put_folder(key, lambda folder: self._fit(source, folder, data, indices, options, record, Teach()))
+        return self._store.json(f"{key}/training")
+
+    def _labelled(self, number: int, part, ends: np.ndarray, verifier) -> Examples:
+        """Labelled answers of round `number` and those before it, the newest first, until there are enough for one epoch."""
+        found, tokens = [], 0
+        for before in range(number, 0, -1):
+            plan = self._store.table(f"plans/{round_key(before)}/train", ["id", "prompt", "answer", "level"]).to_pylist()
+            problems = {row["id"]: Problem(**row) for row in plan}
+            steps = None
+            if hasattr(verifier, "steps"):
+                steps = lambda problem, answer, problems=problems: verifier.steps(problems[problem], answer)  # noqa: E731
+            for unit in sorted(self._store.units(f"traces/{round_key(before)}/train")):
+                if tokens >= self._train_judge.tokens:
+                    break
+                found.append(part.examples(self._store.table(unit_key(before, "train", unit)), ends, steps))
+                tokens += int(found[-1].offsets[-1])
+        return Examples.concat(found)
+
+    def _fit(
+        self,
+        source: Path,
+        target: Path,
+        data: Examples,
+        order: np.ndarray,
+        options: Optimise,
+        record: dict,
+        learn: Learn | Teach,
+    ) -> None:
         """Train the model of folder `source` and save it, with its tokenizer and training.json, to `target`."""
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        import transformers
 
         start = time.monotonic()
         torch.manual_seed(self._seed)
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+        value = isinstance(learn, Teach)
+        kind = transformers.AutoModelForSequenceClassification if value else transformers.AutoModelForCausalLM
+        head = {"num_labels": 1} if value else {}
+        model = kind.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa", **head)
         model.to(self._device).train()
         plan = list(batches(data, order, options.rows, options.row_tokens, np.random.default_rng(self._seed)))
         self._progress = 0, len(plan)
         losses = []
-        for step, loss in enumerate(fit(model, plan, options), 1):
+        for step, loss in enumerate(fit(model, plan, options, learn), 1):
             if not math.isfinite(loss):  # such a model is never committed
                 raise UserError(
                     f"training diverged: the loss is {loss} at step {step}; lower train.lr in a fork (run.fork=RUN@ROUND)"
@@ -160,6 +228,17 @@ class Trainer:
         }
         write_record(target, record | {"options": asdict(options)} | details)
 
+    def scores(self, judge: str, prefixes: list[np.ndarray]) -> np.ndarray:
+        """What value model `judge` says after each prefix (int32 [p] each): float32 [prefixes], probabilities."""
+        import torch
+        from transformers import AutoModelForSequenceClassification
+
+        folder = self._store.root / "judges" / judge
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+        with torch.no_grad():
+            logits = [model(input_ids=torch.from_numpy(each.astype(np.int64))[None]).logits[0, 0] for each in prefixes]
+        return torch.stack(logits).sigmoid().numpy()
+
     def logprobs(self, number: int, prompt: np.ndarray, answer: np.ndarray) -> np.ndarray:
         """Logprobs that model `number` gives to the tokens of `answer` behind `prompt`: float32 [t], in float32."""
         import torch
@@ -173,16 +252,25 @@ class Trainer:
         return scores.gather(1, tokens[0, len(prompt) :, None])[:, 0].numpy()
 
 
-def fit(model, plan: list[Batch], options: Optimise) -> Iterator[float]:
-    """One optimiser step a batch; yields each step's loss in nats per target token.
+class Teach:
+    """What a value model learns: binary cross-entropy on labelled steps."""
 
-    Cross-entropy on the targets, weighted by example and normalised by the weight of the whole batch, so accumulation
-    over micro-batches does not change it. Sequences packed in one row do not see each other: transformers builds the
-    block mask from positions that begin again at 0.
+    def objective(self, model) -> Callable:
+        return losses.binary
+
+    def total(self, batch: Batch) -> float:
+        return float(batch.weights.sum())
+
+
+def fit(model, plan: list[Batch], options: Optimise, learn: Learn | Teach) -> Iterator[float]:
+    """One optimiser step a batch; yields each step's loss, for a policy in nats per target token.
+
+    The loss is normalised by the total of the whole batch, so accumulation over micro-batches does not change it. Sequences
+    packed in one row do not see each other: transformers builds the block mask from positions that begin again at 0.
     """
     import torch
-    import torch.nn.functional as F
 
+    loss_of = learn.objective(model)
     device = model.device
     plain = [p for p in model.parameters() if p.dim() < 2]
     matrices = [p for p in model.parameters() if p.dim() >= 2]
@@ -192,16 +280,11 @@ def fit(model, plan: list[Batch], options: Optimise) -> Iterator[float]:
     for step, batch in enumerate(plan):
         for group in adam.param_groups:
             group["lr"] = options.lr * min(1.0, (step + 1) / warmup) * (0.525 + 0.475 * math.cos(math.pi * step / len(plan)))
-        total = 0.0
+        total, whole = 0.0, max(learn.total(batch), 1e-9)
         for at in range(0, len(batch.token_ids), options.micro_rows):
             rows = slice(at, at + options.micro_rows)
-            ids, positions, targets, weights = (
-                torch.from_numpy(array[rows]).to(device)
-                for array in (batch.token_ids, batch.positions, batch.targets, batch.weights)
-            )
-            logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits.float()
-            each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
-            loss = (each * weights.flatten()).sum() / max(batch.targets_weight, 1e-9)
+            arrays = {name: getattr(batch, name)[rows] for name in ("token_ids", "positions", "weights", "labels", "items")}
+            loss = loss_of(model, SimpleNamespace(**{k: torch.from_numpy(v).to(device) for k, v in arrays.items()})) / whole
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
@@ -210,25 +293,20 @@ def fit(model, plan: list[Batch], options: Optimise) -> Iterator[float]:
         yield total
 
 
-def load_examples(store: Store, ids: list[str]) -> Examples:
-    """The examples of the named traces, in that order, read unit by unit."""
+def load_examples(store: Store, items: list[tuple[str, str]], learn: Learn) -> tuple[Examples, np.ndarray]:
+    """The examples of the named items, read unit by unit, and where each item's is among them: int64 [items]."""
     by_unit: dict[str, list[int]] = {}
-    for index, name in enumerate(ids):
+    for index, (name, _) in enumerate(items):
         by_unit.setdefault("/".join(name.split("/")[:3]), []).append(index)
-    parts = {}
+    parts = []
     for unit, indices in by_unit.items():
         round_name, split, number = unit.split("/")
-        nodes = store.table(unit_key(int(round_name[1:]), split, int(number[1:])), ["id", "node", "parent", "token_ids"])
-        found = examples(nodes, [ids[i] for i in indices])
-        for k, index in enumerate(indices):
-            span = slice(found.offsets[k], found.offsets[k + 1])
-            parts[index] = found.token_ids[span], found.loss_mask[span]
-    tokens = [parts[i][0] for i in range(len(ids))]
-    offsets = np.concatenate([[0], np.cumsum([len(each) for each in tokens])]).astype(np.int64)
-    if not ids:
-        return Examples(np.zeros(0, np.int32), np.zeros(0, bool), offsets, np.zeros(0, np.float32))
-    mask = np.concatenate([parts[i][1] for i in range(len(ids))])
-    return Examples(np.concatenate(tokens), mask, offsets, np.ones(len(ids), np.float32))
+        key = unit_key(int(round_name[1:]), split, int(number[1:]))
+        columns = ["id", "node", "parent", "depth", "token_ids", "visits", "state"]
+        parts.append(learn.examples(store.table(key, columns), [items[i] for i in indices]))
+    where = np.zeros(len(items), np.int64)
+    where[[i for indices in by_unit.values() for i in indices]] = np.arange(len(items))
+    return Examples.concat(parts), where
 
 
 def write_record(folder: Path, record: dict) -> None:
@@ -237,6 +315,7 @@ def write_record(folder: Path, record: dict) -> None:
     (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def manifest_table(ids: list[str], epochs: np.ndarray) -> pa.Table:
-    """What is trained on, in order."""
-    return pa.table({"trace_id": pa.array(ids, pa.string()), "epoch": pa.array(epochs, pa.int32())})
+def manifest_table(items: pa.Table, indices: np.ndarray, epochs: np.ndarray) -> pa.Table:
+    """What is trained on, in order: rows `indices` of what `Learn.items` returned."""
+    taken = items.take(pa.array(indices))
+    return pa.table({"trace_id": taken["id"], "against": taken["against"], "epoch": pa.array(epochs, pa.int32())})

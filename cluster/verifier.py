@@ -22,3 +22,7 @@ class Verifier:
             if len(problems) == 1:
                 return [Verdict(State.FAILED, why=f"the verifier broke: {type(error).__name__}: {error}")]
             return [self.verify([problem], [answer])[0] for problem, answer in zip(problems, answers, strict=True)]
+
+    def steps(self, problems: list[Problem], answers: list[str]) -> list[list[Verdict]]:
+        """For each answer, which need not be finished, one verdict for each step. Errors of the verifier are raised."""
+        return [self._verifier.steps(problem, answer) for problem, answer in zip(problems, answers, strict=True)]

@@ -89,7 +89,7 @@ class View:
         if now - then > 0.5:
             self._rate, self._seen = (tokens - before) / (now - then), (now, tokens)
         for phase in self._open:
-            if phase.name in ("train", "first model"):
+            if phase.name in ("train", "judge", "first model"):
                 (phase.done, phase.units), phase.what = training, "steps"
 
     def round_done(self, record: dict) -> None:
@@ -100,11 +100,22 @@ class View:
             f"level {s['level']}: {s['pass_1']:.1%} [{s['low']:.1%}, {s['high']:.1%}]" for s in record["scores"]
         )
         self.say(f"round {record['number']}  held-out pass@1   {scores}")
+        if record["diversity"]:
+            varied = record["diversity"]
+            self.say(
+                f"round {record['number']}  search: {varied['distinct_correct']:.1f} distinct correct answers a problem, "
+                f"{varied['pass_k']:.1%} solved by {varied['k']} answers, entropy {varied['entropy']:.2f} nats a token"
+            )
         failed = record["counts"].get("failed", 0)
         if failed:
             self.say(
                 f"round {record['number']}  WARNING: the verifier failed on {failed} answers; see the column why in traces/"
             )
+        for each in record["calibration"]:
+            ranks = [f"AUC {each['auc']:.3f}" if each["auc"] is not None else ""]
+            ranks += [f"of steps {each['step_auc']:.3f}" if each["step_auc"] is not None else ""]
+            ranks += [f"vote by the judge {each['vote']:.1%}, plain vote {each['majority']:.1%}"]
+            self.say(f"round {record['number']}  {record['judge']} at level {each['level']}: {', '.join(filter(None, ranks))}")
         if record["number"]:
             self.say(f"round {record['number']}  {record['model_in']} -> {record['model_out']}: {record['reason']}")
 

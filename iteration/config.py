@@ -65,7 +65,8 @@ def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list
     """Merge defaults, the file and the command line into a typed, read-only config.
 
     schema: the dataclass of the whole; packages: where the parts live, by key, e.g. {"search": "iteration.search"}. A key
-    that ends in "*" holds several parts by name. Raises UserError naming the file (or the command line) and the key.
+    that ends in "*" holds several parts by name. A part that the schema gives a default (None or a name) may be left out.
+    Raises UserError naming the file (or the command line) and the key.
     """
     for word in dotlist:
         if "=" not in word.lstrip("="):
@@ -75,14 +76,20 @@ def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list
     for where, source in sources:
         for key in packages:
             expect_section(source, key.rstrip("*"), where)
+    for key in packages:  # another part than the file's: the options that the file gives its own do not apply to it
+        first, second = (source.get(key) or {} for _, source in sources)
+        if second.get("name") and second.get("name") != first.get("name"):
+            sources[0][1].pop(key, None)
     whole = OmegaConf.structured(schema)
     raw = OmegaConf.merge(*(source for _, source in sources))
     with open_dict(whole):
         for key, package in packages.items():
             if key.endswith("*"):
                 whole[key[:-1]] = _chain(key[:-1], package, raw, [source for _, source in sources])
-            else:
+            elif raw.get(key) is not None or OmegaConf.is_missing(whole, key):
                 whole[key] = _section(key, package, raw, str(file))
+            elif whole[key] is not None:
+                whole[key] = _section(key, package, whole, str(file))
     for where, source in sources:
         check_keys(whole, source, where)
         for key in source:
@@ -201,6 +208,5 @@ def typed(config: DictConfig, schema: type) -> Any:
     """The config as an instance of its dataclass; sections that name a part are left None (see `make`)."""
     plain = OmegaConf.structured(schema)
     for field in dataclasses.fields(schema):
-        if field.type not in ("Any", Any):
-            plain[field.name] = config[field.name]
+        plain[field.name] = None if field.type in ("Any", Any) else config[field.name]
     return OmegaConf.to_object(plain)

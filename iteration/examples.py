@@ -1,14 +1,15 @@
-"""Trees to training examples: which answers there are, which are kept and why, and their tokens."""
+"""From trees to what is trained on: which answers there are, which are kept and why, in which order, and their tokens."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
 
 from iteration.protocols import Filter
-from iteration.types import Examples
+from iteration.types import State
 
 ANSWER = pa.schema(
     [
@@ -20,6 +21,8 @@ ANSWER = pa.schema(
         ("why", pa.string()),
         ("answer_text", pa.large_string()),  # the whole answer, prompt excluded
         ("tokens", pa.int32()),  # prompt and answer
+        ("prompt", pa.large_string()),  # as the model was shown it
+        ("rate", pa.float32()),  # share of the problem's judged answers in this round that are correct
     ]
 )
 DECISION = ANSWER.append(pa.field("reason", pa.string()))  # "" where kept
@@ -40,7 +43,12 @@ def paths(nodes: pa.Table, ends: np.ndarray) -> list[list[int]]:
 
 def token_counts(nodes: pa.Table) -> np.ndarray:
     """Tokens of each row: int64 [rows]."""
-    return np.diff(_flat(nodes, "token_ids")[1])
+    return np.diff(flat(nodes, "token_ids")[1])
+
+
+def tree_of(name: str) -> str:
+    """The tree that a node's id names: r00003/train/u00042/t007/n0045 is of r00003/train/u00042/t007."""
+    return name.rpartition("/")[0]
 
 
 def answers(nodes: pa.Table) -> pa.Table:
@@ -51,6 +59,13 @@ def answers(nodes: pa.Table) -> pa.Table:
     columns = {name: nodes[name].take(pa.array(ends)) for name in ANSWER.names if name in nodes.column_names}
     columns["answer_text"] = pa.array(["".join(texts[i] for i in route[1:]) for route in routes], pa.large_string())
     columns["tokens"] = pa.array([int(counts[route].sum()) for route in routes], pa.int32())
+    columns["prompt"] = pa.array([texts[route[0]] for route in routes], pa.large_string())
+    tries: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    problems = columns["problem_id"].to_pylist()
+    for problem, state in zip(problems, columns["state"].to_pylist(), strict=True):
+        tries[problem][0] += state != State.FAILED
+        tries[problem][1] += state == State.CORRECT
+    columns["rate"] = pa.array([tries[p][1] / max(1, tries[p][0]) for p in problems], pa.float32())
     return pa.table([columns[name] for name in ANSWER.names], schema=ANSWER)
 
 
@@ -81,24 +96,21 @@ def order(tokens: np.ndarray, budget: int, rng: np.random.Generator) -> tuple[np
     return indices[keep], np.repeat(np.arange(epochs), len(tokens))[keep]
 
 
-def examples(nodes: pa.Table, ids: list[str]) -> Examples:
-    """The tokens of the answers whose last nodes are `ids`; loss on everything after the prompt."""
+def pieces(nodes: pa.Table, ids: list[str]) -> list[list[np.ndarray]]:
+    """For each named node the tokens of each node from the root (the prompt) to it, int32 [t] each."""
     rows = {name: i for i, name in enumerate(nodes["id"].to_pylist())}
-    values, offsets = _flat(nodes, "token_ids")
-    pieces, prompts, lengths = [], [], []
-    for route in paths(nodes, np.array([rows[name] for name in ids], np.int64)):
-        parts = [values[offsets[i] : offsets[i + 1]] for i in route]
-        pieces += parts
-        prompts.append(len(parts[0]))
-        lengths.append(sum(map(len, parts)))
-    ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
-    token_ids = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
-    within = np.arange(len(token_ids)) - np.repeat(ends[:-1], lengths)
-    mask = within >= np.repeat(np.array(prompts, np.int64), lengths)
-    return Examples(token_ids, mask, ends, np.ones(len(ids), np.float32))
+    values, offsets = flat(nodes, "token_ids")
+    routes = paths(nodes, np.array([rows[name] for name in ids], np.int64))
+    return [[values[offsets[i] : offsets[i + 1]] for i in route] for route in routes]
 
 
-def _flat(nodes: pa.Table, column: str) -> tuple[np.ndarray, np.ndarray]:
+def item_table(ids: list[str], tokens: list[int], against: list[str] | None = None) -> pa.Table:
+    """What `Learn.items` returns."""
+    columns = [pa.array(ids, pa.string()), pa.array(against or [""] * len(ids), pa.string()), pa.array(tokens, pa.int32())]
+    return pa.table(columns, ["id", "against", "tokens"])
+
+
+def flat(nodes: pa.Table, column: str) -> tuple[np.ndarray, np.ndarray]:
     """(values, offsets) of a list column, offsets from 0."""
     lists = nodes[column].combine_chunks()
     lists = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists

@@ -14,17 +14,18 @@ from iteration.types import Examples
 class Batch:
     """One optimiser step's rows. All arrays are [rows, row_tokens].
 
-    token_ids int64; positions int64, counted from 0 in each sequence (where it falls back to 0 a new one begins);
-    targets int64: the token to predict at each slot, -100 where nothing is to be learnt; weights float32.
-    `tokens` counts the slots in use, `targets_weight` is the sum of the weights of the targets.
+    token_ids int64; positions int64, counted from 0 in each sequence (where it falls back to 0 a new one begins); weights and
+    labels float32, as in `Examples`; items int64: which example of the batch a slot belongs to, -1 where it is unused.
+    `tokens` counts the slots in use, `count` the examples.
     """
 
     token_ids: np.ndarray
     positions: np.ndarray
-    targets: np.ndarray
     weights: np.ndarray
+    labels: np.ndarray
+    items: np.ndarray
     tokens: int
-    targets_weight: float
+    count: int
 
 
 def pack(lengths: np.ndarray, row_tokens: int) -> list[list[int]]:
@@ -82,21 +83,21 @@ def batches(
 def batch_of(examples: Examples, rows: list[list[int]], row_tokens: int) -> Batch:
     """Lay the examples of each row side by side."""
     shape = len(rows), row_tokens
-    token_ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    targets, weights = np.full(shape, -100, np.int64), np.zeros(shape, np.float32)
-    tokens = 0
+    token_ids, positions, items = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
+    weights, labels = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    tokens = count = 0
     for r, row in enumerate(rows):
         at = 0
         for index in row:
-            begin, end = examples.offsets[index], examples.offsets[index + 1]
-            n = int(end - begin)
-            ids = examples.token_ids[begin:end]
-            token_ids[r, at : at + n] = ids
-            positions[r, at : at + n] = np.arange(n)
-            targets[r, at : at + n - 1] = np.where(examples.loss_mask[begin + 1 : end], ids[1:], -100)
-            weights[r, at : at + n] = examples.weights[index]
-            at += n
+            begin, end = int(examples.offsets[index]), int(examples.offsets[index + 1])
+            of, to = slice(begin, end), slice(at, at + end - begin)
+            token_ids[r, to] = examples.token_ids[of]
+            positions[r, to] = examples.positions[of]
+            weights[r, to] = examples.weights[of]
+            labels[r, to] = examples.labels[of]
+            items[r, to] = count
+            at, count = to.stop, count + 1
         tokens += at
         # Unused slots form a sequence of their own: their positions start again at 0, and no real token sees them.
         positions[r, at:] = np.arange(row_tokens - at)
-    return Batch(token_ids, positions, targets, weights, tokens, float(weights[targets != -100].sum()))
+    return Batch(token_ids, positions, weights, labels, items, tokens, count)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from iteration.types import Expand, Node, Problem, Step, Tree, Verdict
+from iteration.types import Examples, Expand, Node, Problem, Step, Tree, Verdict, Wish
 
 
 class Task(Protocol):
@@ -30,29 +30,78 @@ class Policy(Protocol):
     def show(self, problem: Problem) -> Step:
         """The prompt as the model is shown it; its logprobs are zeros."""
 
-    async def propose(self, tree: Tree, wish: Expand) -> list[Step]:
-        """`wish.n` continuations of the path to `wish.node`, sampled with the tree's seed."""
+    async def propose(self, tree: Tree, wishes: list[Expand]) -> list[list[Step]]:
+        """For each wish `n` continuations of the path to its node, sampled with the tree's seed."""
 
 
 class Verifier(Protocol):
-    """Judges finished answers, in batches. An exception of the verifier becomes `failed`, never `wrong`."""
+    """Judges finished answers, in batches. An exception of the verifier becomes `failed`, never `wrong`.
+
+    A verifier that can judge single steps also has
+    `steps(problem: Problem, answer: str) -> list[Verdict]`: one verdict for each step of an answer that need not be finished.
+    """
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         """One verdict for each pair of problem and answer text (prompt excluded)."""
 
 
 class Judge(Protocol):
-    """A value model: how likely is each node to end well."""
+    """A value model's place in `respond`: how likely is each node to end well."""
 
-    async def score(self, tree: Tree, nodes: Sequence[Node]) -> list[float]:
-        """One value in [0, 1] for each node."""
+    async def score(self, tree: Tree, nodes: Sequence[Node]) -> list[list[float]]:
+        """For each node the values in [0, 1] after the steps inside it; none for a node without a whole step."""
+
+
+class Value(Protocol):
+    """A kind of value model (iteration/judge/): where it scores, and what it is taught.
+
+    `learned` is False for a judge without a model: the verifier's verdicts on steps are then its scores.
+    """
+
+    learned: bool
+
+    def cuts(self, token_ids: np.ndarray, ends: np.ndarray, final: bool) -> np.ndarray:
+        """After how many of the tokens of an answer's piece a score is wanted.
+
+        token_ids: int32 [t]; ends: bool [vocabulary], tokens that end a step; final: the answer ends here. Returns int64 [s].
+        """
+
+    def examples(self, nodes: pa.Table, ends: np.ndarray, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
+        """Labelled examples from a unit's nodes (TRACE). steps: (problem id, answer) -> verdicts, if the verifier can."""
 
 
 class Search(Protocol):
-    """Decides which moves to pursue. A generator: it yields wishes and is sent the nodes that grew."""
+    """Decides which moves to pursue. A generator: it yields wishes and is sent the nodes that grew.
 
-    def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Expand, list[Node], None]:
-        """Yield `Expand` wishes until nothing more is wanted."""
+    A search that never looks at a judge's scores says so with `judged = False`, and the judge is then not asked.
+    """
+
+    def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Wish, list, None]:
+        """Yield lists of `Expand` (and get their nodes, in order) or `Meet` (and get trees) until nothing more is wanted."""
+
+
+class Learn(Protocol):
+    """What is learnt from traces: which items, as which tokens and weights, and with which loss.
+
+    `sequences`: how many sequences one item holds (2 for a pair).
+    """
+
+    sequences: int
+
+    def items(self, kept: pa.Table, nodes: Callable[[], pa.Table]) -> pa.Table:
+        """What to train on: columns id (of a node), against (of another, or "") and tokens.
+
+        kept: the answers that the filters kept (iteration.examples.DECISION); nodes: reads the round's nodes (TRACE).
+        """
+
+    def examples(self, nodes: pa.Table, items: list[tuple[str, str]]) -> Examples:
+        """The examples of these (id, against), in order, from the nodes of their unit."""
+
+    def objective(self, model: Any) -> Callable:
+        """The loss: takes (model, batch of tensors) and returns the sum over the batch; `model` is the one before training."""
+
+    def total(self, batch: Any) -> float:
+        """What the summed loss of a whole batch is divided by."""
 
 
 class Filter(Protocol):

@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Protocol
 
 import numpy as np
 
 from iteration.protocols import Judge, Policy, Search
-from iteration.types import Node, Problem, State, Tree, Verdict
+from iteration.types import UNKNOWN, History, Meet, Node, Problem, State, Tree, Verdict
 
 
 class AsyncVerifier(Protocol):
     """A verifier behind a wall: batched, possibly on another machine."""
 
     async def verify(self, problem: Problem, answers: list[str]) -> list[Verdict]: ...
+
+
+class Meeting:
+    """Where the searches of one unit wait for each other, so that a budget can be shared out between their problems.
+
+    A meeting takes place when all who have not left wait. Who waits depends on the searches alone, never on who is faster.
+    """
+
+    def __init__(self, searches: int):
+        self._searches = searches
+        self._waiting: list[tuple[Tree, asyncio.Future]] = []
+
+    async def wait(self, tree: Tree) -> list[Tree]:
+        """The trees of all who wait, ordered by problem."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((tree, future))
+        self._begin()
+        return await future
+
+    def leave(self) -> None:
+        """One search has ended."""
+        self._searches -= 1
+        self._begin()
+
+    def _begin(self) -> None:
+        if len(self._waiting) < self._searches:
+            return
+        trees = sorted((tree for tree, _ in self._waiting), key=lambda tree: tree.problem.id)
+        waiting, self._waiting = self._waiting, []
+        for _, future in waiting:
+            if not future.done():
+                future.set_result(trees)
 
 
 def seed_of(*parts: object) -> int:
@@ -24,38 +57,61 @@ def seed_of(*parts: object) -> int:
 
 
 async def respond(
-    problem: Problem, search: Search, policy: Policy, verifier: AsyncVerifier, judge: Judge | None, budget: int, seed: int
+    problem: Problem,
+    search: Search,
+    policy: Policy,
+    verifier: AsyncVerifier | None,
+    judge: Judge | None,
+    budget: int,
+    seed: int,
+    history: History = UNKNOWN,
+    meeting: Meeting | None = None,
 ) -> Tree:
     """Search one problem. `budget` is in generated tokens; it is checked before each wish.
 
-    Errors of the policy are raised: an infrastructure failure must never look like a wrong answer.
+    Without a verifier the search is blind, as it is on held-out problems: it sees no verdict, and `grade` judges the tree
+    afterwards. Errors of the policy are raised: an infrastructure failure must never look like a wrong answer.
     """
-    tree = Tree.root(problem, policy.show(problem), seed)
-    moves = search.explore(tree, np.random.default_rng(seed))
-    wish = next(moves, None)
-    while wish is not None and tree.cost.tokens < budget:
-        grown = tree.grow(wish, await policy.propose(tree, wish))  # 1 respond, 2 in steps
-        await assess(tree, grown, verifier, judge, wish.whole)  # 4 verify the ends, value the rest
-        try:
-            wish = moves.send(grown)  # 5 tell the search; 3 it decides whether to take more moves
-        except StopIteration:
-            wish = None
+    tree = Tree.root(problem, policy.show(problem), seed, history)
+    meeting = meeting or Meeting(1)
+    try:
+        moves = search.explore(tree, np.random.default_rng(seed))
+        wish = next(moves, None)
+        while wish is not None and tree.cost.tokens < budget:
+            if isinstance(wish, Meet):
+                told = await meeting.wait(tree)
+            else:
+                told = tree.grow(wish, await policy.propose(tree, wish))  # 1 respond, 2 in steps
+                close(told, {each.node for each in wish if each.whole})
+                await asyncio.gather(grade(tree, told, verifier), value(tree, told, judge))  # 4 verify the ends, value the rest
+            try:
+                wish = moves.send(told)  # 5 tell the search; 3 it decides whether to take more moves
+            except StopIteration:
+                wish = None
+    finally:
+        meeting.leave()
     return tree
 
 
-async def assess(tree: Tree, grown: list[Node], verifier: AsyncVerifier, judge: Judge | None, whole: bool) -> None:
-    """Give finished nodes their verdict and, with a judge, every node its value.
-
-    A whole answer that a limit cut short is `unparseable`: it is neither a finished answer nor a wrong one.
-    """
-    ended = [node for node in grown if node.step.final]
-    if ended:
-        verdicts = await verifier.verify(tree.problem, [tree.answer(node.index) for node in ended])
-        for node, verdict in zip(ended, verdicts, strict=True):
-            node.verdict = verdict
+def close(grown: list[Node], whole: set[int]) -> None:
+    """What a limit cut short is `unparseable`: neither a finished answer nor a wrong one. whole: parents of whole answers."""
     for node in grown:
-        if whole and not node.step.final:
+        if node.step.cut or (node.parent in whole and not node.step.final):
             node.verdict = Verdict(State.UNPARSEABLE, why="cut short by the token limit")
+
+
+async def grade(tree: Tree, nodes: list[Node], verifier: AsyncVerifier | None) -> None:
+    """Give finished answers their verdict."""
+    ended = [node for node in nodes if node.step.final and node.verdict is None]
+    if not ended or verifier is None:
+        return
+    verdicts = await verifier.verify(tree.problem, [tree.answer(node.index) for node in ended])
+    for node, verdict in zip(ended, verdicts, strict=True):
+        node.verdict = verdict
+
+
+async def value(tree: Tree, nodes: list[Node], judge: Judge | None) -> None:
+    """Give every node its values."""
     if judge is not None:
-        for node, value in zip(grown, await judge.score(tree, grown), strict=True):
-            node.value = value
+        for node, values in zip(nodes, await judge.score(tree, nodes), strict=True):
+            node.values = values

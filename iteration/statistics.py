@@ -59,6 +59,31 @@ def paired_bootstrap(before: np.ndarray, after: np.ndarray, seed: int = 0) -> In
     return Interval(float(difference.mean()), float(low), float(high))
 
 
+def auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
+    """The chance that a positive scores above a negative (ties count half); None where one of them is missing.
+
+    scores: float [n]; labels: bool [n]. Source: Mann and Whitney 1947; Hanley and McNeil 1982.
+    """
+    scores, labels = np.asarray(scores, np.float64), np.asarray(labels, bool)
+    positive, negative = int(labels.sum()), int((~labels).sum())
+    if not positive or not negative:
+        return None
+    values, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # equal scores share their mean rank
+    return float((ranks[labels].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def reliability(scores: np.ndarray, labels: np.ndarray, bins: int = 10) -> list[tuple[float, float, int]]:
+    """(mean score, share of positives, count) in equal bins of the score, empty bins left out.
+
+    scores: float [n] in [0, 1]; labels: bool [n]. Source: DeGroot and Fienberg 1983.
+    """
+    scores, labels = np.asarray(scores, np.float64), np.asarray(labels, bool)
+    of = np.minimum((scores * bins).astype(int), bins - 1)
+    groups = [of == i for i in range(bins)]
+    return [(float(scores[g].mean()), float(labels[g].mean()), int(g.sum())) for g in groups if g.any()]
+
+
 def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return values[rng.integers(len(values), size=(_RESAMPLES, len(values)))].mean(axis=1)

@@ -36,7 +36,8 @@ class Step:
     """A proposed move, exactly as the policy sampled it.
 
     token_ids: int32 [t]; logprobs: float32 [t], of the sampled tokens under the sampling distribution (nats);
-    `final` is true where the policy ended the answer itself (EOS), false where a limit or a step boundary cut it.
+    `final` is true where the policy ended the answer itself (any end-of-text token), `cut` where a token limit did: such a
+    step is neither a finished answer nor can it go on. A step with neither ended at a step boundary.
     """
 
     token_ids: np.ndarray
@@ -44,6 +45,7 @@ class Step:
     text: str
     final: bool
     model: str = ""
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +60,46 @@ class Verdict:
 
 @dataclass(slots=True)
 class Node:
-    """One step in a tree. `parent` is an index into `Tree.nodes`, -1 at the root, whose step is the prompt."""
+    """One step in a tree. `parent` is an index into `Tree.nodes`, -1 at the root, whose step is the prompt.
+
+    `values`: the judge's score in [0, 1] after each reasoning step inside (a whole answer holds several), None where no judge
+    was asked. `visits` and `prior` are the search's: how often it came here, and the policy's probability of the step among its
+    siblings.
+    """
 
     index: int
     parent: int
     depth: int
     step: Step
-    value: float | None = None
+    values: list[float] | None = None
     visits: int = 0
     prior: float | None = None
     verdict: Verdict | None = None
 
+    @property
+    def ended(self) -> bool:
+        """Nothing can follow: the answer is finished, or a limit cut it."""
+        return self.step.final or self.step.cut
+
+    @property
+    def value(self) -> float | None:
+        """The judge's score after the last step."""
+        return self.values[-1] if self.values else None
+
+    @property
+    def worth(self) -> float:
+        """What a search may go by, in [0, 1]: the verdict where one is known, else the judge's score, else one half."""
+        if self.verdict is not None and self.verdict.state != State.FAILED:
+            return self.verdict.reward
+        return 0.5 if self.value is None else self.value
+
 
 @dataclass(slots=True)
 class Cost:
-    """What one tree cost, in tokens. Prompt tokens served from the prefix cache are counted as prompt tokens."""
+    """What one tree cost, in tokens. `tokens` are those generated: the budget of every search is counted in them.
+
+    Prompt and judge tokens are those sent, also where a prefix cache had them.
+    """
 
     tokens: int = 0
     prompt_tokens: int = 0
@@ -81,11 +108,34 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Expand:
-    """A search's wish: `n` continuations below `node`, each one step, or up to the end of the answer if `whole`."""
+    """A search's wish: `n` continuations below `node`, each one step, or up to the end of the answer if `whole`.
+
+    `greedy`: the likeliest tokens instead of sampled ones (then n is 1).
+    """
 
     node: int
     n: int
     whole: bool = False
+    greedy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Meet:
+    """A search's wish to wait until every search of the unit that is still going wants to meet; it is sent their trees."""
+
+
+Wish = list[Expand] | Meet
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What earlier rounds made of a problem: judged answers, and how many of them were correct."""
+
+    tried: int = 0
+    solved: int = 0
+
+
+UNKNOWN = History()
 
 
 @dataclass(slots=True)
@@ -96,20 +146,29 @@ class Tree:
     seed: int
     nodes: list[Node]
     cost: Cost = field(default_factory=Cost)
+    history: History = field(default_factory=History)
 
     @classmethod
-    def root(cls, problem: Problem, prompt: Step, seed: int) -> Tree:
+    def root(cls, problem: Problem, prompt: Step, seed: int, history: History = UNKNOWN) -> Tree:
         """A tree with only its root, the prompt as the model is shown it."""
-        return cls(problem, seed, [Node(0, -1, 0, prompt)])
+        return cls(problem, seed, [Node(0, -1, 0, prompt)], history=history)
 
-    def grow(self, wish: Expand, steps: list[Step]) -> list[Node]:
-        """Hang `steps` below the wished node, duplicates kept, and count their tokens."""
-        depth = self.nodes[wish.node].depth + 1
-        grown = [Node(len(self.nodes) + i, wish.node, depth, step) for i, step in enumerate(steps)]
-        self.nodes += grown
-        self.cost.tokens += sum(len(step.token_ids) for step in steps)
-        self.cost.prompt_tokens += sum(len(node.step.token_ids) for node in self.path(wish.node))
-        return grown
+    def grow(self, wishes: list[Expand], replies: list[list[Step]]) -> list[Node]:
+        """Hang each wish's steps below its node, duplicates kept, and count their tokens. Returns the new nodes in order."""
+        first = len(self.nodes)
+        for wish, steps in zip(wishes, replies, strict=True):
+            depth = self.nodes[wish.node].depth + 1
+            for step in steps:
+                self.nodes.append(Node(len(self.nodes), wish.node, depth, step))
+                self.cost.tokens += len(step.token_ids)
+            self.cost.prompt_tokens += sum(len(node.step.token_ids) for node in self.path(wish.node))
+        return self.nodes[first:]
+
+    @staticmethod
+    def strongest(nodes: list[Node], n: int) -> list[Node]:
+        """The `n` nodes of highest worth, the earlier of two equals first; of equal siblings only the first."""
+        distinct = {(node.parent, node.step.text): node for node in reversed(nodes)}
+        return sorted(distinct.values(), key=lambda node: (-node.worth, node.index))[:n]
 
     def path(self, node: int) -> list[Node]:
         """The nodes from the root to `node`, both included."""
@@ -128,22 +187,48 @@ class Tree:
 class Examples:
     """What the trainer eats, in columns (a Python object per example would be a list per token).
 
-    token_ids: int32 [T], all examples one after another; loss_mask: bool [T], true where a token is to be learnt;
-    offsets: int64 [n + 1]; weights: float32 [n].
+    offsets: int64 [n + 1], where each example begins in the columns below, which are all [T], one example after another.
+    token_ids: int32. positions: int32, counted from 0; where they fall back to 0 within an example a second sequence begins
+    that does not see the first (a pair). weights: float32, what a token counts in the loss, 0 for the prompt. labels: float32,
+    what a value model is to say after each token, where its weight is not 0; zeros for a policy.
     """
 
     token_ids: np.ndarray
-    loss_mask: np.ndarray
-    offsets: np.ndarray
+    positions: np.ndarray
     weights: np.ndarray
+    labels: np.ndarray
+    offsets: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.weights)
+        return len(self.offsets) - 1
 
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of each example: int64 [n]."""
         return np.diff(self.offsets)
+
+    @classmethod
+    def of(
+        cls, sequences: list[list[np.ndarray]], weights: list[np.ndarray], labels: list[np.ndarray] | None = None
+    ) -> Examples:
+        """From each example's sequences (one, or two for a pair) and, for all its tokens, weights and labels."""
+        parts = [sequence for each in sequences for sequence in each]
+        tokens = np.concatenate([np.zeros(0, np.int32), *parts]).astype(np.int32)
+        positions = np.concatenate([np.zeros(0, np.int32), *(np.arange(len(part)) for part in parts)]).astype(np.int32)
+        weight = np.concatenate([np.zeros(0, np.float32), *weights]).astype(np.float32)
+        label = np.zeros(len(tokens), np.float32) if labels is None else np.concatenate([np.zeros(0, np.float32), *labels])
+        offsets = np.cumsum([0, *(sum(map(len, each)) for each in sequences)], dtype=np.int64)
+        return cls(tokens, positions, weight, label.astype(np.float32), offsets)
+
+    @classmethod
+    def concat(cls, parts: list[Examples]) -> Examples:
+        """All examples of several, in order."""
+        sizes = np.cumsum([0, *(part.offsets[-1] for part in parts)], dtype=np.int64)
+        offsets = [np.zeros(1, np.int64), *(part.offsets[1:] + size for part, size in zip(parts, sizes[:-1], strict=True))]
+        names = ("token_ids", "positions", "weights", "labels")
+        empty = cls.of([], [])
+        columns = [np.concatenate([getattr(part, name) for part in (empty, *parts)]) for name in names]
+        return cls(*columns, np.concatenate(offsets))
 
 
 @dataclass(slots=True)
@@ -158,6 +243,29 @@ class Score:
     high: float
     k: int
     pass_k: float
+
+
+@dataclass(slots=True)
+class Diversity:
+    """How varied a round's search was, over its training problems."""
+
+    distinct_correct: float  # distinct correct answers to a problem, mean over problems
+    k: int  # answers to each problem that pass_k is about
+    pass_k: float  # share of problems that k answers solve (unbiased)
+    entropy: float  # mean of -log p over the sampled tokens, nats a token
+
+
+@dataclass(slots=True)
+class Calibration:
+    """How far a judge is to be trusted, on the held-out answers of one level."""
+
+    level: int
+    answers: int
+    auc: float | None  # of its last score against the verdict; None where all verdicts are alike
+    step_auc: float | None  # of each step's score against the step's own verdict, where the verifier can judge steps
+    reliability: list[tuple[float, float, int]]  # (mean score, share correct, answers) by tenths of the score
+    vote: float  # accuracy of the vote weighted by the judge among the measured answers
+    majority: float  # and of the plain vote
 
 
 @dataclass(slots=True)
@@ -181,3 +289,6 @@ class Round:
     tokens: dict[str, int] = field(default_factory=dict)
     loss_first: float = 0.0  # mean over the first twentieth of the steps, nats a token
     loss_last: float = 0.0
+    diversity: Diversity | None = None
+    judge: str = ""  # the value model trained in this round
+    calibration: list[Calibration] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,5 +15,7 @@ from iteration.types import Expand, Node, Tree
 class Sample:
     n: int = 12  # whole answers per problem
 
-    def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Expand, list[Node], None]:
-        yield Expand(0, self.n, whole=True)
+    judged: ClassVar[bool] = False
+
+    def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[list[Expand], list[Node], None]:
+        yield [Expand(0, self.n, whole=True)]

@@ -113,10 +113,8 @@ class Expressions:
         careful (25 %) reduce in the right order; hasty (40 %) left to right; sloppy (35 %) in any order. A line has a
         slip of arithmetic with 2 % (sloppy 15 %). Levels 1-4, weighted to 3 and 4; at levels 5-7 wrong attempts only.
         """
-        ids: list[int] = []
-        mask: list[bool] = []
-        offsets = [0]
-        while len(ids) < tokens:
+        sequences, weights, n = [], [], 0
+        while n < tokens:
             hard = rng.random() < self.corpus_wrong_share
             level = int(rng.integers(5, 8)) if hard else int(rng.choice(4, p=(0.1, 0.15, 0.35, 0.4))) + 1
             line = draw_line(level, rng)
@@ -127,11 +125,10 @@ class Expressions:
                 continue
             prompt = [_ID[str(word)] for word in line] + [_ID["\n"]]
             answer = [_ID[word] for word in " \n ".join(map(show, lines)).split(" ")] + [END]
-            ids += prompt + answer
-            mask += [False] * len(prompt) + [True] * len(answer)
-            offsets.append(len(ids))
-        n = len(offsets) - 1
-        return Examples(np.array(ids, np.int32), np.array(mask), np.array(offsets, np.int64), np.ones(n, np.float32))
+            sequences.append([np.array(prompt + answer, np.int32)])
+            weights.append(np.repeat([0.0, 1.0], [len(prompt), len(answer)]))
+            n += len(prompt) + len(answer)
+        return Examples.of(sequences, weights)
 
 
 def attempt(line: Line, rng: np.random.Generator) -> list[Line]:

@@ -59,7 +59,7 @@ def step(before: list[int | str], after: list[int | str]) -> str:
 
 @dataclass
 class Replay:
-    """Correct only if every line is right. `judge_step` judges one line alone."""
+    """Correct only if every line is right. `steps` judges each line alone, `judge_step` one."""
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         return [self.one(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
@@ -72,21 +72,29 @@ class Replay:
         why = step(*lines)
         return Verdict(State.WRONG, why=why) if why else Verdict(State.CORRECT, reward=1.0)
 
+    def steps(self, problem: Problem, answer: str) -> list[Verdict]:
+        """One verdict for each line of an answer that need not be finished."""
+        lines = [line for line in answer.split("\n") if line.strip()]
+        return [self.judge_step(before, after) for before, after in zip([problem.prompt, *lines], lines, strict=False)]
+
     def one(self, problem: Problem, answer: str) -> Verdict:
         before = parse(problem.prompt)
         if before is None:
             return Verdict(State.FAILED, why=f"the problem is no expression: {problem.prompt!r}")
-        for number, text in enumerate(answer.strip().split("\n"), 1):
+        lines = answer.strip().split("\n")
+        last = parse(lines[-1])
+        # What it ends in, right or wrong, and however it came there: what it votes for.
+        end = str(last[0]) if last is not None and len(last) == 1 else ""
+        for number, text in enumerate(lines, 1):
             after = parse(text)
             if after is None:
-                return Verdict(State.UNPARSEABLE, why=f"line {number} is no expression: {text.strip()[:40]!r}")
+                return Verdict(State.UNPARSEABLE, end, why=f"line {number} is no expression: {text.strip()[:40]!r}")
             why = step(before, after)
             if why:
-                final = str(after[0]) if len(after) == 1 else ""
-                return Verdict(State.WRONG, final, why=f"line {number}: {why}")
+                return Verdict(State.WRONG, end, why=f"line {number}: {why}")
             before = after
         if len(before) > 1:
             return Verdict(State.WRONG, why="stops before the end")
-        if str(before[0]) != problem.answer:
-            return Verdict(State.WRONG, str(before[0]), why=f"ends in {before[0]}, not {problem.answer}")
-        return Verdict(State.CORRECT, str(before[0]), 1.0)
+        if end != problem.answer:
+            return Verdict(State.WRONG, end, why=f"ends in {end}, not {problem.answer}")
+        return Verdict(State.CORRECT, end, 1.0)

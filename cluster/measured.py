@@ -1,0 +1,135 @@
+"""What a searched split holds, read back from the store: answers problem by problem, with verdicts, tokens and scores."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.store import Store, round_key, score_key, unit_key
+from iteration import choose
+from iteration.choose import Pool
+from iteration.examples import flat, paths, token_counts
+from iteration.statistics import auc, reliability
+from iteration.steps import exact
+from iteration.types import Calibration, Problem, State, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One problem and what its search found: `texts`, `states` and `finals` of the answers of `pool`, and the tree's cost."""
+
+    problem: Problem
+    pool: Pool
+    texts: list[str]
+    states: list[str]
+    finals: list[bool]
+    tokens: int  # generated for the whole tree
+    judge_tokens: int  # sent to the judge
+    played: list[int]  # by_visits, greedy: the answer of `pool` that the visits lead to, if they lead to one
+
+
+class Measured:
+    def __init__(self, answered: list[Answered]):
+        self.answered = answered
+
+    @classmethod
+    def read(cls, store: Store, number: int, split: str, plan: str, judge: str = "") -> Measured:
+        """All problems of a split, ordered by id. With `judge`, scores come from that value model's side files."""
+        problems = {
+            row["id"]: Problem(row["id"], row["prompt"], row["answer"], row["level"]) for row in store.table(plan).to_pylist()
+        }
+        found: list[Answered] = []
+        for unit in sorted(store.units(f"traces/{round_key(number)}/{split}")):
+            key = unit_key(number, split, unit)
+            found += unit_answers(store.table(key), problems, side_scores(store, score_key(judge, key)) if judge else None)
+        return cls(sorted(found, key=lambda each: each.problem.id))
+
+    def of(self, level: int) -> list[Answered]:
+        return [each for each in self.answered if each.problem.level == level]
+
+    def calibration(self, level: int, steps: Callable[[Problem, str], list[Verdict]] | None) -> Calibration:
+        """How the scores agree with the verdicts. steps: the verifier's, if it can judge steps."""
+        scores, labels, step_scores, step_labels, votes, plain = [], [], [], [], [], []
+        for each in self.of(level):
+            weights = each.pool.scores("last")
+            votes.append(choose.weighted(each.pool, weights))
+            plain.append(choose.majority(each.pool))
+            for i, values in enumerate(each.pool.values):
+                if each.states[i] == State.FAILED or not len(values) or not each.finals[i]:
+                    continue
+                scores.append(float(weights[i]))
+                labels.append(each.states[i] == State.CORRECT)
+                if steps:
+                    known = exact(steps(each.problem, each.texts[i]), each.states[i], each.finals[i], len(values))
+                    step_scores += values[: len(known)].tolist()
+                    step_labels += known.tolist()
+        return Calibration(
+            level,
+            len(scores),
+            auc(np.array(scores), np.array(labels, bool)),
+            auc(np.array(step_scores), np.array(step_labels) > 0.5) if steps else None,
+            reliability(np.array(scores), np.array(labels, bool)) if scores else [],
+            float(np.mean(votes)) if votes else 0.0,
+            float(np.mean(plain)) if plain else 0.0,
+        )
+
+
+def side_scores(store: Store, key: str) -> dict[str, np.ndarray]:
+    """{trace id: values} of a side file."""
+    table = store.table(key)
+    values, offsets = flat(table, "values")
+    return {name: values[offsets[i] : offsets[i + 1]] for i, name in enumerate(table["id"].to_pylist())}
+
+
+def unit_answers(nodes: pa.Table, problems: dict[str, Problem], scores: dict[str, np.ndarray] | None) -> list[Answered]:
+    """The trees of one unit (TRACE), each as its answers in the order in which they were found."""
+    counts = token_counts(nodes)
+    numbers, parents = nodes["node"].to_numpy(), nodes["parent"].to_numpy()
+    names = ("id", "problem_id", "state", "answer", "text", "final", "visits", "judge_tokens")
+    ids, problem_ids, states, answers, texts, finals, visits, judge_tokens = (nodes[name].to_pylist() for name in names)
+    values, offsets = flat(nodes, "values")
+    starts = np.flatnonzero(numbers == 0)
+    found = []
+    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(nodes)], strict=True):
+        problem = problems[problem_ids[start]]
+        ends = [i for i in range(start + 1, stop) if states[i] is not None]
+        spent = np.concatenate([[0], np.cumsum(counts[start + 1 : stop])])  # tokens before each node after the root
+        until = np.array([spent[i - start] for i in ends], np.int64)
+        routes = paths(nodes, np.array(ends, np.int64))
+        own = [np.concatenate([values[offsets[i] : offsets[i + 1]] for i in route]) for route in routes]
+        pool = Pool(
+            [answers[i] or "" for i in ends],
+            np.array([states[i] == State.CORRECT or (bool(answers[i]) and answers[i] == problem.answer) for i in ends], bool),
+            np.array([states[i] == State.CORRECT for i in ends], bool),
+            np.diff(np.concatenate([[0], until])),
+            own if scores is None else [scores.get(ids[i], np.zeros(0, np.float32)) for i in ends],
+            np.array([visits[i] for i in ends], np.int64),
+        )
+        tree = [(int(parents[i]), visits[i]) for i in range(start, stop)]
+        end = start + choose.by_visits(tree, 0.0, np.random.default_rng(0))
+        found.append(
+            Answered(
+                problem,
+                pool,
+                ["".join(texts[i] for i in route[1:]) for route in routes],
+                [states[i] for i in ends],
+                [finals[i] for i in ends],
+                int(counts[start + 1 : stop].sum()),
+                judge_tokens[start] or 0,
+                [ends.index(end)] if end in ends else [],
+            )
+        )
+    return found
+
+
+def tries(traces: pa.Table) -> dict[str, list[int]]:
+    """{problem: [judged answers, correct ones]} from the columns problem_id and state; broken verdicts are left out."""
+    found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for problem, state in zip(traces["problem_id"].to_pylist(), traces["state"].to_pylist(), strict=True):
+        found[problem][0] += state is not None and state != State.FAILED
+        found[problem][1] += state == State.CORRECT
+    return found

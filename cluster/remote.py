@@ -1,0 +1,204 @@
+"""What `respond` asks, over actors: policy, verifier and judges. All problems of a unit ask at once, as one message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.engine import WISH, Generate
+from iteration.protocols import Value
+from iteration.respond import seed_of
+from iteration.types import Expand, Node, Problem, State, Step, Tree, Verdict
+
+CUT = Step(np.zeros(0, np.int32), np.zeros(0, np.float32), "", False, cut=True)  # where there is no room for a token
+
+
+class Batcher:
+    """Gathers what is asked for in one turn of the event loop into one message to an actor."""
+
+    def __init__(self, send: Callable):
+        self._send = send  # takes a list of requests, returns an awaitable list of replies
+        self._waiting: list[tuple[object, asyncio.Future]] = []
+        self._tasks: set[asyncio.Task] = set()
+
+    async def ask(self, request: object) -> object:
+        future = asyncio.get_running_loop().create_future()
+        if not self._waiting:
+            # Behind every coroutine that is ready to run in this turn.
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._waiting.append((request, future))
+        return await future
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        task = asyncio.create_task(self._exchange(waiting))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _exchange(self, waiting: list[tuple[object, asyncio.Future]]) -> None:
+        try:
+            replies = await self._send([request for request, _ in waiting])
+            for (_, future), reply in zip(waiting, replies, strict=True):
+                if not future.done():
+                    future.set_result(reply)
+        except Exception as error:
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+
+
+class RemotePolicy:
+    """`Policy` over a Generator actor: the wishes of all problems cross as one Arrow table."""
+
+    def __init__(self, tokenizer, prompts: dict[str, str], options: Generate, send: Callable):
+        self._tokenizer = tokenizer
+        self._prompts = prompts  # by problem id
+        self._options = options
+        self._batch = Batcher(self._propose)
+        self._send = send  # takes a table WISH, returns an awaitable table STEP
+
+    def show(self, problem: Problem) -> Step:
+        text = self._prompts[problem.id]
+        token_ids = encode(self._tokenizer, text)
+        return Step(token_ids, np.zeros(len(token_ids), np.float32), text, False)
+
+    async def propose(self, tree: Tree, wishes: list[Expand]) -> list[list[Step]]:
+        return await self._batch.ask((tree, wishes))
+
+    async def _propose(self, asked: list[tuple[Tree, list[Expand]]]) -> list[list[list[Step]]]:
+        wanted, prompts, seeds, rooms = [], [], [], []
+        for tree, wishes in asked:
+            born = len(tree.nodes)  # the index that a wish's first node will have makes its seed its own
+            for wish in wishes:
+                pieces = [node.step.token_ids for node in tree.path(wish.node)]
+                prompts.append(np.concatenate(pieces))
+                seeds.append(seed_of(tree.seed, wish.node, born))
+                answered = len(prompts[-1]) - len(pieces[0])
+                rooms.append(min(self._options.max_tokens - answered, self._options.context - len(prompts[-1])))
+                wanted.append(wish)
+                born += wish.n
+        # An answer without room for one more token is cut here; a prompt without any is an error of the engine's.
+        going = [i for i, (wish, room) in enumerate(zip(wanted, rooms, strict=True)) if room > 0 or not wish.node]
+        found = [[CUT] * wish.n for wish in wanted]
+        if going:
+            wishes = pa.table(
+                [
+                    lists([prompts[i] for i in going], pa.int32()),
+                    pa.array([wanted[i].n for i in going], pa.int32()),
+                    pa.array([wanted[i].whole for i in going]),
+                    pa.array([wanted[i].greedy for i in going]),
+                    pa.array([max(1, rooms[i]) for i in going], pa.int32()),
+                    pa.array([seeds[i] for i in going], pa.int64()),
+                ],
+                schema=WISH,
+            )
+            for i, grown in zip(going, steps(await self._send(wishes), len(going)), strict=True):
+                found[i] = grown
+        each = iter(found)
+        return [[next(each) for _ in wishes] for _, wishes in asked]
+
+
+class RemoteVerifier:
+    """`AsyncVerifier` over a Verifier actor: the ends of all problems cross as one message."""
+
+    def __init__(self, send: Callable):
+        self._send = send  # takes problems and answers, returns an awaitable list of verdicts
+        self._batch = Batcher(self._verify)
+
+    async def verify(self, problem: Problem, answers: list[str]) -> list[Verdict]:
+        return await self._batch.ask((problem, answers))
+
+    async def _verify(self, asked: list[tuple[Problem, list[str]]]) -> list[list[Verdict]]:
+        problems = [problem for problem, answers in asked for _ in answers]
+        verdicts = iter(await self._send(problems, [answer for _, answers in asked for answer in answers]))
+        return [[next(verdicts) for _ in answers] for _, answers in asked]
+
+
+class RemoteJudge:
+    """A learned `Judge` over a Judge actor: the prefixes of all problems cross as one table, and no prefix crosses twice."""
+
+    def __init__(self, part: Value, ends: np.ndarray, send: Callable):
+        self._part, self._ends = part, ends
+        self._send = send  # takes a table with the column token_ids, returns an awaitable float32 array
+        self._batch = Batcher(self._score)
+        self._known: dict[bytes, float] = {}
+
+    async def score(self, tree: Tree, nodes: Sequence[Node]) -> list[list[float]]:
+        return await self._batch.ask((tree, nodes))
+
+    async def _score(self, asked: list[tuple[Tree, Sequence[Node]]]) -> list[list[list[float]]]:
+        wanted: dict[bytes, np.ndarray] = {}
+        keys = []
+        for tree, nodes in asked:
+            keys.append([])
+            for node in nodes:
+                before = [each.step.token_ids for each in tree.path(node.parent)]
+                whole = np.concatenate([*before, node.step.token_ids])
+                start = len(whole) - len(node.step.token_ids)
+                cuts = self._part.cuts(node.step.token_ids, self._ends, node.step.final)
+                keys[-1].append([whole[: start + cut].tobytes() for cut in cuts.tolist()])
+                for key, cut in zip(keys[-1][-1], cuts.tolist(), strict=True):
+                    if key not in self._known and key not in wanted:
+                        wanted[key] = whole[: start + cut]
+                        tree.cost.judge_tokens += start + cut
+        if wanted:
+            scores = await self._send(pa.table([lists(list(wanted.values()), pa.int32())], ["token_ids"]))
+            self._known.update(zip(wanted, scores.tolist(), strict=True))
+        return [[[self._known[key] for key in node] for node in tree] for tree in keys]
+
+
+class StepJudge:
+    """A `Judge` without a model: the verifier's own verdicts on the steps, over a Verifier actor."""
+
+    def __init__(self, send: Callable):
+        self._send = send  # takes problems and answers, returns an awaitable list of lists of verdicts
+        self._batch = Batcher(self._score)
+
+    async def score(self, tree: Tree, nodes: Sequence[Node]) -> list[list[float]]:
+        return await self._batch.ask((tree, nodes))
+
+    async def _score(self, asked: list[tuple[Tree, Sequence[Node]]]) -> list[list[list[float]]]:
+        pairs = [(tree, node) for tree, nodes in asked for node in nodes]
+        texts = [tree.answer(node.index) for tree, node in pairs]
+        verdicts = await self._send([tree.problem for tree, _ in pairs], texts)
+        found = iter(zip(pairs, verdicts, strict=True))
+        return [[self._values(*next(found)) for _ in nodes] for _, nodes in asked]
+
+    @staticmethod
+    def _values(pair: tuple[Tree, Node], verdicts: list[Verdict]) -> list[float]:
+        """1 where every step so far is correct; the steps inside the node are the last ones."""
+        right = np.cumprod([verdict.state == State.CORRECT for verdict in verdicts]).astype(float).tolist()
+        inside = sum(bool(line.strip()) for line in pair[1].step.text.splitlines())
+        return right[len(right) - inside :] if inside else []
+
+
+def encode(tokenizer, prompt: str) -> np.ndarray:
+    """The prompt's tokens, int32 [p], through the chat template where the tokenizer has one."""
+    if tokenizer.chat_template:
+        chat = [{"role": "user", "content": prompt}]
+        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        return np.array(tokenizer(prompt, add_special_tokens=False).input_ids, np.int32)
+    return np.array(tokenizer(prompt).input_ids, np.int32)
+
+
+def lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.ListArray:
+    """Arrays as one Arrow list column, without a Python object per element."""
+    offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int32)
+    values = np.concatenate(arrays) if arrays else np.zeros(0)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, kind))
+
+
+def steps(replies: pa.Table, wishes: int) -> list[list[Step]]:
+    """A table STEP as steps, wish by wish; token_ids and logprobs are views into the table."""
+    found: list[list[Step]] = [[] for _ in range(wishes)]
+    tokens, logprobs = replies["token_ids"].combine_chunks(), replies["logprobs"].combine_chunks()
+    offsets = tokens.offsets.to_numpy()
+    flat_tokens, flat_logprobs = tokens.values.to_numpy(), logprobs.values.to_numpy()
+    rows = zip(*(replies[name].to_pylist() for name in ("wish", "text", "final", "model", "cut")), strict=True)
+    for i, (wish, *rest) in enumerate(rows):
+        part = slice(offsets[i], offsets[i + 1])
+        found[wish].append(Step(flat_tokens[part], flat_logprobs[part], *rest))
+    return found

@@ -1,0 +1,41 @@
+"""Lets no difficulty crowd out the others: what a round keeps is spread over problems that are hard and easy for the model.
+
+Difficulty is Snell's: the model's own solve rate on the problem in this round, in equal bins.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass
+class Balance:
+    share: float = 0.4  # of all that is kept, at most this much from one bin (where there are enough bins for that)
+    bins: int = 4  # of the solve rate, from hardest to easiest
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1 or self.bins < 1:
+            raise ValueError(
+                f"filters.balance: share is {self.share} and bins is {self.bins}; expected 0 < share <= 1, bins >= 1"
+            )
+
+    def keep(self, traces: pa.Table, earlier: pa.Table) -> list[str]:
+        bins = [min(self.bins - 1, int(rate * self.bins)) for rate in traces["rate"].to_pylist()]
+        most = self.most(Counter(bins))
+        kept: Counter = Counter()
+        reasons = []
+        for each in bins:
+            kept[each] += 1
+            reasons.append("" if kept[each] <= most else f"more than {most} from bin {each + 1} of {self.bins} of solve rates")
+        return reasons
+
+    def most(self, counts: Counter) -> int:
+        """The largest number to keep of each bin with which none has more than its share; without a way, the smallest bin."""
+        sizes = sorted(counts.values())
+        if len(sizes) < 2:
+            return sum(sizes)
+        fits = (m for m in range(sizes[-1], sizes[0], -1) if m <= self.share * sum(min(size, m) for size in sizes))
+        return next(fits, sizes[0])

@@ -1,0 +1,38 @@
+"""Leaves out answers that know the end before they have derived it: reasoning made up backwards teaches guessing.
+
+An answer of several steps is left out if its first step already holds the final answer as a word of its own, the prompt does
+not, and it is too long to stand there by chance. What such answers teach is to state first and to justify later
+(STaR's rationalisations are of this kind). Source: Zelikman et al. 2022, STaR, section 3.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from iteration.filters.distinct import canonical
+
+
+@dataclass
+class Hindsight:
+    steps: int = 3  # answers of fewer steps are left alone
+    characters: int = 2  # shorter final answers (a digit) may stand in any line by chance
+
+    def keep(self, traces: pa.Table, earlier: pa.Table) -> list[str]:
+        columns = (traces[name].to_pylist() for name in ("prompt", "answer_text", "answer"))
+        return [self.one(*row) for row in zip(*columns, strict=True)]
+
+    def one(self, prompt: str, text: str, answer: str) -> str:
+        lines = canonical(text)
+        known = " ".join(canonical(answer or ""))
+        if len(lines) < self.steps or len(known) < self.characters:
+            return ""
+        if f" {known} " in f" {words(lines[0])} " and f" {known} " not in f" {words(' '.join(canonical(prompt)))} ":
+            return f"the answer {known!r} stands in the first of {len(lines)} steps"
+        return ""
+
+
+def words(line: str) -> str:
+    """The line with punctuation around its words taken off."""
+    return " ".join(word.strip(".,;:!?()[]{}*$'\"=") for word in line.split())

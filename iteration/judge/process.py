@@ -1,0 +1,55 @@
+"""Process reward model (PRM): a score after each step, how likely the answer so far ends well.
+
+Source: Lightman et al. 2023, Let's Verify Step by Step (exact labels); Wang et al. 2024, Math-Shepherd (Monte-Carlo labels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from iteration.steps import Answers, exact, rollouts, step_cuts
+from iteration.types import Examples, Verdict
+
+
+@dataclass
+class Process:
+    labels: str = "auto"  # steps: the verifier's verdict on each; rollouts: share of answers through it that end well; auto
+
+    learned: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.labels not in ("auto", "steps", "rollouts"):
+            raise ValueError(f"judge.labels is {self.labels!r}; expected auto, steps or rollouts")
+
+    def cuts(self, token_ids: np.ndarray, ends: np.ndarray, final: bool) -> np.ndarray:
+        return step_cuts(token_ids, ends, final)
+
+    def examples(self, nodes: pa.Table, ends: np.ndarray, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
+        if self.labels == "steps" and steps is None:
+            raise ValueError("judge.labels is steps, but the verifier cannot judge steps; type judge.labels=rollouts")
+        answers = Answers(nodes)
+        cuts = [step_cuts(t, ends, final) for t, final in zip(answers.tokens, answers.finals, strict=True)]
+        if steps is None or self.labels == "rollouts":
+            labels = rollouts(answers, cuts)
+        else:
+            labels = [
+                exact(steps(problem, text), state, final, len(at))
+                for problem, text, state, final, at in zip(
+                    answers.problems, answers.texts, answers.states, answers.finals, cuts, strict=True
+                )
+            ]
+        sequences, weights, wanted = [], [], []
+        for prompt, tokens, at, label in zip(answers.prompts, answers.tokens, cuts, labels, strict=True):
+            known = np.flatnonzero(~np.isnan(label))
+            weight, target = np.zeros(len(prompt) + len(tokens), np.float32), np.zeros(len(prompt) + len(tokens), np.float32)
+            places = len(prompt) + at[known] - 1
+            weight[places], target[places] = 1.0, label[known]
+            if len(known):
+                sequences.append([prompt, tokens]), weights.append(weight), wanted.append(target)
+        joined = [[np.concatenate(each)] for each in sequences]
+        return Examples.of(joined, weights, wanted)

@@ -1,0 +1,98 @@
+"""Where steps end in an answer's tokens, and what each step is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from iteration.examples import flat, paths
+from iteration.types import State, Verdict
+
+
+def step_ends(tokenizer: Any, step_end: str) -> np.ndarray:
+    """bool [vocabulary]: the tokens after which a step has ended. tokenizer: a Hugging Face tokenizer.
+
+    A step end that takes several tokens (and no token holds whole) is not seen inside whole answers.
+    """
+    texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
+    return np.array([step_end in text for text in texts], bool)
+
+
+def step_cuts(token_ids: np.ndarray, ends: np.ndarray, final: bool) -> np.ndarray:
+    """After how many tokens each step of a piece of an answer has ended: int64 [steps]; the last with the answer if `final`."""
+    cuts = np.flatnonzero(ends[token_ids]) + 1
+    if final and len(token_ids) and (not len(cuts) or cuts[-1] < len(token_ids)):
+        cuts = np.append(cuts, len(token_ids))
+    return cuts.astype(np.int64)
+
+
+class Answers:
+    """The distinct answers of a unit's nodes (TRACE): each leaf of each tree, with the path that leads to it."""
+
+    def __init__(self, nodes: pa.Table):
+        values, offsets = flat(nodes, "token_ids")
+        parents, numbers = nodes["parent"].to_numpy(), nodes["node"].to_numpy()
+        inner = set((np.arange(len(nodes)) - numbers + parents)[parents >= 0].tolist())
+        leaves = [i for i in range(len(nodes)) if numbers[i] and i not in inner]
+        states, texts, finals = (nodes[name].to_pylist() for name in ("state", "text", "final"))
+        problems = nodes["problem_id"].to_pylist()
+        self.prompts: list[np.ndarray] = []  # int32 [p] each
+        self.tokens: list[np.ndarray] = []  # of the answer: int32 [t] each
+        self.texts: list[str] = []
+        self.problems: list[str] = []
+        self.finals: list[bool] = []
+        self.states: list[str | None] = []
+        self.counts: list[int] = []  # how often each distinct answer stands there
+        places: dict[tuple, int] = {}
+        for route in paths(nodes, np.array(leaves, np.int64)):
+            pieces = [values[offsets[i] : offsets[i + 1]] for i in route]
+            answer, end = np.concatenate(pieces[1:]), route[-1]
+            place = places.setdefault((problems[end], answer.tobytes(), states[end]), len(places))
+            if place < len(self.counts):
+                self.counts[place] += 1
+                continue
+            self.prompts.append(pieces[0])
+            self.tokens.append(answer)
+            self.texts.append("".join(texts[i] for i in route[1:]))
+            self.problems.append(problems[end])
+            self.finals.append(finals[end])
+            self.states.append(states[end])
+            self.counts.append(1)
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
+def exact(verdicts: Sequence[Verdict], state: str | None, final: bool, cuts: int) -> np.ndarray:
+    """Labels of an answer's steps from verdicts on each: 1 up to the first step that is not correct, 0 from there on.
+
+    The last step of a finished answer is correct only if the whole is. Returns float32 [min(cuts, verdicts)].
+    """
+    right = np.cumprod([verdict.state == State.CORRECT for verdict in verdicts])[:cuts].astype(np.float32)
+    if final and len(right) == cuts and cuts:
+        right[-1] *= state == State.CORRECT
+    return right
+
+
+def rollouts(answers: Answers, cuts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Monte-Carlo labels: for each step of each answer the share of the answers through it that ended well.
+
+    An answer with the same tokens up to a step went through it. Broken verdicts and answers that did not end count for
+    nothing; a step with no judged answer gets NaN. Source: Wang et al. 2024, Math-Shepherd, soft estimation.
+    """
+    counts: dict[tuple[str, bytes], list[int]] = {}
+    keys = []
+    for problem, tokens, at in zip(answers.problems, answers.tokens, cuts, strict=True):
+        keys.append([(problem, tokens[:cut].tobytes()) for cut in at.tolist()])
+    for each, state, n in zip(keys, answers.states, answers.counts, strict=True):
+        if state is not None and state != State.FAILED:
+            for key in each:
+                entry = counts.setdefault(key, [0, 0])
+                entry[0] += n
+                entry[1] += n * (state == State.CORRECT)
+    nothing = (0, 0)
+    shares = [[(c / n if n else np.nan) for n, c in (counts.get(key, nothing) for key in each)] for each in keys]
+    return [np.array(share, np.float32) for share in shares]
