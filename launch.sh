@@ -10,6 +10,7 @@ usage: ./launch.sh [VERB ...]
 
   ./launch.sh                              run configs/quickstart.yaml (about five minutes on two cores)
   ./launch.sh run CONFIG [KEY=VALUE ...]   run a config; the same command again goes on where it ended
+  ./launch.sh compare CONFIG [KEY=VALUE ...]   searches and ways to choose, side by side on held-out problems
   ./launch.sh status RUN                   what a run has done, from its folder
   ./launch.sh why TRACE_ID [--run RUN]     one trace's whole story
   ./launch.sh submit CONFIG [KEY=VALUE ...] [--address URL]   run as a job on a Ray cluster

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from iteration.config import UserError
@@ -18,6 +19,7 @@ EPILOG = """examples:
   flywheel run configs/quickstart.yaml               five rounds of expert iteration, about five minutes on two cores
   flywheel run configs/quickstart.yaml seed=1 run.dir=runs/seed1
   flywheel run configs/quickstart.yaml rounds=8      an existing run goes on (its finished work is never redone)
+  flywheel compare configs/compare.yaml              searches against best-of-N at equal tokens, over three seeds
   flywheel status runs/quickstart                    what is done, from the folder alone
   flywheel why r00002/train/u00003/t005/n0002 --run runs/quickstart
   flywheel submit configs/quickstart.yaml --address http://127.0.0.1:8265
@@ -43,6 +45,17 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options that replace those of the file")
     run.add_argument("--address", default="", help="join this Ray cluster (e.g. auto or HOST:6379) instead of starting one")
     run.set_defaults(act=run_verb)
+
+    compare = verbs.add_parser(
+        "compare",
+        help="searches and ways to choose, side by side on held-out problems",
+        description="For each seed make a model by the run that CONFIG describes, then search the same held-out problems by "
+        "every arm of its section `compare` at every budget of generated tokens, and print the tables (also RUN/tables.json). "
+        "The same command again goes on where it ended.",
+    )
+    compare.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/compare.yaml")
+    compare.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options that replace those of the file")
+    compare.set_defaults(act=compare_verb)
 
     status = verbs.add_parser("status", help="what a run has done", description="Read a run folder; no cluster is needed.")
     status.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
@@ -121,47 +134,58 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def run_verb(known: argparse.Namespace) -> int:
-    from cluster.run import load
-
-    began = time.monotonic()
-    config = load(known.config, known.options)
-    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-    for name, value in (quiet | {"TRANSFORMERS_VERBOSITY": "error", "RAY_USAGE_STATS_ENABLED": "0"}).items():
+def quiet() -> None:
+    """Keep the libraries of this process and of the actors from talking."""
+    silent = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    for name, value in (silent | {"TRANSFORMERS_VERBOSITY": "error", "RAY_USAGE_STATS_ENABLED": "0"}).items():
         os.environ.setdefault(name, value)
+
+
+def guarded(work: Callable[[], object], log: Path, again: str) -> int:
+    """Run `work`. Returns the exit status: what a user cannot mend is one line too, and all of it in `log`."""
     from ray.exceptions import RayActorError, RayTaskError
-
-    from cluster.run import Run
-    from cluster.view import View, records, rounds_table
-
-    again = " ".join(["./launch.sh run", known.config, *known.options])
-    more = " ".join(["./launch.sh run", known.config, *(o for o in known.options if not o.startswith("rounds="))])
 
     def stop(*_: object) -> None:
         raise asyncio.CancelledError
 
     signal.signal(signal.SIGTERM, stop)  # until the run has its own
+    try:
+        work()
+        return 0
+    except KeyboardInterrupt:  # said by `main`
+        raise
+    except asyncio.CancelledError:
+        print(f"flywheel: stopped by SIGTERM; what is committed stays. Go on with: {again}", file=sys.stderr)
+        return 75
+    except BaseException as error:
+        cause = first_cause(error)
+        cause = cause.cause if isinstance(cause, RayTaskError) else cause
+        if isinstance(cause, UserError):
+            raise UserError(str(cause)) from None
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        what = "an actor died" if isinstance(cause, RayActorError) else type(cause).__name__
+        said = (str(cause).strip().splitlines() or ["no message"])[0][:300]
+        print(f"flywheel: {what}: {said} (all of it: {log})", file=sys.stderr)
+        print(f"flywheel: what is committed stays; go on with: {again}", file=sys.stderr)
+        return 1
+
+
+def run_verb(known: argparse.Namespace) -> int:
+    from cluster.run import load
+
+    began = time.monotonic()
+    config = load(known.config, known.options)
+    quiet()
+    from cluster.run import Run
+    from cluster.view import View, records, rounds_table
+
+    again = " ".join(["./launch.sh run", known.config, *known.options])
+    more = " ".join(["./launch.sh run", known.config, *(o for o in known.options if not o.startswith("rounds="))])
     with View(config.rounds) as view:
         run = Run(config, known.address, view)
-        try:
-            asyncio.run(run.turn())
-        except KeyboardInterrupt:  # said by `main`
-            raise
-        except asyncio.CancelledError:
-            print(f"flywheel: stopped by SIGTERM; what is committed stays. Go on with: {again}", file=sys.stderr)
-            return 75
-        except BaseException as error:
-            cause = first_cause(error)
-            cause = cause.cause if isinstance(cause, RayTaskError) else cause
-            if isinstance(cause, UserError):
-                raise UserError(str(cause)) from None
-            log = run.store.root / "error.log"
-            log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-            what = "an actor died" if isinstance(cause, RayActorError) else type(cause).__name__
-            said = (str(cause).strip().splitlines() or ["no message"])[0][:300]
-            print(f"flywheel: {what}: {said} (all of it: {log})", file=sys.stderr)
-            print(f"flywheel: what is committed stays; go on with: {again}", file=sys.stderr)
-            return 1
+        status = guarded(lambda: asyncio.run(run.turn()), run.store.root / "error.log", again)
+    if status:
+        return status
     view.console.print(rounds_table(records(run.store)))
     here, there = Path.cwd(), run.store.root
     folder = there.relative_to(here) if there.is_relative_to(here) else there
@@ -173,6 +197,23 @@ def run_verb(known: argparse.Namespace) -> int:
     if kept:
         print(f"  one trace:    ./launch.sh why {kept} --run {folder}")
     return 0
+
+
+def compare_verb(known: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from cluster.compare import compare, read
+    from cluster.store import Store
+
+    began = time.monotonic()
+    folder = Store(read(known.config, known.options).run.dir).open().root
+    quiet()
+    again = " ".join(["./launch.sh compare", known.config, *known.options])
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    status = guarded(lambda: compare(known.config, known.options, console), folder / "error.log", again)
+    if not status:
+        print(f"{(time.monotonic() - began) / 60:.1f} minutes; the tables lie in {folder}/tables.json")
+    return status
 
 
 def first_cause(error: BaseException) -> BaseException:

@@ -96,7 +96,7 @@ class Actors:
         ]
         self.verifiers = [actor(Verifier, f"verifier-{i}").remote(i, *verify) for i in range(where.verifiers)]
         others = {"generators": self.generators, "verifiers": self.verifiers}
-        settings = Settings(options.budget, options.seed, options.generate)
+        settings = Settings(options.seed, options.generate)
         self.searchers = [
             actor(Searcher, f"searcher-{i}", {}, 0, 1000).remote(i, str(self._store.root), folder, settings, others)
             for i in range(where.searchers)

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -90,9 +90,9 @@ class Config:
     run: RunFolder = field(default_factory=RunFolder)
 
 
-def load(file: str, dotlist: list[str]) -> DictConfig:
+def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
     """A checked, read-only config. Raises UserError."""
-    found = settings.load(Config, PACKAGES, file, dotlist)
+    found = settings.load(schema, PACKAGES, file, dotlist)
     for key, least in {
         "rounds": 0,
         "lag": 0,
@@ -125,11 +125,24 @@ def load(file: str, dotlist: list[str]) -> DictConfig:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """How a split of problems is searched."""
+
+    phase: str  # what the view calls it
+    search: tuple[str, dict]  # name and options
+    judge: tuple[str, dict] | None
+    budget: int  # generated tokens for each problem
+    version: str = ""  # of the value model; "" takes the newest
+
+
 class Run:
     """One run in this process. `config` as `load` returns it."""
 
+    schema: ClassVar[type] = Config
+
     def __init__(self, config: DictConfig, address: str = "", view: View | None = None):
-        self.config, self.options = config, settings.typed(config, Config)
+        self.config, self.options = config, settings.typed(config, self.schema)
         self.view = view or View()
         self.task = settings.make(config.task, "task", PACKAGES["task"])
         self.filters = {
@@ -160,8 +173,8 @@ class Run:
         """Run what is left of the rounds."""
         with claim(self.store.root):
             check_unchanged(self.store, self.config)
-            if self.store.has("rounds/" + round_key(self.options.rounds), ".json"):
-                return  # rounds are finished in order
+            if self.finished():
+                return
             self.store.sweep()
             async with Actors(self.options, self.config, self.store, self.address, self.phase, self.view) as self.actors:
                 # Ray has put its own handler for SIGTERM; ours lets the actors close and the process exit with 75.
@@ -171,6 +184,9 @@ class Run:
                     await self._loop()
                 finally:
                     watch.cancel()
+
+    def finished(self) -> bool:
+        return self.store.has("rounds/" + round_key(self.options.rounds), ".json")  # rounds are finished in order
 
     async def _loop(self) -> None:
         outcome: dict[int, Awaitable[int]] = {0: asyncio.create_task(self.baseline())}
@@ -220,7 +236,7 @@ class Run:
                 drift = await self.search(number, "test", number)
                 scores = self.scores(number)
                 best, reason = self.promote(champion, number)
-            judge = await self.teach(number, best)
+            judge = await self.teach(number, best, self.judge)
             states, reasons = decisions["state"].to_pylist(), decisions["reason"].to_pylist()
             self.finish(
                 Round(
@@ -316,7 +332,7 @@ class Run:
         columns |= {"tried": [each.tried for each in before], "solved": [each.solved for each in before]}
         return pa.table(columns | {"shown": [self.task.prompt(problem) for problem in problems], "unit": units})
 
-    def units(self, number: int, split: str, model: int, judge: str = "") -> list[Unit]:
+    def units(self, number: int, split: str, model: int, judge: str = "", budget: int = 0) -> list[Unit]:
         rows = self.store.table(self.plan_of(number, split)).to_pylist()
         found: dict[int, list[dict]] = defaultdict(list)
         for row in rows:
@@ -330,6 +346,7 @@ class Run:
                 [row["shown"] for row in members],
                 model_key(model),
                 [History(row["tried"], row["solved"]) for row in members],
+                budget or self.options.budget,
                 judge,
             )
             for unit, members in sorted(found.items())
@@ -339,19 +356,21 @@ class Run:
         """Where the plan of a split lies: training problems by round, held-out ones once for all rounds."""
         return plan_key(number if split == "train" else 0, split)
 
-    def explorer(self, split: str) -> tuple[str, tuple[str, dict], tuple[str, dict] | None]:
-        """(phase, search, judge) of a split. Models are measured by plain sampling, whatever search found the traces."""
+    def arm(self, split: str) -> Arm:
+        """How a split is searched. Models are measured by plain sampling, whatever search found the traces."""
         if split == "test":
-            return "measure", ("sample", {"n": self.options.measure.samples}), None
-        return "search", named(self.config.search), self.judge
+            return Arm("measure", ("sample", {"n": self.options.measure.samples}), None, self.options.budget)
+        return Arm("search", named(self.config.search), self.judge, self.options.budget)
 
     async def search(self, number: int, split: str, model: int) -> float | None:
         """Search what the plan names and the store does not list. Returns the drift of the update of weights, if any."""
-        name, search, judge = self.explorer(split)
-        version = self.newest_judge(number - 1 - self.options.lag if split == "train" else number, judge)
-        if judge and not version:
-            judge = None  # the first round's search has no value model yet
-        units = self.units(number, split, model, version)
+        arm = self.arm(split)
+        # A round's search is led by the newest value model that it can count on, the first round's by none.
+        judge, version = arm.judge, ""
+        if judge and self.learned(judge):
+            version = arm.version or self.newest_judge(number - 1 - self.options.lag, judge)
+            judge = judge if version else None
+        units = self.units(number, split, model, version, arm.budget)
         async with self._engines:
             committed = self.store.units(f"traces/{round_key(number)}/{split}")
             todo = [unit for unit in units if unit.number not in committed]
@@ -360,8 +379,8 @@ class Run:
             drift = await self.serve(number, model)
             if version:
                 await self.serve_judge(number, version)
-            with self.phase(number, name, len(units), len(units) - len(todo)) as phase:
-                await self.actors.search(todo, search, judge, phase.unit_done)
+            with self.phase(number, arm.phase, len(units), len(units) - len(todo)) as phase:
+                await self.actors.search(todo, arm.search, judge, phase.unit_done)
             missing = {unit.number for unit in units} - self.store.units(f"traces/{round_key(number)}/{split}")
             if missing:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
@@ -388,9 +407,13 @@ class Run:
             )
         return drift
 
-    def newest_judge(self, number: int, judge: tuple[str, dict] | None) -> str:
+    def learned(self, judge: tuple[str, dict]) -> bool:
+        """Is there a model behind this judge?"""
+        return settings.part_class("judge", PACKAGES["judge"], judge[0]).learned
+
+    def newest_judge(self, number: int, judge: tuple[str, dict]) -> str:
         """The value model of the newest round up to `number`, "" if there is none."""
-        keys = (judge_key(before, judge[0]) for before in range(number, 0, -1)) if judge else ()
+        keys = (judge_key(before, judge[0]) for before in range(number, 0, -1))
         return next((key for key in keys if self.store.has(f"judges/{key}", "")), "")
 
     async def serve_judge(self, number: int, version: str) -> None:
@@ -412,15 +435,15 @@ class Run:
                 f"more than drift={self.options.drift:g}: they would not be the judge's own"
             )
 
-    async def teach(self, number: int, trunk: int) -> str:
-        """Teach the round's value model, if the run has one. Returns its version, "" for none."""
-        if not self.judge or not settings.part_class("judge", PACKAGES["judge"], self.judge[0]).learned:
+    async def teach(self, number: int, trunk: int, judge: tuple[str, dict] | None) -> str:
+        """Teach a round's value model on the trunk of model `trunk`. Returns its version, "" where nothing is to be taught."""
+        if not judge or not self.learned(judge):
             return ""
-        if not self.store.has(f"judges/{judge_key(number, self.judge[0])}", ""):
+        if not self.store.has(f"judges/{judge_key(number, judge[0])}", ""):
             with self.phase(number, "judge"):
                 step_end = self.options.generate.step_end
-                await self.actors.trainer.judge.remote(number, trunk, self.judge, named(self.config.verify), step_end)
-        return judge_key(number, self.judge[0])
+                await self.actors.trainer.judge.remote(number, trunk, judge, named(self.config.verify), step_end)
+        return judge_key(number, judge[0])
 
     async def score(self, number: int, split: str, version: str, judge: tuple[str, dict]) -> None:
         """Let a value model score the answers of a searched split: side files, and nothing is generated."""

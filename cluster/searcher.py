@@ -32,6 +32,7 @@ class Unit:
     prompts: list[str]
     model: str  # version of the weights that answer
     history: list[History]  # of each problem, from the rounds before
+    budget: int  # generated tokens for each problem
     judge: str = ""  # version of the value model that scores steps; "" for none
 
     @property
@@ -58,7 +59,6 @@ class Done:
 class Settings:
     """What is the same for all units of a run."""
 
-    budget: int  # generated tokens for one problem
     seed: int
     generate: Generate
 
@@ -109,7 +109,7 @@ class Searcher:
         seeds = [seed_of(self._settings.seed, unit.key, problem.id) for problem in unit.problems]
         meeting, told = Meeting(len(unit.problems)), None if unit.blind else ends
         jobs = [
-            respond(problem, explorer, policy, told, scorer, self._settings.budget, seed, history, meeting)
+            respond(problem, explorer, policy, told, scorer, unit.budget, seed, history, meeting)
             for problem, seed, history in zip(unit.problems, seeds, unit.history, strict=True)
         ]
         trees = await asyncio.gather(*jobs)

@@ -142,13 +142,18 @@ def expected_type(error: OmegaConfBaseException) -> str:
 
 
 def check_keys(schema: DictConfig, source: DictConfig, where: str, prefix: str = "") -> None:
-    """Every key of `source` must stand in `schema`."""
+    """Every key of `source` must stand in `schema`; what the schema leaves open (Any) is for the reader to check."""
     for key in source:
         full = f"{prefix}{key}"
         if key not in list(schema):
             known = [str(name) for name in schema]
             raise UserError(f"{where}: unknown key {full!r}{did_you_mean(str(key), known)} (known: {', '.join(known)})")
         below, given = schema._get_node(key), source._get_node(key)
+        if isinstance(below, DictConfig) and OmegaConf.get_type(below) is dict and below._metadata.element_type is not Any:
+            for name in given if isinstance(given, DictConfig) else ():
+                expect_section(given, name, where, f"{full}.")
+                check_keys(OmegaConf.structured(below._metadata.element_type), given[name], where, f"{full}.{name}.")
+            continue
         if isinstance(below, DictConfig):
             expect_section(source, key, where, prefix)
         if isinstance(below, DictConfig) and isinstance(given, DictConfig):
@@ -163,6 +168,21 @@ def make(section: DictConfig, kind: str, package: str, name: str | None = None) 
         return part_class(kind, package, name)(**options)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def checked(section: DictConfig, kind: str, package: str, where: str) -> tuple[str, dict]:
+    """(name, options) of a part in a section outside the schema's own. Raises UserError naming `where`."""
+    if not isinstance(section, DictConfig) or not section.get("name"):
+        raise UserError(f"{where}: found {section!r}, expected a section with a name, e.g. {{name: ...}}")
+    known = OmegaConf.structured(part_class(kind, package, section.name))
+    given = OmegaConf.create({key: section[key] for key in section if key != "name"})
+    check_keys(known, given, where)
+    try:
+        options = OmegaConf.to_container(OmegaConf.merge(known, given), resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{where}: {error.full_key}: {str(error).splitlines()[0]}{expected_type(error)}") from None
+    make(OmegaConf.create(options | {"name": section.name}), kind, package)
+    return section.name, options
 
 
 def describe(part: type) -> list[tuple[str, str, str]]:

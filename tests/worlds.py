@@ -5,13 +5,13 @@ import numpy as np
 from iteration.types import Expand, Problem, State, Step, Tree, Verdict
 
 
-def step(text: str, final: bool = True, tokens: int | None = None, model: str = "") -> Step:
+def step(text: str, final: bool = True, tokens: int | None = None, model: str = "", logprob: float = -1.0) -> Step:
     n = len(text.split()) if tokens is None else tokens
-    return Step(np.arange(n, dtype=np.int32), np.full(n, -1.0, np.float32), text, final, model)
+    return Step(np.arange(n, dtype=np.int32), np.full(n, logprob, np.float32), text, final, model)
 
 
 class Scripted:
-    """A policy that says what its script says: `answers[problem id]` in turn, over and over."""
+    """A policy that says what its script says: `answers[problem id]` in turn, over and over. `asked` keeps every wish."""
 
     def __init__(self, answers: dict[str, list[Step]]):
         self.answers = answers
@@ -20,10 +20,10 @@ class Scripted:
     def show(self, problem: Problem) -> Step:
         return step(problem.prompt, final=False)
 
-    async def propose(self, tree: Tree, wish: Expand) -> list[Step]:
-        self.asked.append((tree.problem.id, wish))
+    async def propose(self, tree: Tree, wishes: list[Expand]) -> list[list[Step]]:
+        self.asked += [(tree.problem.id, wish) for wish in wishes]
         script = self.answers[tree.problem.id]
-        return [script[i % len(script)] for i in range(wish.n)]
+        return [[script[i % len(script)] for i in range(wish.n)] for wish in wishes]
 
 
 class Equal:
@@ -33,3 +33,31 @@ class Equal:
         return [
             Verdict(State.CORRECT, a, 1.0) if a == problem.answer else Verdict(State.WRONG, a, why="differs") for a in answers
         ]
+
+
+class Digits(Scripted):
+    """A world of digit strings: below any node the n-th sampled step is the digit n mod `base`, and after `length` digits the
+    answer ends. `greedy` steps are the digit 0. What is sampled below one node goes on where the last wish for it ended."""
+
+    def __init__(self, length: int, base: int):
+        super().__init__({})
+        self.length, self.base = length, base
+
+    async def propose(self, tree: Tree, wishes: list[Expand]) -> list[list[Step]]:
+        self.asked += [(tree.problem.id, wish) for wish in wishes]
+        there = {wish.node: sum(node.parent == wish.node for node in tree.nodes) for wish in wishes}
+        found = []
+        for wish in wishes:
+            depth = tree.nodes[wish.node].depth
+            digits = [0 if wish.greedy else (there[wish.node] + i) % self.base for i in range(wish.n)]
+            rest = "0" * (self.length - depth - 1) if wish.whole else ""
+            found.append([step(f"{d}{rest}", wish.whole or depth + 1 == self.length, 1 + len(rest)) for d in digits])
+        return found
+
+
+class Knows:
+    """A judge that gives each node the share of its digits that agree with the problem's answer."""
+
+    async def score(self, tree: Tree, nodes) -> list[list[float]]:
+        texts = [tree.answer(node.index) for node in nodes]
+        return [[sum(a == b for a, b in zip(text, tree.problem.answer, strict=False)) / len(text)] for text in texts]

@@ -12,7 +12,7 @@ def said(capsys, *words):
 
 def test_help_teaches_every_verb(capsys):
     whole = said(capsys, "--help")
-    for verb in ("run", "status", "why", "submit"):
+    for verb in ("run", "compare", "status", "why", "submit"):
         assert f"flywheel {verb}" in whole and verb in said(capsys, verb, "--help")
 
 

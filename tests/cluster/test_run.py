@@ -36,7 +36,7 @@ def commit(run, unit: Unit, states: list[list[State]]) -> None:
     for problem, ends in zip(unit.problems, states, strict=True):
         tree = Tree.root(problem, step(problem.prompt, False), 0)
         answers = [step(f"{i} answer", model=unit.model) for i in range(len(ends))]
-        for node, state in zip(tree.grow(Expand(0, len(ends), True), answers), ends, strict=True):
+        for node, state in zip(tree.grow([Expand(0, len(ends), True)], [answers]), ends, strict=True):
             node.verdict = Verdict(state, "x", float(state == State.CORRECT))
         trees.append(tree)
     run.store.put_table(unit.key, table(unit, trees))

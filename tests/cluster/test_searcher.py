@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cluster.engine import STEP
-from cluster.searcher import Batcher, RemotePolicy, RemoteVerifier, lists
+from cluster.engine import STEP, Generate
+from cluster.remote import Batcher, RemotePolicy, RemoteVerifier, lists
 from cluster.verifier import Verifier
 from iteration.respond import respond
 from iteration.search.sample import Sample
@@ -32,7 +32,14 @@ def test_hundreds_of_problems_cross_as_one_message():
         tokens = [np.array([w, k], np.int32) for w, k in rows]
         flat = [tokens and lists(tokens, pa.int32()), lists([t.astype(np.float32) * -0.5 for t in tokens], pa.float32())]
         return pa.table(
-            [[w for w, _ in rows], *flat, [f"{w}.{k}" for w, k in rows], [k == 0 for _, k in rows], ["m00007"] * len(rows)],
+            [
+                [w for w, _ in rows],
+                *flat,
+                [f"{w}.{k}" for w, k in rows],
+                [k == 0 for _, k in rows],
+                [k != 0 for _, k in rows],
+                ["m00007"] * len(rows),
+            ],
             schema=STEP,
         )
 
@@ -43,7 +50,7 @@ def test_hundreds_of_problems_cross_as_one_message():
     problems = [Problem(f"p{i}", "x" * (i + 1), f"{i}.0") for i in range(300)]
 
     async def run():
-        policy = RemotePolicy(Words(), {p.id: p.prompt for p in problems}, generate)
+        policy = RemotePolicy(Words(), {p.id: p.prompt for p in problems}, Generate(context=999), generate)
         ends = RemoteVerifier(verify)
         return await asyncio.gather(*(respond(p, Sample(n=2), policy, ends, None, 100, i) for i, p in enumerate(problems)))
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from cluster.store import Store
-from cluster.trainer import Model, Optimise, Train, Trainer, WarmStart, fit
+from cluster.trainer import Model, Optimise, Train, Trainer, TrainJudge, WarmStart, fit, manifest_table
 from iteration import tiny
+from iteration.examples import item_table
+from iteration.learn.sft import Sft
 from iteration.packing import batches
 from iteration.tasks.expressions import VOCABULARY, Expressions
 from iteration.types import Examples
@@ -32,20 +34,22 @@ def load(folder):
 
 def corpus(tokens=3000, weights=None):
     found = Expressions().corpus(tokens, np.random.default_rng(0))
-    return Examples(found.token_ids, found.loss_mask, found.offsets, found.weights if weights is None else weights(len(found)))
+    each = np.ones(len(found)) if weights is None else weights(len(found))
+    spread = (found.weights * np.repeat(each, found.lengths)).astype(np.float32)
+    return Examples(found.token_ids, found.positions, spread, found.labels, found.offsets)
 
 
 def alone(model, data):
     """The weighted mean loss with every example in a batch of its own: nothing packed, nothing padded."""
     total = weight = 0.0
-    for i, (begin, end) in enumerate(zip(data.offsets, data.offsets[1:], strict=False)):
+    for begin, end in zip(data.offsets, data.offsets[1:], strict=False):
         ids = torch.from_numpy(data.token_ids[begin:end].astype(np.int64))[None]
         with torch.no_grad():
             logits = model(input_ids=ids).logits[0, :-1]
         each = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none")
-        learnt = torch.from_numpy(data.loss_mask[begin + 1 : end].copy())
-        total += float(data.weights[i]) * each[learnt].sum().item()
-        weight += float(data.weights[i]) * int(learnt.sum())
+        weights = torch.from_numpy(data.weights[begin + 1 : end].copy())
+        total += (each * weights).sum().item()
+        weight += weights.sum().item()
     return total / weight
 
 
@@ -54,7 +58,7 @@ def test_packed_and_accumulated_is_the_same_loss_as_one_by_one(folder, micro_row
     data = corpus(weights=lambda n: np.linspace(0.5, 2, n).astype(np.float32))
     plan = list(batches(data, np.arange(len(data)), 64, 128, np.random.default_rng(0)))
     assert len(plan) == 1
-    (loss,) = fit(load(folder), plan, Optimise(rows=64, micro_rows=micro_rows))
+    (loss,) = fit(load(folder), plan, Optimise(rows=64, micro_rows=micro_rows), Sft())
     assert loss == pytest.approx(alone(load(folder), data), abs=2e-5)
 
 
@@ -74,7 +78,9 @@ def test_a_model_is_warm_started_once_and_is_the_same_from_the_same_seed(tmp_pat
     records = []
     for name in ("a", "b"):
         store = Store(tmp_path / name).open()
-        trainer = Trainer(str(store.root), Model(shape=SHAPE, warm_start=WarmStart(tokens=8000)), Train(threads=1), seed=3)
+        trainer = Trainer(
+            str(store.root), Model(shape=SHAPE, warm_start=WarmStart(tokens=8000)), Train(threads=1), TrainJudge(), seed=3
+        )
         record = trainer.begin(("expressions", {}))
         assert record["loss_last"] < record["loss_first"] and record["packing"] > 0.9
         assert trainer.begin(("expressions", {})) == record  # there already
@@ -83,20 +89,21 @@ def test_a_model_is_warm_started_once_and_is_the_same_from_the_same_seed(tmp_pat
 
 
 def test_a_round_trains_on_its_manifest_once(tmp_path):
-    from cluster.trainer import manifest_table
     from tests.iteration.test_examples import forest
 
     store = Store(tmp_path).open()
     store.put_table("traces/r00002/train/u00005", forest())
     ids = ["r00002/train/u00005/t001/n0003", "r00002/train/u00005/t000/n0001", "r00002/train/u00005/t001/n0003"]
-    store.put_table("manifests/r00001", manifest_table(ids, np.array([0, 0, 1])))
-    trainer = Trainer(str(store.root), Model(shape=SHAPE, warm_start=WarmStart(tokens=500)), Train(threads=1), seed=0)
+    store.put_table("manifests/r00001", manifest_table(item_table(ids, [8, 5, 8]), np.arange(3), np.array([0, 0, 1])))
+    trainer = Trainer(
+        str(store.root), Model(shape=SHAPE, warm_start=WarmStart(tokens=500)), Train(threads=1), TrainJudge(), seed=0
+    )
     trainer.begin(("expressions", {}))
-    record = trainer.train(1, 0)
+    record = trainer.train(1, 0, ("sft", {}))
     assert (record["examples"], record["tokens"], record["base"]) == (3, 8 + 5 + 8, "m00000")
     assert json.loads((tmp_path / "models/m00001/training.json").read_text()) == record
     before = (tmp_path / "models/m00001/model.safetensors").stat().st_ino
-    assert trainer.train(1, 0) == record
+    assert trainer.train(1, 0, ("sft", {})) == record
     assert (tmp_path / "models/m00001/model.safetensors").stat().st_ino == before
 
 
@@ -104,7 +111,9 @@ def test_a_training_that_diverges_commits_no_model(tmp_path):
     from iteration.config import UserError
 
     store = Store(tmp_path).open()
-    trainer = Trainer(str(store.root), Model(shape=SHAPE, warm_start=WarmStart(tokens=8000, lr=1e38)), Train(threads=1), seed=0)
+    trainer = Trainer(
+        str(store.root), Model(shape=SHAPE, warm_start=WarmStart(tokens=8000, lr=1e38)), Train(threads=1), TrainJudge(), 0
+    )
     with pytest.raises(UserError, match="training diverged: the loss is nan at step"):
         trainer.begin(("expressions", {}))
     assert not store.has("models/m00000", "")
@@ -116,4 +125,4 @@ def test_no_model_and_no_corpus_is_said(tmp_path):
     (tmp_path / "p.jsonl").write_text('{"prompt": "1+1", "answer": "2"}\n' * 3 + '{"prompt": "a3", "answer": "2"}\n' * 3)
     store = Store(tmp_path / "run").open()
     with pytest.raises(UserError, match="model.path nowhere: no Hugging Face model there"):
-        Trainer(str(store.root), Model(path="nowhere"), Train(threads=1), 0).begin(("expressions", {}))
+        Trainer(str(store.root), Model(path="nowhere"), Train(threads=1), TrainJudge(), 0).begin(("expressions", {}))

@@ -19,6 +19,11 @@ def record(number, promoted=True, failed=0):
         "scores": [score],
         "counts": counts,
         "tokens": {"search": 12345},
+        "diversity": {"distinct_correct": 1.5, "k": 4, "pass_k": 0.5, "entropy": 0.25} if number else None,
+        "judge": f"j0000{number}-process" if number else "",
+        "calibration": [
+            {"level": 4, "answers": 9, "auc": 0.9, "step_auc": None, "reliability": [], "vote": 0.6, "majority": 0.5}
+        ],
         "seconds": {"search": 3.4, "train": 5.2},
     }
 
@@ -53,6 +58,8 @@ def test_what_needs_attention_is_said():
     view.round_done(record(1, promoted=False, failed=3))
     said = view.console.file.getvalue()
     assert "WARNING: the verifier failed on 3 answers" in said and "worse beyond noise" in said
+    assert "1.5 distinct correct answers a problem, 50.0% solved by 4 answers, entropy 0.25" in said
+    assert "j00001-process at level 4: AUC 0.900, vote by the judge 60.0%, plain vote 50.0%" in said
 
 
 def test_the_table_fits_a_terminal_of_80_columns():

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from cluster.engine import WISH, Generate, environment
-from cluster.searcher import lists
+from cluster.remote import lists
 from iteration import tiny
 from iteration.tasks.expressions import VOCABULARY
 
@@ -15,7 +15,8 @@ OPTIONS = Generate(max_tokens=24, context=64, cache_mb=32, max_seqs=64)
 def wishes(prompts, n=4, seeds=None, whole=True):
     seeds = seeds or [1000 * i for i in range(len(prompts))]
     arrays = [np.array(prompt, np.int32) for prompt in prompts]
-    columns = [lists(arrays, pa.int32()), [n] * len(prompts), [whole] * len(prompts), seeds]
+    rows = len(prompts)
+    columns = [lists(arrays, pa.int32()), [n] * rows, [whole] * rows, [False] * rows, [OPTIONS.max_tokens] * rows, seeds]
     return pa.table(
         [pa.array(c, f.type) if isinstance(c, list) else c for c, f in zip(columns, WISH, strict=True)], schema=WISH
     )
@@ -59,7 +60,7 @@ def test_every_wish_gets_its_answers_with_tokens_and_logprobs(generator):
     for step in steps:
         assert len(step["token_ids"]) == len(step["logprobs"]) > 0
         assert step["final"] == (step["token_ids"][-1] == 1)
-        assert step["final"] or len(step["token_ids"]) == OPTIONS.max_tokens
+        assert step["final"] != step["cut"] and (step["final"] or len(step["token_ids"]) == OPTIONS.max_tokens)
         assert step["model"] == "a" and all(p <= 0 for p in step["logprobs"])
 
 
@@ -75,7 +76,8 @@ def test_a_step_ends_at_the_line(generator):
     cut = [step for step in steps if 2 in step["token_ids"]]
     assert cut, "some answer has a line end"
     for step in cut:
-        assert step["token_ids"].index(2) == len(step["token_ids"]) - 1 and not step["final"] and "\n" in step["text"]
+        assert step["token_ids"].index(2) == len(step["token_ids"]) - 1 and not step["final"]
+        assert "\n" in step["text"] and not step["cut"]
 
 
 def test_a_prompt_that_is_too_long_is_said(generator):

@@ -6,21 +6,22 @@ from hypothesis import strategies as st
 
 from cluster.searcher import Unit, table
 from cluster.store import TRACE
-from iteration.examples import answers, examples, order
-from iteration.types import Expand, Problem, State, Tree, Verdict
+from iteration.examples import answers, order
+from iteration.learn.sft import Sft
+from iteration.types import Expand, History, Problem, State, Tree, Verdict
 from tests.worlds import step
 
 
 def forest() -> pa.Table:
     """Two trees: one of whole answers, one of steps with siblings."""
     flat = Tree.root(Problem("a", "p", "x", 3), step("p p p", False), 1)
-    for node in flat.grow(Expand(0, 2, True), [step("x", tokens=2, model="m00000"), step("y", tokens=1)]):
+    for node in flat.grow([Expand(0, 2, True)], [[step("x", tokens=2, model="m00000"), step("y", tokens=1)]]):
         node.verdict = Verdict(State.CORRECT if node.step.text == "x" else State.WRONG, node.step.text)
     deep = Tree.root(Problem("b", "q", "x", 4), step("q", False), 2)
-    deep.grow(Expand(0, 2), [step("s", False, 2), step("t", False, 3)])
-    (end,) = deep.grow(Expand(2, 1), [step("u", tokens=4)])
+    deep.grow([Expand(0, 2)], [[step("s", False, 2), step("t", False, 3)]])
+    (end,) = deep.grow([Expand(2, 1)], [[step("u", tokens=4)]])
     end.verdict = Verdict(State.CORRECT, "u", 1.0)
-    unit = Unit(2, "train", 5, [flat.problem, deep.problem], ["p", "q"], "m00001")
+    unit = Unit(2, "train", 5, [flat.problem, deep.problem], ["p", "q"], "m00001", [History(), History()], 100)
     return table(unit, [flat, deep])
 
 
@@ -41,11 +42,21 @@ def test_answers_join_the_steps_on_their_path():
     ]
 
 
+def examples(nodes, ids):
+    return Sft().examples(nodes, [(name, "") for name in ids])
+
+
+def test_answers_know_their_prompt_and_their_problem_s_solve_rate():
+    found = answers(forest()).to_pylist()
+    assert [(row["prompt"], row["rate"]) for row in found] == [("p p p", 0.5), ("p p p", 0.5), ("q", 1.0)]
+
+
 def test_examples_hold_the_path_and_learn_only_the_answer():
     data = examples(forest(), ["r00002/train/u00005/t001/n0003", "r00002/train/u00005/t000/n0001"])
     assert data.lengths.tolist() == [8, 5]
     assert data.token_ids.tolist() == [0, 0, 1, 2, 0, 1, 2, 3, 0, 1, 2, 0, 1]
-    assert data.loss_mask.tolist() == [False, *[True] * 7, *[False] * 3, True, True]
+    assert data.weights.tolist() == [0, *[1] * 7, *[0] * 3, 1, 1]
+    assert data.positions.tolist() == [*range(8), *range(5)] and not data.labels.any()
 
 
 def test_examples_of_a_slice_start_at_its_own_offsets():

@@ -123,10 +123,35 @@ def test_the_corpus_is_flawed_as_said_and_holds_nothing_held_out():
         assert words[-1] == "<eos>"
         prompt, _, answer = " ".join(words[:-1]).partition(" \n ")
         assert not world.is_test(prompt)
-        assert corpus.loss_mask[begin:end].sum() == len(answer.split(" ")) + 1
+        assert corpus.weights[begin:end].sum() == len(answer.split(" ")) + 1
         line = replay.parse(prompt)
         problem = Problem("x", prompt, str(world.value(line)))
         right[len(line) // 2].append(Replay().one(problem, answer).state == State.CORRECT)
     assert not any(any(right[level]) for level in (5, 6, 7))
     assert 0.15 < np.mean(right[4]) < 0.4
     assert len(right[4]) + len(right[3]) > 2 * (len(right[1]) + len(right[2]))
+
+
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [
+        (RIGHT, "3"),
+        ("5 - 2 + 4 * 5\n3 + 4 * 5\n7 * 5\n15", "15"),
+        ("3", "3"),
+        ("2 + 3 - 2 + 0", ""),
+        ("what?\n3", "3"),
+        ("", ""),
+    ],
+)
+def test_what_an_answer_votes_for_is_what_it_ends_in_whether_right_or_wrong(answer, end):
+    """Else a vote could tell a right answer from a wrong one by asking who has an answer at all."""
+    assert Replay().one(EXAMPLE, answer).answer == end
+
+
+def test_every_step_of_an_unfinished_answer_has_its_verdict():
+    def states(answer):
+        return [verdict.state for verdict in Replay().steps(EXAMPLE, answer)]
+
+    assert states("2 + 3 - 2 + 0 \n5 - 2 + 0\n") == [State.CORRECT] * 2
+    assert states("2 + 3 - 2 + 0\n5 - 1 + 0\n4 + 0\n5") == [State.CORRECT, State.WRONG, State.CORRECT, State.WRONG]
+    assert states("") == []

@@ -12,7 +12,9 @@ def examples(lengths):
     tokens = np.arange(1, offsets[-1] + 1, dtype=np.int32)  # every token is different: it can be followed
     starts = np.zeros(offsets[-1], bool)
     starts[offsets[:-1]] = True
-    return Examples(tokens, ~starts, offsets, np.linspace(1, 2, len(lengths)).astype(np.float32))
+    weights = (~starts * np.repeat(np.linspace(1, 2, len(lengths)), lengths)).astype(np.float32)
+    positions = np.concatenate([np.arange(n) for n in lengths]).astype(np.int32)
+    return Examples(tokens, positions, weights, tokens * 0.5, offsets)
 
 
 LENGTHS = st.lists(st.integers(2, 16), min_size=1, max_size=60)
@@ -32,16 +34,16 @@ def test_every_target_is_learnt_once_with_its_weight_and_its_own_past(lengths, r
     seen = {}
     for batch in batches(data, order, rows, 20, np.random.default_rng(seed), lookahead=2):
         assert batch.tokens == (batch.token_ids > 0).sum()
-        for r, s in zip(*np.nonzero(batch.targets != -100), strict=True):
-            target = int(batch.targets[r, s])
+        assert batch.count == len(set(batch.items[batch.items >= 0].tolist()))
+        for r, s in zip(*np.nonzero(batch.weights), strict=True):
+            target = int(batch.token_ids[r, s])
             assert target not in seen
-            assert batch.token_ids[r, s] == target - 1  # the token before it in the same sequence
+            assert batch.token_ids[r, s - 1] == target - 1  # the token before it in the same sequence
             start = s - batch.positions[r, s]
             assert np.isin(batch.token_ids[r, start], data.token_ids[data.offsets[:-1]])  # where its sequence begins
+            assert (batch.items[r, start : s + 1] == batch.items[r, s]).all() and batch.labels[r, s] == target * 0.5
             seen[target] = batch.weights[r, s]
-    expected = {
-        int(t): w for t, w, learn in zip(data.token_ids, np.repeat(data.weights, lengths), data.loss_mask, strict=True) if learn
-    }
+    expected = {int(t): w for t, w in zip(data.token_ids, data.weights, strict=True) if w}
     assert seen == pytest.approx(expected)
 
 

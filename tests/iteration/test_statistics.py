@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k
+from iteration.statistics import auc, bootstrap, paired_bootstrap, pass_at_k, reliability
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,26 @@ def test_paired_bootstrap_sees_what_pairs_show():
     assert gain.low > 0 and gain.mean == pytest.approx(0.02, abs=0.005)
     noise = paired_bootstrap(before, before + rng.normal(0, 0.1, 200))
     assert noise.low < 0 < noise.high
+
+
+def test_auc_known_values():
+    assert auc(np.array([0.1, 0.9]), np.array([False, True])) == 1.0
+    assert auc(np.array([0.9, 0.1]), np.array([False, True])) == 0.0
+    assert auc(np.array([0.5, 0.5]), np.array([False, True])) == 0.5
+    assert auc(np.array([1, 2, 3, 4]), np.array([False, True, False, True])) == 0.75
+    assert auc(np.array([0.5]), np.array([True])) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
+def test_auc_is_the_share_of_pairs_in_the_right_order(rows):
+    scores, labels = np.array([s for s, _ in rows], float), np.array([good for _, good in rows])
+    pairs = [(a > b) + 0.5 * (a == b) for a in scores[labels] for b in scores[~labels]]
+    found = auc(scores, labels)
+    assert found == (pytest.approx(np.mean(pairs)) if pairs else None)
+
+
+def test_reliability_in_bins():
+    assert reliability(np.array([0.05, 0.07, 1.0]), np.array([False, True, True])) == [
+        (pytest.approx(0.06), 0.5, 2),
+        (1.0, 1.0, 1),
+    ]
