@@ -186,7 +186,7 @@ def rules(run: Comparison) -> dict[str, tuple[str, Callable[[Pool, slice], float
         found[f"PRM best, {aggregate}"] = by(newest, choose.best, aggregate)
         found[f"PRM vote, {aggregate}"] = by(newest, choose.weighted, aggregate)
     if stale != newest:
-        found["stale PRM vote, last"] = by(stale, choose.weighted, "last")
+        found["stale PRM vote, product"] = by(stale, choose.weighted, "product")
     return found
 
 
@@ -226,7 +226,7 @@ def searching(seeds: list[Comparison]) -> list[dict]:
     """For each arm and level: accuracy, and the paired difference to best-of-N with the best vote at no fewer tokens.
 
     The baseline may choose, at each level, the rule that is best for it on these very problems, and N is rounded up. An arm's
-    answer is the vote weighted by its judge's last score; `played` is the answer that the visits of a tree lead to.
+    answer is the vote weighted by the product of its judge's scores; `played` is the answer that the visits of a tree lead to.
     """
     wanted = seeds[0].options.compare
     every = {run.options.seed: rules(run) for run in seeds}
@@ -240,7 +240,7 @@ def searching(seeds: list[Comparison]) -> list[dict]:
             arms = [run.read(f"compare-{name}-{budget}") for run in seeds]
             for level in wanted.levels:
                 trees = [each for arm in arms for each in arm.of(level)]
-                ours = np.array([choose.weighted(each.pool, each.pool.scores("last")) for each in trees])
+                ours = np.array([choose.weighted(each.pool, each.pool.scores("product")) for each in trees])
                 spent = float(np.mean([each.tokens for each in trees]))
                 rule, n, theirs = baseline(samples, every, seeds, level, spent)
                 gain = paired_bootstrap(theirs, ours)

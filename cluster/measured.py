@@ -51,11 +51,11 @@ class Measured:
     def of(self, level: int) -> list[Answered]:
         return [each for each in self.answered if each.problem.level == level]
 
-    def calibration(self, level: int, steps: Callable[[Problem, str], list[Verdict]] | None) -> Calibration:
-        """How the scores agree with the verdicts. steps: the verifier's, if it can judge steps."""
+    def calibration(self, level: int, aggregate: str, steps: Callable[[Problem, str], list[Verdict]] | None) -> Calibration:
+        """How the aggregated scores agree with the verdicts. steps: the verifier's, if it can judge steps."""
         scores, labels, step_scores, step_labels, votes, plain = [], [], [], [], [], []
         for each in self.of(level):
-            weights = each.pool.scores("last")
+            weights = each.pool.scores(aggregate)
             votes.append(choose.weighted(each.pool, weights))
             plain.append(choose.majority(each.pool))
             for i, values in enumerate(each.pool.values):
@@ -64,9 +64,10 @@ class Measured:
                 scores.append(float(weights[i]))
                 labels.append(each.states[i] == State.CORRECT)
                 if steps:
-                    known = exact(steps(each.problem, each.texts[i]), each.states[i], each.finals[i], len(values))
-                    step_scores += values[: len(known)].tolist()
-                    step_labels += known.tolist()
+                    label = exact(steps(each.problem, each.texts[i]), each.states[i], each.finals[i], len(values))
+                    known = ~np.isnan(label)
+                    step_scores += values[known].tolist()
+                    step_labels += label[known].tolist()
         return Calibration(
             level,
             len(scores),

@@ -129,6 +129,9 @@ class RemoteJudge:
     async def score(self, tree: Tree, nodes: Sequence[Node]) -> list[list[float]]:
         return await self._batch.ask((tree, nodes))
 
+    def worth(self, scores: Sequence[float]) -> float:
+        return self._part.worth(scores)
+
     async def _score(self, asked: list[tuple[Tree, Sequence[Node]]]) -> list[list[list[float]]]:
         wanted: dict[bytes, np.ndarray] = {}
         keys = []
@@ -159,6 +162,9 @@ class StepJudge:
 
     async def score(self, tree: Tree, nodes: Sequence[Node]) -> list[list[float]]:
         return await self._batch.ask((tree, nodes))
+
+    def worth(self, scores: Sequence[float]) -> float:
+        return scores[-1]
 
     async def _score(self, asked: list[tuple[Tree, Sequence[Node]]]) -> list[list[list[float]]]:
         pairs = [(tree, node) for tree, nodes in asked for node in nodes]

@@ -463,8 +463,9 @@ class Run:
             return []
         await self.score(model, "test", judge, self.judge)
         measured = Measured.read(self.store, model, "test", self.plan_of(model, "test"), judge)
+        aggregate = self.judge[1].get("aggregate", "last")
         steps = self.verifier.steps if hasattr(self.verifier, "steps") else None
-        return [measured.calibration(level, steps) for level in self.options.measure.levels]
+        return [measured.calibration(level, aggregate, steps) for level in self.options.measure.levels]
 
     def diversity(self, number: int) -> Diversity:
         """How varied the answers of a round's search were."""

@@ -49,7 +49,10 @@ class Judge(Protocol):
     """A value model's place in `respond`: how likely is each node to end well."""
 
     async def score(self, tree: Tree, nodes: Sequence[Node]) -> list[list[float]]:
-        """For each node the values in [0, 1] after the steps inside it; none for a node without a whole step."""
+        """For each node the scores in [0, 1] after the steps inside it; none for a node without a whole step."""
+
+    def worth(self, scores: Sequence[float]) -> float:
+        """What an answer is worth so far, in [0, 1], from the scores of all its steps (at least one)."""
 
 
 class Value(Protocol):
@@ -66,6 +69,9 @@ class Value(Protocol):
         token_ids: int32 [t]; ends: bool [vocabulary], tokens that end a step; final: the answer ends here. Returns int64 [s].
         """
 
+    def worth(self, scores: Sequence[float]) -> float:
+        """As in `Judge`."""
+
     def examples(self, nodes: pa.Table, ends: np.ndarray, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
         """Labelled examples from a unit's nodes (TRACE). steps: (problem id, answer) -> verdicts, if the verifier can."""
 
@@ -76,8 +82,8 @@ class Search(Protocol):
     A search that never looks at a judge's scores says so with `judged = False`, and the judge is then not asked.
     """
 
-    def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Wish, list, None]:
-        """Yield lists of `Expand` (and get their nodes, in order) or `Meet` (and get trees) until nothing more is wanted."""
+    def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Wish, Any, None]:
+        """Yield lists of `Expand` (and get their nodes, in order) or `Meet` (and get what was decided) while more is wanted."""
 
 
 class Learn(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,12 +26,12 @@ class Meeting:
 
     def __init__(self, searches: int):
         self._searches = searches
-        self._waiting: list[tuple[Tree, asyncio.Future]] = []
+        self._waiting: list[tuple[Tree, Meet, asyncio.Future]] = []
 
-    async def wait(self, tree: Tree) -> list[Tree]:
-        """The trees of all who wait, ordered by problem."""
+    async def wait(self, tree: Tree, wish: Meet) -> Any:
+        """What all who wait have decided."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append((tree, future))
+        self._waiting.append((tree, wish, future))
         self._begin()
         return await future
 
@@ -41,13 +41,13 @@ class Meeting:
         self._begin()
 
     def _begin(self) -> None:
-        if len(self._waiting) < self._searches:
+        if not self._waiting or len(self._waiting) < self._searches:
             return
-        trees = sorted((tree for tree, _ in self._waiting), key=lambda tree: tree.problem.id)
-        waiting, self._waiting = self._waiting, []
-        for _, future in waiting:
+        waiting, self._waiting = sorted(self._waiting, key=lambda each: each[0].problem.id), []
+        decided = waiting[0][1].decide([tree for tree, _, _ in waiting])
+        for _, _, future in waiting:
             if not future.done():
-                future.set_result(trees)
+                future.set_result(decided)
 
 
 def seed_of(*parts: object) -> int:
@@ -79,7 +79,7 @@ async def respond(
         wish = next(moves, None)
         while wish is not None and tree.cost.tokens < budget:
             if isinstance(wish, Meet):
-                told = await meeting.wait(tree)
+                told = await meeting.wait(tree, wish)
             else:
                 told = tree.grow(wish, await policy.propose(tree, wish))  # 1 respond, 2 in steps
                 close(told, {each.node for each in wish if each.whole})
@@ -111,7 +111,9 @@ async def grade(tree: Tree, nodes: list[Node], verifier: AsyncVerifier | None) -
 
 
 async def value(tree: Tree, nodes: list[Node], judge: Judge | None) -> None:
-    """Give every node its values."""
+    """Give every node its scores, and what they make it worth."""
     if judge is not None:
         for node, values in zip(nodes, await judge.score(tree, nodes), strict=True):
             node.values = values
+            so_far = [each for above in tree.path(node.index) for each in above.values or ()]
+            node.value = judge.worth(so_far) if so_far else None

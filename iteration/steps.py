@@ -67,14 +67,15 @@ class Answers:
 
 
 def exact(verdicts: Sequence[Verdict], state: str | None, final: bool, cuts: int) -> np.ndarray:
-    """Labels of an answer's steps from verdicts on each: 1 up to the first step that is not correct, 0 from there on.
+    """Labels of an answer's steps: each step's own verdict, also behind a mistake; NaN for a step without one.
 
-    The last step of a finished answer is correct only if the whole is. Returns float32 [min(cuts, verdicts)].
+    The last step of a finished answer whose steps are all correct is correct only if the whole is (it may stop too early).
+    The product of such labels is 1 as long as there is no mistake. Returns float32 [cuts].
     """
-    right = np.cumprod([verdict.state == State.CORRECT for verdict in verdicts])[:cuts].astype(np.float32)
-    if final and len(right) == cuts and cuts:
-        right[-1] *= state == State.CORRECT
-    return right
+    right = np.array([verdict.state == State.CORRECT for verdict in verdicts], np.float32)[:cuts]
+    if final and cuts and len(right) == cuts and right.all():
+        right[-1] = state == State.CORRECT
+    return np.append(right, np.full(cuts - len(right), np.nan, np.float32))
 
 
 def rollouts(answers: Answers, cuts: Sequence[np.ndarray]) -> list[np.ndarray]:

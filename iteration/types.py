@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -63,14 +65,15 @@ class Node:
     """One step in a tree. `parent` is an index into `Tree.nodes`, -1 at the root, whose step is the prompt.
 
     `values`: the judge's score in [0, 1] after each reasoning step inside (a whole answer holds several), None where no judge
-    was asked. `visits` and `prior` are the search's: how often it came here, and the policy's probability of the step among its
-    siblings.
+    was asked; `value`: what the judge makes of all scores from the root to here. `visits` and `prior` are the search's: how
+    often it came here, and the policy's probability of the step among its siblings.
     """
 
     index: int
     parent: int
     depth: int
     step: Step
+    value: float | None = None
     values: list[float] | None = None
     visits: int = 0
     prior: float | None = None
@@ -80,11 +83,6 @@ class Node:
     def ended(self) -> bool:
         """Nothing can follow: the answer is finished, or a limit cut it."""
         return self.step.final or self.step.cut
-
-    @property
-    def value(self) -> float | None:
-        """The judge's score after the last step."""
-        return self.values[-1] if self.values else None
 
     @property
     def worth(self) -> float:
@@ -121,7 +119,12 @@ class Expand:
 
 @dataclass(frozen=True, slots=True)
 class Meet:
-    """A search's wish to wait until every search of the unit that is still going wants to meet; it is sent their trees."""
+    """A search's wish to wait until every search of the unit that is still going wants to meet, and to decide together.
+
+    `decide` is called once with their trees, ordered by problem, and each search is sent what it returns.
+    """
+
+    decide: Callable[[list[Tree]], Any]
 
 
 Wish = list[Expand] | Meet

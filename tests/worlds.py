@@ -61,3 +61,6 @@ class Knows:
     async def score(self, tree: Tree, nodes) -> list[list[float]]:
         texts = [tree.answer(node.index) for node in nodes]
         return [[sum(a == b for a, b in zip(text, tree.problem.answer, strict=False)) / len(text)] for text in texts]
+
+    def worth(self, scores) -> float:
+        return scores[-1]

@@ -5,7 +5,7 @@ Source: Cobbe et al. 2021, Training Verifiers to Solve Math Word Problems.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +22,9 @@ class Outcome:
 
     def cuts(self, token_ids: np.ndarray, ends: np.ndarray, final: bool) -> np.ndarray:
         return np.array([len(token_ids)] if final and len(token_ids) else [], np.int64)
+
+    def worth(self, scores: Sequence[float]) -> float:
+        return scores[-1]
 
     def examples(self, nodes: pa.Table, ends: np.ndarray, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
         answers = Answers(nodes)

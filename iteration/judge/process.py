@@ -1,17 +1,20 @@
-"""Process reward model (PRM): a score after each step, how likely the answer so far ends well.
+"""Process reward model (PRM): a score after each step, how likely it is correct (or, taught on rollouts, to end well).
 
-Source: Lightman et al. 2023, Let's Verify Step by Step (exact labels); Wang et al. 2024, Math-Shepherd (Monte-Carlo labels).
+With exact labels a score is about its step alone, and an answer is worth their product: on `expressions` that is learnt far
+sooner than "everything so far is right" (CHANGELOG.md).
+Source: Lightman et al. 2023, Let's Verify Step by Step (exact labels, product); Wang et al. 2024, Math-Shepherd (rollouts).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from iteration.choose import AGGREGATES
 from iteration.steps import Answers, exact, rollouts, step_cuts
 from iteration.types import Examples, Verdict
 
@@ -19,15 +22,21 @@ from iteration.types import Examples, Verdict
 @dataclass
 class Process:
     labels: str = "auto"  # steps: the verifier's verdict on each; rollouts: share of answers through it that end well; auto
+    aggregate: str = "product"  # what an answer's scores make it worth: product, min or mean of them, or the last
 
     learned: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.labels not in ("auto", "steps", "rollouts"):
             raise ValueError(f"judge.labels is {self.labels!r}; expected auto, steps or rollouts")
+        if self.aggregate not in AGGREGATES:
+            raise ValueError(f"judge.aggregate is {self.aggregate!r}; expected {', '.join(AGGREGATES)}")
 
     def cuts(self, token_ids: np.ndarray, ends: np.ndarray, final: bool) -> np.ndarray:
         return step_cuts(token_ids, ends, final)
+
+    def worth(self, scores: Sequence[float]) -> float:
+        return AGGREGATES[self.aggregate](np.asarray(scores))
 
     def examples(self, nodes: pa.Table, ends: np.ndarray, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
         if self.labels == "steps" and steps is None:

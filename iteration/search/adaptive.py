@@ -21,6 +21,7 @@ import math
 from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -42,10 +43,9 @@ class Adaptive:
         if not 1 <= self.first <= self.answers:
             raise ValueError(f"search.first is {self.first}; expected 1 to search.answers = {self.answers}")
 
-    def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Wish, list, None]:
+    def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Wish, Any, None]:
         yield [Expand(0, self.first, whole=True)]
-        trees = yield Meet()
-        n = self.shares(trees)[tree.problem.id]
+        n = (yield Meet(self.shares))[tree.problem.id]
         if not n:
             return
         if tree.nodes[1].value is not None and self.hard(tree):

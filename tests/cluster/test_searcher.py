@@ -9,9 +9,11 @@ import pytest
 from cluster.engine import STEP, Generate
 from cluster.remote import Batcher, RemotePolicy, RemoteVerifier, lists
 from cluster.verifier import Verifier
+from iteration.judge.process import Process
 from iteration.respond import respond
 from iteration.search.sample import Sample
-from iteration.types import Problem, State, Verdict
+from iteration.types import Expand, Problem, State, Tree, Verdict
+from tests.worlds import step
 
 
 class Words:
@@ -95,3 +97,87 @@ def test_a_verifier_that_breaks_on_one_answer_fails_that_one_alone(monkeypatch):
 def test_lists(arrays):
     found = lists([np.array(array, np.int32) for array in arrays], pa.int32())
     assert found.type == pa.list_(pa.int32()) and found.to_pylist() == arrays
+
+
+def tree_of_steps():
+    """A prompt of two tokens, two equal steps and one other, and a step behind the first."""
+    tree = Tree.root(Problem("p", "xx", "1"), step("x x", False), 3)
+    tree.grow([Expand(0, 3)], [[step("a b", False), step("a b", False), step("c", False, 1)]])
+    tree.grow([Expand(1, 1)], [[step("d", True, 1)]])
+    return tree
+
+
+def test_an_answer_without_room_for_a_token_is_cut_without_asking_the_engine():
+    asked = []
+
+    async def generate(wishes):
+        asked.extend(wishes.to_pylist())
+        return pa.table([[0], lists([np.array([1], np.int32)], pa.int32()), lists([np.zeros(1)], pa.float32()), ["."], [True], [False], ["m"]], schema=STEP)  # fmt: skip
+
+    async def go(**limits):
+        asked.clear()
+        policy = RemotePolicy(Words(), {"p": "xx"}, Generate(**limits), generate)
+        return await policy.propose(tree_of_steps(), [Expand(4, 1), Expand(0, 1)])
+
+    first, second = asyncio.run(go(max_tokens=3, context=99))
+    assert first[0].cut and not first[0].final and len(first[0].token_ids) == 0, "three tokens of the answer are there"
+    assert second[0].final and [wish["max_tokens"] for wish in asked] == [3]
+    asyncio.run(go(max_tokens=9, context=6))
+    assert [wish["max_tokens"] for wish in asked] == [1, 4], "prompt and answer share the context"
+    seeds = {wish["seed"] for wish in asked}
+    assert len(seeds) == 2
+
+
+def test_two_wishes_for_one_node_have_seeds_of_their_own():
+    asked = []
+
+    async def generate(wishes):
+        asked.extend(wishes.to_pylist())
+        raise ConnectionError
+
+    policy = RemotePolicy(Words(), {}, Generate(), generate)
+    with pytest.raises(ConnectionError):
+        asyncio.run(policy.propose(tree_of_steps(), [Expand(1, 2), Expand(1, 2)]))
+    assert asked[0]["token_ids"] == asked[1]["token_ids"] == [0, 1, 0, 1] and asked[0]["seed"] != asked[1]["seed"]
+
+
+def test_no_prefix_is_sent_to_the_judge_twice_and_judge_tokens_are_counted():
+    sent = []
+
+    async def score(prefixes):
+        sent.append(prefixes["token_ids"].to_pylist())
+        return np.array([len(prefix) / 10 for prefix in sent[-1]], np.float32)
+
+    tree = tree_of_steps()
+    judge = RemoteJudge(Process(), np.array([False, True]), score)  # token 1 ends a step
+
+    async def go():
+        first = await judge.score(tree, tree.nodes[1:4])
+        return first, await judge.score(tree, [*tree.nodes[1:2], tree.nodes[4]])
+
+    first, second = asyncio.run(go())
+    assert first == [[pytest.approx(0.4)], [pytest.approx(0.4)], []], "equal steps share a score; an open step has none"
+    assert second == [[pytest.approx(0.4)], [pytest.approx(0.5)]]
+    assert sent == [[[0, 1, 0, 1]], [[0, 1, 0, 1, 0]]] and tree.cost.judge_tokens == 4 + 5
+
+
+def test_the_step_judge_says_whether_every_step_so_far_is_correct():
+    async def steps(problems, answers):
+        return [[Verdict(State.WRONG if line == "bad" else State.CORRECT) for line in text.split()] for text in answers]
+
+    tree = Tree.root(Problem("p", "", "x"), step("", False), 0)
+    tree.grow([Expand(0, 2)], [[step("ok\n", False), step("bad\n", False)]])
+    tree.grow([Expand(1, 1), Expand(2, 1)], [[step("ok\nbad\n")], [step("ok")]])
+    judge = StepJudge(steps)
+    values = asyncio.run(judge.score(tree, tree.nodes[1:]))
+    assert values == [[1], [0], [1, 0], [0]] and judge.worth(values[2]) == 0
+
+
+def test_stored_answers_can_be_scored_by_a_judge_without_generating():
+    from cluster.searcher import trees_of
+    from tests.iteration.test_examples import forest
+
+    trees = trees_of(forest())
+    assert [len(tree.nodes) for tree in trees] == [3, 4] and trees[1].problem.id.endswith("t001/n0000")
+    assert [node.index for tree in trees for node in tree.nodes if node.verdict] == [1, 2, 3]
+    assert trees[1].answer(3) == "tu" and trees[1].nodes[3].step.token_ids.tolist() == [0, 1, 2, 3]

@@ -54,7 +54,7 @@ def test_read_only_after_merging(config):
         ("rounds=many", "command line: rounds: Value 'many' of type 'str' could not be converted to Integer"),
         ("search.n=[1,2]", "command line: search.n"),
         ("search.name=bean", "search.name: there is no 'bean'"),
-        ("search.name=sampel", "did you mean 'sample'? (known: sample"),
+        ("search.name=sampel", "did you mean 'sample'? (known: adaptive"),
         ("filters.corect.x=1", "there is no 'corect'; did you mean 'correct'?"),
         ("rounds", "command line: found 'rounds', expected KEY=VALUE"),
         ("train=3", "command line: train is 3, expected a section"),

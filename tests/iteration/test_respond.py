@@ -127,7 +127,7 @@ def test_searches_meet_when_all_that_still_go_wait():
             for _ in range(int(tree.problem.prompt)):
                 yield [Expand(0, 1)]
             if tree.problem.id != "c":  # it ends without meeting anybody
-                met.append([other.problem.id for other in (yield Meet())])
+                met.append((yield Meet(lambda trees: [other.problem.id for other in trees])))
 
     problems = [Problem(name, n, "x") for name, n in (("b", "3"), ("a", "1"), ("c", "2"))]
     meeting = Meeting(3)
@@ -146,7 +146,7 @@ def test_a_search_that_fails_lets_the_others_go():
             yield [Expand(0, 1)]
             if tree.problem.id == "a":
                 raise ValueError("broken")
-            yield Meet()
+            yield Meet(len)
 
     meeting = Meeting(2)
 
