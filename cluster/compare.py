@@ -2,8 +2,8 @@
 
 For each seed an ordinary run makes a model and its value models. Then the same held-out problems are searched by every arm at
 every budget, and whole answers are sampled as the baseline; all of it is committed as units of that run, so a comparison that
-was killed goes on. The tables are computed from what is stored. At last every source searches the next round's training
-problems, in a fork of the run, and a model is trained on what it found.
+was killed goes on. The tables are computed from what is stored. At last every source searches the same training
+problems of a next round, with verdicts in sight, and a model is trained on what it found.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+import pyarrow as pa
+from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from cluster.measured import Answered, Measured
-from cluster.run import PACKAGES, Arm, Config, Run, load, plan_key
-from cluster.store import Store, judge_key, round_key
+from cluster.placement import named
+from cluster.run import PACKAGES, Arm, Config, Run, kept, load, plan_key
+from cluster.store import Store, judge_key, model_key, round_key
 from cluster.view import View
 from iteration import choose
 from iteration import config as settings
 from iteration.choose import Pool
 from iteration.config import UserError
-from iteration.examples import answers
-from iteration.filters.distinct import fingerprints
+from iteration.examples import answers, decide
 from iteration.respond import seed_of
 from iteration.statistics import bootstrap, paired_bootstrap
-from iteration.types import State
 
 PLAN = "compare"  # the held-out problems of the comparison: plans/r00000/compare.parquet
 
@@ -44,6 +44,7 @@ class Challenger:
 
     search: Any = None
     judge: Any = None  # left out: the run's own
+    budgets: list[int] = field(default_factory=list)  # left out: those of the comparison
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Compare:
     arms: dict[str, Challenger] = field(default_factory=dict)  # by name
     sources: dict[str, Challenger] = field(default_factory=dict)  # searches of training problems, by name
     source_budget: int = 600  # generated tokens for each training problem
+    source_problems: int = 300
 
 
 @dataclass
@@ -98,10 +100,27 @@ class Comparison(Run):
         model = int(self.store.json("rounds/" + round_key(last))["model_out"][1:])
         self.plan_compare()
         for split in ("compare-sample", *self.splits()):
-            await self.search(last, split, model)
+            await self.search(last, split, model_key(model))
         for version, judge in (await self.judges(model)).items():
             await self.score(last, "compare-sample", version, judge)
+        self.plan(last + 1, self.options.compare.source_problems)
+        for name in self.options.compare.sources:
+            await self.source(name, model)
         self.store.put_json("compared", {"model": model, "splits": self.splits()})
+
+    async def source(self, name: str, model: int) -> None:
+        """One more round, searched by a source: its traces, its manifest, its model, and what that is worth."""
+        number, split, key = self.options.rounds + 1, f"source-{name}", f"{self.options.rounds + 1:05d}-{name}"
+        await self.search(number, split, model_key(model))
+        if not self.store.has(f"manifests/r{key}"):
+            earlier = pa.concat_tables([kept(self.decisions(r)) for r in range(1, number)])
+            found = decide(answers(self.traces(number, split)), earlier, self.filters)
+            self.put_manifest(
+                f"manifests/r{key}", pa.concat_tables([self.pool(number - 1), self.items(kept(found), number, split)])
+            )
+        with self.phase(number, "train"):
+            await self.actors.trainer.train.remote(f"m{key}", model_key(model), named(self.config.learn))
+        await self.search(number, f"test-{name}", f"m{key}")
 
     async def judges(self, model: int) -> dict[str, tuple[str, dict]]:
         """The value models that score the sampled answers: the run's newest and its first (stale by now), and an ORM."""
@@ -123,20 +142,28 @@ class Comparison(Run):
 
     def splits(self) -> list[str]:
         wanted = self.options.compare
-        return [f"compare-{name}-{budget}" for name in wanted.arms for budget in wanted.budgets]
+        return [f"compare-{name}-{budget}" for name, arm in wanted.arms.items() for budget in arm.budgets or wanted.budgets]
 
     def plan_of(self, number: int, split: str) -> str:
-        return plan_key(0, PLAN) if split.startswith("compare-") else super().plan_of(number, split)
+        plans = {"compare": plan_key(0, PLAN), "source": plan_key(number, "train"), "test": plan_key(0, "test")}
+        return plans.get(split.partition("-")[0]) or super().plan_of(number, split)
 
     def arm(self, split: str) -> Arm:
+        if split.startswith("source-"):
+            name = split.removeprefix("source-")
+            search, judge = challenger(self.config, "sources", name)
+            return self.led(Arm(name, search, judge, self.options.compare.source_budget))
         if not split.startswith("compare-"):
             return super().arm(split)
         if split == "compare-sample":
             return Arm("sample", ("sample", {"n": self.options.compare.samples}), None, self.options.budget)
         name, _, budget = split.removeprefix("compare-").rpartition("-")
         search, judge = challenger(self.config, "arms", name)
-        version = self.newest_judge(self.options.rounds, judge) if self.learned(judge) else ""
-        return Arm(name, search, judge, int(budget), version)
+        return self.led(Arm(name, search, judge, int(budget)))
+
+    def led(self, arm: Arm) -> Arm:
+        """The arm with the version of the value model that leads it: the newest."""
+        return replace(arm, version=self.newest_judge(self.options.rounds, arm.judge)) if self.learned(arm.judge) else arm
 
     def read(self, split: str, judge: str = "") -> Measured:
         return Measured.read(self.store, self.options.rounds, split, plan_key(0, PLAN), judge)
@@ -155,11 +182,7 @@ def compare(file: str, dotlist: list[str], console: Console) -> dict:
             run = Comparison(own, view=view)
             asyncio.run(run.turn())
         seeds.append(run)
-    tables = {"choosing": choosing(seeds), "searching": searching(seeds)}
-    for run in seeds:
-        for name in config.compare.sources:
-            fork(config, file, dotlist, run, name, console)
-    tables["sources"] = sources(config, seeds)
+    tables = {"choosing": choosing(seeds), "searching": searching(seeds), "sources": sources(seeds)}
     # Derived from what is stored, so not part of the state: a later comparison with more seeds writes it anew.
     fresh = folder.root / "_tmp" / "tables.json"
     fresh.write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")
@@ -236,7 +259,7 @@ def searching(seeds: list[Comparison]) -> list[dict]:
     ]
     rows = []
     for name in wanted.arms:
-        for budget in wanted.budgets:
+        for budget in wanted.arms[name].budgets or wanted.budgets:
             arms = [run.read(f"compare-{name}-{budget}") for run in seeds]
             for level in wanted.levels:
                 trees = [each for arm in arms for each in arm.of(level)]
@@ -292,59 +315,28 @@ def baseline(
 # 3 sources of training traces
 
 
-def fork_folder(run: Comparison, name: str) -> str:
-    return f"{run.store.root}-{name}"
-
-
-def fork(config: DictConfig, file: str, dotlist: list[str], run: Comparison, name: str, console: Console) -> None:
-    """One more round of a seed's run, searched by a source."""
-    search, judge = challenger(config, "sources", name)
-    last = run.options.rounds
-    own = OmegaConf.create(OmegaConf.to_container(run.config, resolve=True))
-    own.rounds, own.budget = last + 1, config.compare.source_budget
-    own.run = {"dir": fork_folder(run, name), "fork": f"{run.store.root}@{last}"}
-    own.search, own.judge = {"name": search[0]} | search[1], {"name": judge[0]} | judge[1]
-    OmegaConf.set_readonly(own, True)
-    console.print(f"seed {run.options.seed}, source {name}: {own.run.dir}", highlight=False)
-    with View(own.rounds) as view:
-        asyncio.run(SourceRun(own, view=view).turn())
-
-
-class SourceRun(Run):
-    schema = CompareConfig
-
-
-def sources(config: DictConfig, seeds: list[Comparison]) -> list[dict]:
-    """For each source: what it found on the hardest level with any success, and what the next model made of it."""
+def sources(seeds: list[Comparison]) -> list[dict]:
+    """For each source and seed what it found on the hardest level with any success, and what the next model made of it."""
     rows = []
-    levels = [int(level) for level in config.measure.levels]
-    for name in config.compare.sources:
-        found, gained = [], {level: [] for level in levels}
-        for run in seeds:
-            last = run.options.rounds + 1
-            forked = SourceRun(OmegaConf.load(f"{fork_folder(run, name)}/config.yaml"))
-            nodes = forked.traces(last, "train")
-            ends = answers(nodes)
-            right = ends.filter([state == State.CORRECT for state in ends["state"].to_pylist()])
-            # The hardest level on which anything was found by any source, so that all are compared on the same problems.
-            found.append((nodes, right))
-            record = forked.store.json("rounds/" + round_key(last))
-            for score in record["scores"]:
-                gained[score["level"]].append(score["pass_1"])
-        rows.append({"source": name, "found": found, "pass_1": {level: gained[level] for level in levels}})
-    hardest = max((max(right["level"].to_pylist(), default=0) for row in rows for _, right in row["found"]), default=0)
-    for row in rows:
-        rates = [per_thousand(nodes, right, hardest) for nodes, right in row.pop("found")]
-        row |= {"level": hardest, "distinct_correct_per_1000_tokens": rates, "mean": float(np.mean(rates))}
+    number = seeds[0].options.rounds + 1
+    for run in seeds:
+        names = list(run.options.compare.sources)
+        found = {name: Measured.read(run.store, number, f"source-{name}", plan_key(number, "train")) for name in names}
+        solved = {each.problem.level for read in found.values() for each in read.answered if each.pool.verified.any()}
+        for name, read in found.items():
+            measured = Measured.read(run.store, number, f"test-{name}", plan_key(0, "test"))
+            next_model = {
+                level: bootstrap(np.array([each.pool.verified.mean() for each in measured.of(level)])).mean
+                for level in run.options.measure.levels
+            }
+            trees = read.of(max(solved, default=0))
+            rows.append(
+                {"source": name, "seed": run.options.seed, "level": max(solved, default=0), "problems": len(trees)}
+                | {"tokens": sum(each.tokens for each in trees), "distinct_correct_per_1000_tokens": rate(trees)}
+                | {"solved": float(np.mean([each.pool.verified.any() for each in trees])) if trees else 0.0}
+                | {"pass_1": next_model}
+            )
     return rows
-
-
-def per_thousand(nodes: Any, right: Any, level: int) -> float:
-    """Distinct correct answers of one level for 1,000 tokens generated on it."""
-    lengths = np.array([len(tokens) for tokens in nodes["token_ids"]])
-    of = (nodes["level"].to_numpy() == level) & (nodes["node"].to_numpy() > 0)
-    mine = right.filter([each == level for each in right["level"].to_pylist()])
-    return 1000 * len(set(fingerprints(mine))) / max(1, int(lengths[of].sum()))
 
 
 # what is shown
@@ -391,10 +383,21 @@ def searching_table(rows: list[dict]) -> Table:
 
 def sources_table(rows: list[dict]) -> Table:
     levels = list(rows[0]["pass_1"]) if rows else []
-    columns = ["source", "level", "distinct correct/1k tokens", *(f"next pass@1 %, level {level}" for level in levels)]
-    table = a_table("as a source of training traces, seed by seed", columns)
+    columns = [
+        "source",
+        "seed",
+        "level",
+        "distinct correct/1k tokens",
+        "solved %",
+        *(f"next pass@1 %, level {n}" for n in levels),
+    ]
+    table = a_table("as a source of training traces, on the hardest level with any success", columns)
     for row in rows:
-        rates = " ".join(f"{rate:.2f}" for rate in row["distinct_correct_per_1000_tokens"])
-        next_models = (" ".join(f"{100 * one:.1f}" for one in row["pass_1"][level]) for level in levels)
-        table.add_row(row["source"], str(row["level"]), rates, *next_models)
+        cells = [
+            str(row["seed"]),
+            str(row["level"]),
+            f"{row['distinct_correct_per_1000_tokens']:.2f}",
+            f"{100 * row['solved']:.1f}",
+        ]
+        table.add_row(row["source"], *cells, *(f"{100 * row['pass_1'][level]:.1f}" for level in levels))
     return table

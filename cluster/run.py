@@ -194,7 +194,7 @@ class Run:
             champion = await outcome[max(0, number - 1 - self.options.lag)]
             self.plan(number)
             # 1 the model responds, 2 in steps, 3 the search decides on more, 4 the verifier judges, 5 the search is told
-            await self.search(number, "train", champion)
+            await self.search(number, "train", model_key(champion))
             # 6 the next model is trained on what the search learnt, and measured
             outcome[number] = asyncio.create_task(self.improve(number, outcome[number - 1], champion))
         await outcome[self.options.rounds]
@@ -203,7 +203,7 @@ class Run:
         """Round 0: there is a model, and it is measured."""
         self.plan_test()
         if not self.store.has("rounds/" + round_key(0), ".json"):
-            drift = await self.search(0, "test", 0)
+            drift = await self.search(0, "test", model_key(0))
             first = model_key(0)
             self.finish(
                 Round(
@@ -231,9 +231,9 @@ class Run:
             if self.manifest(number):
                 base = champion if self.options.train.start == "previous" else 0
                 with self.phase(number, "train"):
-                    training = await self.actors.trainer.train.remote(number, base, named(self.config.learn))
-                trained = model_key(number)
-                drift = await self.search(number, "test", number)
+                    trained = model_key(number)
+                    training = await self.actors.trainer.train.remote(trained, model_key(base), named(self.config.learn))
+                drift = await self.search(number, "test", trained)
                 scores = self.scores(number)
                 best, reason = self.promote(champion, number)
             judge = await self.teach(number, best, self.judge)
@@ -273,7 +273,7 @@ class Run:
 
     # what is searched
 
-    def plan(self, number: int) -> None:
+    def plan(self, number: int, problems: int = 0) -> None:
         """Commit the problems of a round: levels by the solve history of the rounds before, problems by seed."""
         if self.store.has(plan_key(number, "train")):
             return
@@ -282,12 +282,12 @@ class Run:
             solved |= self.solved(before)
         rng = np.random.default_rng(seed_of(self.options.seed, "problems", number))
         again = self.unsolved(number, rng)
-        wanted = curriculum.shares(self.task.levels(), solved, self.options.problems - len(again))
+        wanted = curriculum.shares(self.task.levels(), solved, (problems or self.options.problems) - len(again))
         known = {problem.id for problem in again}
         drawn = [p for level, n in wanted.items() for p in self.task.draw("train", level, n, rng)]
-        problems = again + [problem for problem in drawn if problem.id not in known]
+        chosen = again + [problem for problem in drawn if problem.id not in known]
         # Levels are mixed over the units, so that units take about the same time.
-        mixed = [problems[i] for i in rng.permutation(len(problems))]
+        mixed = [chosen[i] for i in rng.permutation(len(chosen))]
         self.store.put_table(plan_key(number, "train"), self._plan_table(mixed, self.history(number)))
 
     def history(self, number: int) -> dict[str, History]:
@@ -332,7 +332,7 @@ class Run:
         columns |= {"tried": [each.tried for each in before], "solved": [each.solved for each in before]}
         return pa.table(columns | {"shown": [self.task.prompt(problem) for problem in problems], "unit": units})
 
-    def units(self, number: int, split: str, model: int, judge: str = "", budget: int = 0) -> list[Unit]:
+    def units(self, number: int, split: str, model: str, judge: str = "", budget: int = 0) -> list[Unit]:
         rows = self.store.table(self.plan_of(number, split)).to_pylist()
         found: dict[int, list[dict]] = defaultdict(list)
         for row in rows:
@@ -344,7 +344,7 @@ class Run:
                 unit,
                 [problem_of(row) for row in members],
                 [row["shown"] for row in members],
-                model_key(model),
+                model,
                 [History(row["tried"], row["solved"]) for row in members],
                 budget or self.options.budget,
                 judge,
@@ -358,11 +358,11 @@ class Run:
 
     def arm(self, split: str) -> Arm:
         """How a split is searched. Models are measured by plain sampling, whatever search found the traces."""
-        if split == "test":
+        if split.startswith("test"):
             return Arm("measure", ("sample", {"n": self.options.measure.samples}), None, self.options.budget)
         return Arm("search", named(self.config.search), self.judge, self.options.budget)
 
-    async def search(self, number: int, split: str, model: int) -> float | None:
+    async def search(self, number: int, split: str, model: str) -> float | None:
         """Search what the plan names and the store does not list. Returns the drift of the update of weights, if any."""
         arm = self.arm(split)
         # A round's search is led by the newest value model that it can count on, the first round's by none.
@@ -386,22 +386,22 @@ class Run:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
             return drift
 
-    async def serve(self, number: int, model: int) -> float | None:
+    async def serve(self, number: int, model: str) -> float | None:
         """Give every engine the model's weights, and compare one greedy answer with the trainer's own forward pass."""
-        if self.actors.version == model_key(model):
+        if self.actors.version == model:
             return None
         with self.phase(number, "update") as phase:
-            await self.actors.serve(model_key(model))
+            await self.actors.serve(model)
             prompt = encode(self.tokenizer(), self.store.table(plan_key(0, "test"), ["shown"])["shown"][0].as_py())
             differences = [0.0]
             for answer, logprobs in await self.actors.greedy(prompt):
                 own = await self.actors.trainer.logprobs.remote(model, prompt, answer)
                 differences += np.abs(own - logprobs).tolist()
             drift = float(np.max(differences))  # not a number where one of them is not
-            phase.note = f"logprobs of {model_key(model)} within {drift:.1e} of the trainer's"
+            phase.note = f"logprobs of {model} within {drift:.1e} of the trainer's"
         if not drift <= self.options.drift:
             raise UserError(
-                f"after the update to {model_key(model)} the engine's logprobs differ from the trainer's by {drift:.2g} nats, "
+                f"after the update to {model} the engine's logprobs differ from the trainer's by {drift:.2g} nats, "
                 f"more than drift={self.options.drift:g}: its answers would not be the model's own. An engine in bfloat16 "
                 "needs drift=0.3; in float32 this is a fault"
             )
@@ -523,14 +523,23 @@ class Run:
         """Commit what is trained on, in order: the pool of all rounds, epoch after epoch. Returns how many examples."""
         key = f"manifests/{round_key(number)}"
         if not self.store.has(key):
-            rounds = range(1 if self.options.train.pool == "all" else number, number + 1)
-            columns = ["id", "node", "parent", "depth", "token_ids", "visits", "state"]
-            found = [self.learn.items(kept(self.decisions(r)), lambda r=r: self.traces(r, "train", columns)) for r in rounds]
-            pool = pa.concat_tables(found)
-            rng = np.random.default_rng(seed_of(self.options.seed, "order", number))
-            indices, epochs = order(pool["tokens"].to_numpy(), self.options.train.tokens, rng)
-            self.store.put_table(key, manifest_table(pool, indices, epochs))
+            self.put_manifest(key, self.pool(number))
         return len(self.store.table(key))
+
+    def pool(self, number: int) -> pa.Table:
+        """What may be trained on after a round: the items of all rounds, or of the last one."""
+        rounds = range(1 if self.options.train.pool == "all" else number, number + 1)
+        return pa.concat_tables([self.items(kept(self.decisions(r)), r, "train") for r in rounds])
+
+    def items(self, chosen: pa.Table, number: int, split: str) -> pa.Table:
+        """What is learnt from the kept answers of a searched split."""
+        columns = ["id", "node", "parent", "depth", "token_ids", "visits", "state"]
+        return self.learn.items(chosen, lambda: self.traces(number, split, columns))
+
+    def put_manifest(self, key: str, pool: pa.Table) -> None:
+        rng = np.random.default_rng(seed_of(self.options.seed, "order", key))
+        indices, epochs = order(pool["tokens"].to_numpy(), self.options.train.tokens, rng)
+        self.store.put_table(key, manifest_table(pool, indices, epochs))
 
     # what it is worth
 

@@ -42,7 +42,7 @@ class Unit:
     @property
     def blind(self) -> bool:
         """On held-out problems no search sees a verdict."""
-        return self.split != "train"
+        return not self.split.startswith(("train", "source"))
 
 
 @dataclass(slots=True)
@@ -53,6 +53,7 @@ class Done:
     tokens: int = 0
     states: Counter = field(default_factory=Counter)
     won: bool = True  # False: another searcher had committed the unit before
+    waves: int = 0  # most of one problem: times that its search waited for the policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,8 @@ class Searcher:
             raise RuntimeError(f"{unit.key} was to be answered by {unit.model}, but {', '.join(sorted(stale))} answered")
         won = self._store.put_table(unit.key, table(unit, trees))
         states = Counter(str(node.verdict.state) for tree in trees for node in tree.nodes if node.verdict)
-        return Done(unit.key, sum(tree.cost.tokens for tree in trees), states, won)
+        waves = max(tree.cost.waves for tree in trees)
+        return Done(unit.key, sum(tree.cost.tokens for tree in trees), states, won, waves)
 
     async def score(self, key: str, target: str, judge: tuple[str, dict]) -> Done:
         """Let a value model score the answers of a committed unit, without generating: a side file (SCORE) under `target`."""

@@ -125,19 +125,19 @@ class Trainer:
         self._store.put_folder(key, write)
         return self._store.json(f"{key}/training")
 
-    def train(self, number: int, base: int, learn: tuple[str, dict]) -> dict:
-        """Train model `base` on manifests/r<number> and commit it as models/m<number>. Returns its training record."""
-        key = f"models/{model_key(number)}"
+    def train(self, model: str, base: str, learn: tuple[str, dict]) -> dict:
+        """Train model `base` on a manifest (m00003: r00003) and commit it as `model`. Returns its training record."""
+        key, number = f"models/{model}", f"r{model[1:]}"
         if not self._store.has(key, ""):
-            manifest = self._store.table(f"manifests/{round_key(number)}")
+            manifest = self._store.table(f"manifests/{number}")
             part = part_class("learn", "iteration.learn", learn[0])(**learn[1])
             items = list(zip(manifest["trace_id"].to_pylist(), manifest["against"].to_pylist(), strict=True))
             unique = list(dict.fromkeys(items))
             place = {item: i for i, item in enumerate(unique)}
             data, where = load_examples(self._store, unique, part)
             index = where[[place[item] for item in items]]
-            record = {"base": model_key(base), "manifest": round_key(number), "examples": len(manifest), "learn": learn[0]}
-            source = self._store.root / "models" / model_key(base)
+            record = {"base": base, "manifest": number, "examples": len(manifest), "learn": learn[0]}
+            source = self._store.root / "models" / base
             self._store.put_folder(key, lambda folder: self._fit(source, folder, data, index, self._train, record, part))
         return self._store.json(f"{key}/training")
 
@@ -239,16 +239,15 @@ class Trainer:
             logits = [model(input_ids=torch.from_numpy(each.astype(np.int64))[None]).logits[0, 0] for each in prefixes]
         return torch.stack(logits).sigmoid().numpy()
 
-    def logprobs(self, number: int, prompt: np.ndarray, answer: np.ndarray) -> np.ndarray:
-        """Logprobs that model `number` gives to the tokens of `answer` behind `prompt`: float32 [t], in float32."""
+    def logprobs(self, model: str, prompt: np.ndarray, answer: np.ndarray) -> np.ndarray:
+        """Logprobs that a model gives to the tokens of `answer` behind `prompt`: float32 [t], in float32."""
         import torch
         from transformers import AutoModelForCausalLM
 
-        folder = self._store.root / "models" / model_key(number)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        policy = AutoModelForCausalLM.from_pretrained(self._store.root / "models" / model, dtype=torch.float32).eval()
         tokens = torch.from_numpy(np.concatenate([prompt, answer]).astype(np.int64))[None]
         with torch.no_grad():
-            scores = model(input_ids=tokens).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+            scores = policy(input_ids=tokens).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
         return scores.gather(1, tokens[0, len(prompt) :, None])[:, 0].numpy()
 
 

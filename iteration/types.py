@@ -102,6 +102,7 @@ class Cost:
     tokens: int = 0
     prompt_tokens: int = 0
     judge_tokens: int = 0
+    waves: int = 0  # times that the search waited for the policy, one after another
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ class Tree:
     def grow(self, wishes: list[Expand], replies: list[list[Step]]) -> list[Node]:
         """Hang each wish's steps below its node, duplicates kept, and count their tokens. Returns the new nodes in order."""
         first = len(self.nodes)
+        self.cost.waves += 1
         for wish, steps in zip(wishes, replies, strict=True):
             depth = self.nodes[wish.node].depth + 1
             for step in steps:

@@ -39,7 +39,7 @@ def raw(folder: str) -> None:
     options = run.options.generate
     llm = LLM(**engine_arguments(str(run.store.root / "models/m00000"), options))
     tokenizer = run.tokenizer()
-    units = run.units(1, "train", 0)
+    units = run.units(1, "train", "m00000")
     prompts = [{"prompt_token_ids": tokenizer(prompt).input_ids} for unit in units for prompt in unit.prompts]
     sampling = [
         SamplingParams(
@@ -78,7 +78,7 @@ async def system(folder: str, turn: int) -> tuple[float, dict[str, float], float
     async with Actors(run.options, run.config, run.store, "", run.phase, run.view) as run.actors:
         run.plan_test()
         run.plan(1)
-        units = run.units(1, "train", 0)
+        units = run.units(1, "train", "m00000")
         search = named(run.config.search)
         warm = [dataclasses.replace(unit, round=900 + turn) for unit in units[:2]]
         await run.actors.search(warm, search, lambda done: None)

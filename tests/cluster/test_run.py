@@ -9,6 +9,7 @@ import pytest
 
 from cluster.run import Run, check_unchanged, load
 from cluster.searcher import Unit, table
+from cluster.store import model_key
 from iteration import tiny
 from iteration.config import UserError
 from iteration.tasks.expressions import VOCABULARY
@@ -44,7 +45,7 @@ def commit(run, unit: Unit, states: list[list[State]]) -> None:
 
 def measure(run, model: int, share: float) -> None:
     rng = np.random.default_rng(0)  # the same problems are hard for all models
-    for unit in run.units(model, "test", model):
+    for unit in run.units(model, "test", model_key(model)):
         rows = [[State.CORRECT if rng.random() < share else State.WRONG for _ in range(2)] for _ in unit.problems]
         commit(run, unit, rows)
 
@@ -65,7 +66,7 @@ def test_worse_beyond_noise_is_not_promoted_and_says_so(run):
 
 def test_failed_verdicts_count_neither_as_wrong_nor_as_right(run):
     run.plan_test()
-    for unit in run.units(0, "test", 0):
+    for unit in run.units(0, "test", "m00000"):
         commit(run, unit, [[State.CORRECT, State.FAILED]] * (len(unit.problems) - 1) + [[State.FAILED, State.FAILED]])
     (score,) = run.scores(0)
     assert score.pass_1 == 1.0 and score.k == 1 and score.problems == 40 - 5
@@ -75,7 +76,7 @@ def test_the_plan_follows_the_solve_history_and_stands_once_made(run):
     run.plan(1)
     first = run.store.table("plans/r00001/train").to_pylist()
     assert {row["level"] for row in first} == {3, 4, 5} and len({row["id"] for row in first}) == 40
-    for unit in run.units(1, "train", 0):
+    for unit in run.units(1, "train", "m00000"):
         commit(run, unit, [[State.CORRECT, State.WRONG] for _ in unit.problems])
     assert run.solved(1) == {3: 0.5, 4: 0.5, 5: 0.5}
     run.plan(2)
@@ -96,7 +97,7 @@ def test_plans_depend_on_the_seed_alone(tmp_path):
 def test_the_pool_holds_all_rounds_and_the_manifest_whole_epochs(run):
     for number in (1, 2):
         run.plan(number)
-        for unit in run.units(number, "train", 0):
+        for unit in run.units(number, "train", "m00000"):
             commit(run, unit, [[State.CORRECT, State.WRONG, State.CORRECT] for _ in unit.problems])
         decisions = run.filter(number)
         assert sum(not reason for reason in decisions["reason"].to_pylist()) == 80
@@ -129,8 +130,8 @@ def test_a_prompt_without_room_for_an_answer_is_said_before_anything_is_searched
 
 def test_units_are_the_same_every_time(run):
     run.plan(1)
-    units = run.units(1, "train", 0)
-    assert [unit.number for unit in units] == list(range(5)) and units == run.units(1, "train", 0)
+    units = run.units(1, "train", "m00000")
+    assert [unit.number for unit in units] == list(range(5)) and units == run.units(1, "train", "m00000")
     assert all(isinstance(problem, Problem) for problem in units[0].problems)
     assert dataclasses.replace(units[0], round=2).key == "traces/r00002/train/u00000"
 
@@ -152,6 +153,6 @@ def test_an_update_that_the_trainer_does_not_confirm_is_an_alarm(run, off, alarm
     run.plan_test()
     if alarm:
         with pytest.raises(UserError, match="differ from the trainer's by"):
-            asyncio.run(run.serve(1, 0))
+            asyncio.run(run.serve(1, "m00000"))
     else:
-        assert asyncio.run(run.serve(1, 0)) == pytest.approx(off, abs=1e-6)
+        assert asyncio.run(run.serve(1, "m00000")) == pytest.approx(off, abs=1e-6)

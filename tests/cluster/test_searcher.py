@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from cluster.engine import STEP, Generate
-from cluster.remote import Batcher, RemotePolicy, RemoteVerifier, lists
+from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
 from cluster.verifier import Verifier
 from iteration.judge.process import Process
 from iteration.respond import respond
@@ -112,7 +112,8 @@ def test_an_answer_without_room_for_a_token_is_cut_without_asking_the_engine():
 
     async def generate(wishes):
         asked.extend(wishes.to_pylist())
-        return pa.table([[0], lists([np.array([1], np.int32)], pa.int32()), lists([np.zeros(1)], pa.float32()), ["."], [True], [False], ["m"]], schema=STEP)  # fmt: skip
+        one = [lists([np.array([1], np.int32)], pa.int32()), lists([np.zeros(1)], pa.float32())]
+        return pa.table([[0], *one, ["."], [True], [False], ["m"]], schema=STEP)
 
     async def go(**limits):
         asked.clear()

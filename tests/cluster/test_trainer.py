@@ -99,11 +99,11 @@ def test_a_round_trains_on_its_manifest_once(tmp_path):
         str(store.root), Model(shape=SHAPE, warm_start=WarmStart(tokens=500)), Train(threads=1), TrainJudge(), seed=0
     )
     trainer.begin(("expressions", {}))
-    record = trainer.train(1, 0, ("sft", {}))
+    record = trainer.train("m00001", "m00000", ("sft", {}))
     assert (record["examples"], record["tokens"], record["base"]) == (3, 8 + 5 + 8, "m00000")
     assert json.loads((tmp_path / "models/m00001/training.json").read_text()) == record
     before = (tmp_path / "models/m00001/model.safetensors").stat().st_ino
-    assert trainer.train(1, 0, ("sft", {})) == record
+    assert trainer.train("m00001", "m00000", ("sft", {})) == record
     assert (tmp_path / "models/m00001/model.safetensors").stat().st_ino == before
 
 
