@@ -35,6 +35,7 @@ from iteration.examples import answers, decide
 from iteration.respond import seed_of
 from iteration.statistics import bootstrap, paired_bootstrap
 
+ALL = -1  # in place of a level: all of them together
 PLAN = "compare"  # the held-out problems of the comparison: plans/r00000/compare.parquet
 
 
@@ -44,7 +45,7 @@ class Challenger:
 
     search: Any = None
     judge: Any = None  # left out: the run's own
-    budgets: list[int] = field(default_factory=list)  # left out: those of the comparison
+    budgets: list[int] = field(default_factory=list)  # left out: those of the comparison, or source_budget
 
 
 @dataclass
@@ -152,7 +153,8 @@ class Comparison(Run):
         if split.startswith("source-"):
             name = split.removeprefix("source-")
             search, judge = challenger(self.config, "sources", name)
-            return self.led(Arm(name, search, judge, self.options.compare.source_budget))
+            wanted = self.options.compare
+            return self.led(Arm(name, search, judge, (wanted.sources[name].budgets or [wanted.source_budget])[0]))
         if not split.startswith("compare-"):
             return super().arm(split)
         if split == "compare-sample":
@@ -261,7 +263,7 @@ def searching(seeds: list[Comparison]) -> list[dict]:
     for name in wanted.arms:
         for budget in wanted.arms[name].budgets or wanted.budgets:
             arms = [run.read(f"compare-{name}-{budget}") for run in seeds]
-            for level in wanted.levels:
+            for level in (*wanted.levels, ALL):
                 trees = [each for arm in arms for each in arm.of(level)]
                 ours = np.array([choose.weighted(each.pool, each.pool.scores("product")) for each in trees])
                 spent = float(np.mean([each.tokens for each in trees]))
@@ -366,7 +368,7 @@ def searching_table(rows: list[dict]) -> Table:
     for row in rows:
         table.add_row(
             row["arm"],
-            str(row["level"]),
+            "all" if row["level"] == ALL else str(row["level"]),
             f"{row['tokens']:.0f}",
             f"{row['judge_tokens']:,.0f}",
             f"{100 * row['accuracy']:.1f}",

@@ -174,12 +174,7 @@ class Engine(Served):
     """A policy: continuations of prompts."""
 
     def __init__(self, folder: str, version: str, options: Generate):
-        from transformers import AutoTokenizer, GenerationConfig
-
-        self._ends = {AutoTokenizer.from_pretrained(folder).eos_token_id} - {None}
-        with contextlib.suppress(OSError):  # a folder without generation_config.json has no further ends
-            ends = GenerationConfig.from_pretrained(folder).eos_token_id
-            self._ends |= set(ends if isinstance(ends, list) else [ends]) - {None}
+        self._ends = end_tokens(folder)
         super().__init__(folder, version, options)
 
     def _sampling(self, wish: dict):
@@ -245,6 +240,17 @@ class Engine(Served):
         )
         (answer,) = await self._one(prompt, sampling)
         return np.array(answer.token_ids, np.int32), np.array(answer.logprobs.logprobs, np.float32)
+
+
+def end_tokens(folder: str | Path) -> set[int]:
+    """Every token that ends an answer: the tokenizer's, and those of generation_config.json where there is one."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    found = {AutoTokenizer.from_pretrained(folder).eos_token_id}
+    with contextlib.suppress(OSError):
+        ends = GenerationConfig.from_pretrained(folder).eos_token_id
+        found |= set(ends if isinstance(ends, list) else [ends])
+    return found - {None}
 
 
 def engine_arguments(folder: str, options: Generate) -> dict:

@@ -49,7 +49,8 @@ class Measured:
         return cls(sorted(found, key=lambda each: each.problem.id))
 
     def of(self, level: int) -> list[Answered]:
-        return [each for each in self.answered if each.problem.level == level]
+        """The problems of one level; all of them for -1."""
+        return [each for each in self.answered if level in (-1, each.problem.level)]
 
     def calibration(self, level: int, aggregate: str, steps: Callable[[Problem, str], list[Verdict]] | None) -> Calibration:
         """How the aggregated scores agree with the verdicts. steps: the verifier's, if it can judge steps."""

@@ -587,8 +587,10 @@ class Run:
         record.seconds = {name: round(seconds, 2) for name, seconds in self.seconds[record.number].items()}
         for split, phase in (("train", "search"), ("test", "measure")):
             if self.store.units(f"traces/{round_key(record.number)}/{split}"):
-                nodes = self.traces(record.number, split, ["node", "token_ids"])
+                nodes = self.traces(record.number, split, ["node", "token_ids", "judge_tokens"])
                 record.tokens[phase] = int(token_counts(nodes)[nodes["node"].to_numpy() > 0].sum())
+                if split == "train":
+                    record.tokens["judge"] = pc.sum(nodes["judge_tokens"]).as_py() or 0
         self.store.put_json("rounds/" + round_key(record.number), asdict(record))
 
     @contextlib.contextmanager

@@ -277,7 +277,8 @@ class Calibration:
 class Round:
     """One round as a record: what went in, what came out, what it cost. Written once, as rounds/r00003.json.
 
-    `seconds` and `tokens` are by phase (search, filter, train, update, measure).
+    `seconds` and `tokens` are by phase (search, filter, train, update, measure, judge, score); tokens of judge are those that
+    the search sent to it.
     """
 
     number: int

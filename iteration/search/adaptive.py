@@ -31,8 +31,8 @@ from iteration.types import Expand, Meet, Node, State, Tree, Wish
 
 @dataclass
 class Adaptive:
-    answers: int = 16  # whole answers' worth of tokens for a problem, on average over the unit
-    first: int = 4  # of them, before anything is decided
+    tokens: int = 600  # generated for a problem, on average over the unit
+    first: int = 4  # whole answers to each problem, before anything is decided
     prior: float = 1.0  # answers that the history of a problem counts for at most, in the estimate of its solve rate
     doubt: float = 0.05  # hidden verdicts: a vote that is surer than this is settled
     tree: Beam = field(default_factory=lambda: Beam(times=1000))  # for the hard problems, if there is a judge
@@ -40,8 +40,8 @@ class Adaptive:
     def __post_init__(self) -> None:
         if isinstance(self.tree, dict):
             self.tree = Beam(**self.tree)
-        if not 1 <= self.first <= self.answers:
-            raise ValueError(f"search.first is {self.first}; expected 1 to search.answers = {self.answers}")
+        if self.first < 1:
+            raise ValueError(f"search.first is {self.first}; expected at least 1")
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Wish, Any, None]:
         yield [Expand(0, self.first, whole=True)]
@@ -62,7 +62,7 @@ class Adaptive:
 
     def shares(self, trees: list[Tree]) -> dict[str, int]:
         """Further answers for each problem, by its id."""
-        left = sum(self.answers * length(tree) for tree in trees) - sum(tree.cost.tokens for tree in trees)
+        left = self.tokens * len(trees) - sum(tree.cost.tokens for tree in trees)
         given: Counter = Counter({tree.problem.id: 0 for tree in trees})
         offers = [(-self.gain(tree, 1) / length(tree), i) for i, tree in enumerate(trees)]
         heapq.heapify(offers)

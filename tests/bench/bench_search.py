@@ -72,7 +72,9 @@ async def system(folder: str) -> dict[str, dict]:
         await run.actors.serve_judge("j00001-process")
         generator = run.actors.generators[0]
         for turn, (name, options) in enumerate(SEARCHES.items()):
-            for number, units in enumerate((run.units(1, "train", "m00000")[:1], run.units(1, "train", "m00000"))):  # the first warms up
+            for number, units in enumerate(
+                (run.units(1, "train", "m00000")[:1], run.units(1, "train", "m00000"))
+            ):  # the first warms up
                 history = {"budget": BUDGET, "history": [History()] * PROBLEMS, "judge": "j00001-process"}
                 units = [dataclasses.replace(unit, round=800 + 10 * turn + number, **history) for unit in units]
                 before, start, done = await generator.ledger.remote(), time.perf_counter(), []

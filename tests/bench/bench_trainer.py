@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from cluster.trainer import Optimise, fit
 from iteration import tiny
+from iteration.learn.sft import Sft
 from iteration.packing import batches
 from iteration.tasks.expressions import VOCABULARY, Expressions
 
@@ -33,7 +34,8 @@ def bare(model, plan):
     for batch in plan:
         ids, positions = torch.from_numpy(batch.token_ids), torch.from_numpy(batch.positions)
         logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits
-        F.cross_entropy(logits.flatten(0, 1), torch.from_numpy(batch.targets).flatten(), ignore_index=-100).backward()
+        targets = torch.from_numpy(np.where(batch.weights > 0, batch.token_ids, -100))[:, 1:]
+        F.cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten(), ignore_index=-100).backward()
         adam.step()
         adam.zero_grad()
 
@@ -73,7 +75,7 @@ def main() -> None:
         for _ in range(3):
             for name, run in {
                 "bare": lambda: bare(load(folder), plan),
-                "trainer": lambda: list(fit(load(folder), plan, options)),
+                "trainer": lambda: list(fit(load(folder), plan, options, Sft())),
                 "padded": lambda: padded(load(folder), data, np.arange(len(data)), examples),
             }.items():
                 start = time.perf_counter()

@@ -165,7 +165,7 @@ def test_mcts_widens_with_visits_and_root_noise_is_an_option():
     assert plain == pytest.approx([1 / 3] * 3) and noisy != plain and sum(noisy) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("search", [Beam(2, 2, 99), Dvts(2, 2, 99), Lookahead(2, 2, 1, 99), Mcts(9999), Adaptive(8, 2)])
+@pytest.mark.parametrize("search", [Beam(2, 2, 99), Dvts(2, 2, 99), Lookahead(2, 2, 1, 99), Mcts(9999), Adaptive(60, 2)])
 def test_every_search_is_reproducible_and_ends_at_its_budget(search):
     trees = [run(search, Digits(4, 4), budget=60, problem=Problem("p", "", "3210")) for _ in range(2)]
     assert golden(trees[0]) == golden(trees[1])
@@ -199,7 +199,7 @@ def unit(search, problems, policies, verifier=Equal(), judge=None, history=None)
 def test_adaptive_leaves_the_solved_alone_and_spends_their_share_on_the_others():
     policy = Scripted({"easy": [step("yes")], "hard": [step("no")], "odd": [step("no"), step("no"), step("yes")]})
     problems = [Problem(name, "", "yes") for name in ("easy", "hard", "odd")]
-    trees = unit(Adaptive(answers=8, first=2), problems, policy)
+    trees = unit(Adaptive(tokens=8, first=2), problems, policy)
     spent = {name: tree.cost.tokens for name, tree in trees.items()}
     assert spent["easy"] == 2 and spent["hard"] == spent["odd"] == 11 and sum(spent.values()) == 24
 
@@ -208,35 +208,35 @@ def test_adaptive_goes_by_the_history_too():
     policy = Scripted({"a": [step("no")], "b": [step("no")]})
     problems = [Problem(name, "", "yes") for name in "ab"]
     history = {"a": History(16, 0), "b": History(16, 6)}
-    trees = unit(Adaptive(answers=8, first=2), problems, policy, history=history)
+    trees = unit(Adaptive(tokens=8, first=2), problems, policy, history=history)
     assert trees["b"].cost.tokens > trees["a"].cost.tokens >= 2, "what was solved before is likelier to be solved again"
 
 
 def test_adaptive_buys_where_tokens_are_cheap():
     policy = Scripted({"a": [step("no no no no")], "b": [step("no")]})
-    trees = unit(Adaptive(answers=8, first=2), [Problem(name, "", "yes") for name in "ab"], policy)
+    trees = unit(Adaptive(tokens=20, first=2), [Problem(name, "", "yes") for name in "ab"], policy)
     answers = {name: len(tree.nodes) - 1 for name, tree in trees.items()}
     assert answers["b"] > answers["a"] and sum(tree.cost.tokens for tree in trees.values()) <= 40
 
 
 def test_adaptive_blind_spends_on_votes_in_doubt():
     policy = Scripted({"sure": [step("1")], "split": [step("1"), step("2")]})
-    trees = unit(Adaptive(answers=8, first=4), [Problem(name, "", "1") for name in ("sure", "split")], policy, None)
+    trees = unit(Adaptive(tokens=8, first=4), [Problem(name, "", "1") for name in ("sure", "split")], policy, None)
     assert trees["sure"].cost.tokens == 4 and trees["split"].cost.tokens == 12
 
 
 def test_adaptive_turns_to_tree_search_where_there_is_a_judge_and_sampling_found_nothing():
     policy = Digits(3, 3)
-    found = unit(Adaptive(answers=12, first=2, tree=Beam(1, 3, 99)), [PROBLEM], policy, judge=Knows())["p"]
+    found = unit(Adaptive(tokens=36, first=2, tree=Beam(1, 3, 99)), [PROBLEM], policy, judge=Knows())["p"]
     assert golden(found)[:2] == ["000", "100"] and "210" in golden(found), "whole answers first, then steps"
-    alone = unit(Adaptive(answers=12, first=2, tree=Beam(1, 3, 99)), [PROBLEM], Digits(3, 3))["p"]
+    alone = unit(Adaptive(tokens=36, first=2, tree=Beam(1, 3, 99)), [PROBLEM], Digits(3, 3))["p"]
     assert {len(text) for text in golden(alone)} == {3}, "without a judge more samples"
 
 
 def test_the_options_of_the_tree_come_from_a_config_and_the_first_answers_fit():
     assert Adaptive(tree={"keep": 3}).tree == Beam(keep=3)
-    with pytest.raises(ValueError, match="search.first is 9; expected 1 to search.answers = 8"):
-        Adaptive(answers=8, first=9)
+    with pytest.raises(ValueError, match="search.first is 0; expected at least 1"):
+        Adaptive(first=0)
 
 
 def test_overturned_is_the_beta_tail():

@@ -1,0 +1,152 @@
+"""A value model in the loop: MCTS led by it, visits learnt, unsolved problems tried again; killed once, and compared."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.integration.conftest import flywheel, kill_all, start, wait_for
+
+OPTIONS = [
+    "configs/quickstart.yaml",
+    "search={name: mcts, simulations: 60, width: 4}",
+    "judge.name=process",
+    "learn.name=visits",
+    "rounds=2",
+    "problems=48",
+    "unit=12",
+    "retry=0.25",
+    "budget=250",
+    "model.warm_start.tokens=700000",
+    "measure.levels=[3]",
+    "measure.problems=40",
+    "train.tokens=20000",
+    "train_judge.tokens=40000",
+    "placement.dashboard=false",
+]
+
+
+def rows(folder, pattern):
+    return [row for path in sorted(folder.glob(pattern)) for row in pq.ParquetFile(path).read().to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judged") / "run"
+    return folder, flywheel("run", *OPTIONS, f"run.dir={folder}")
+
+
+def test_the_second_round_is_led_by_the_first_round_s_judge(judged):
+    folder, said = judged
+    assert "scores of j00001-process within" in said and "j00002-process at level 3:" in said
+    first, second = rows(folder, "traces/r00001/train/*"), rows(folder, "traces/r00002/train/*")
+    assert not any(row["values"] for row in first), "the first round has no judge yet"
+    assert {row["judge_version"] for row in second if row["node"]} == {"j00001-process", None}
+    scored = [row for row in second if row["node"] and (row["final"] or row["text"].endswith("\n"))]
+    assert scored and all(len(row["values"]) == 1 and 0 < row["value"] <= row["values"][0] for row in scored)
+    assert sum(row["judge_tokens"] or 0 for row in second) > 0
+    record = json.loads((folder / "rounds/r00002.json").read_text())
+    assert record["judge"] == "j00002-process" and record["tokens"]["judge"] > 0
+    assert record["diversity"]["k"] >= 1 and record["diversity"]["entropy"] > 0
+    (calibration,) = record["calibration"]
+    assert calibration["answers"] > 50 and sum(n for _, _, n in calibration["reliability"]) == calibration["answers"]
+    assert 0 <= calibration["step_auc"] <= 1
+
+
+def test_a_value_is_the_product_of_the_scores_on_its_path(judged):
+    folder, _ = judged
+    nodes = rows(folder, "traces/r00002/train/u00000.parquet")
+    for row in nodes:
+        product, at = 1.0, row
+        while at["parent"] >= 0:
+            product *= np.prod(at["values"] or [1.0])
+            at = next(other for other in nodes if other["tree"] == row["tree"] and other["node"] == at["parent"])
+        if row["value"] is not None:
+            assert row["value"] == pytest.approx(product, rel=1e-4)
+
+
+def test_visits_are_kept_and_trained_on(judged):
+    folder, _ = judged
+    nodes = rows(folder, "traces/r00002/train/u00000.parquet")
+    roots = [row for row in nodes if row["node"] == 0]
+    assert all(root["visits"] >= 4 for root in roots) and any(row["prior"] for row in nodes)
+    manifest = rows(folder, "manifests/r00002.parquet")
+    visits = {row["id"]: row["visits"] for row in rows(folder, "traces/*/train/*")}
+    assert manifest and all(visits[row["trace_id"]] > 0 for row in manifest)
+
+
+def test_unsolved_problems_are_tried_again_with_their_history(judged):
+    folder, _ = judged
+    first, second = rows(folder, "traces/r00001/train/*"), rows(folder, "plans/r00002/train.parquet")
+    solved = {row["problem_id"] for row in first if row["state"] == "correct"}
+    again = [row for row in second if row["tried"]]
+    assert 0 < len(again) <= 12 and not {row["id"] for row in again} & solved
+    assert all(row["solved"] == 0 for row in again)
+
+
+def test_held_out_answers_are_scored_beside_the_traces(judged):
+    folder, _ = judged
+    scores = rows(folder, "scores/j00002-process/r00002/test/*")
+    measured = {row["id"]: row for row in rows(folder, "traces/r00002/test/*") if row["state"]}
+    assert {row["id"] for row in scores} == set(measured)
+    for row in scores:
+        trace = measured[row["id"]]
+        assert len(row["values"]) == trace["text"].count("\n") + (trace["final"] and not trace["text"].endswith("\n"))
+
+
+def test_killed_in_the_middle_it_ends_like_the_undisturbed_run(judged, tmp_path):
+    calm, _ = judged
+    folder = tmp_path / "stormy"
+    process = start("run", *OPTIONS, f"run.dir={folder}")
+    assert wait_for(lambda: any(folder.glob("traces/r00002/train/*.parquet")), process)
+    kill_all(process.pid)
+    flywheel("run", *OPTIONS, f"run.dir={folder}")
+    for number in (1, 2):
+        one, other = (sorted(f.glob(f"traces/r0000{number}/train/*")) for f in (calm, folder))
+        assert [path.name for path in one] == [path.name for path in other]
+        for left, right in zip(one, other, strict=True):
+            a, b = (pq.ParquetFile(path).read(["id", "token_ids", "parent", "visits", "state"]) for path in (left, right))
+            assert a.equals(b), f"{left.name}: the same seeds give the same trees, whatever was killed"
+
+
+COMPARE = [
+    "configs/compare.yaml",
+    "rounds=1",
+    "problems=48",
+    "model.warm_start.tokens=700000",
+    "search.n=8",
+    "measure={levels: [3], problems: 20}",
+    "train.tokens=10000",
+    "train_judge.tokens=30000",
+    "compare={seeds: [3], levels: [3, 4], problems: 6, samples: 8, budgets: [60], source_budget: 60, source_problems: 16}",
+]
+
+
+def test_a_comparison_is_resumed_and_its_tables_are_whole(tmp_path):
+    folder = tmp_path / "compared"
+    process = start("compare", *COMPARE, f"run.dir={folder}")
+    assert wait_for(lambda: any(folder.glob("seed3/traces/r00001/compare-mcts-60/*.parquet")), process)
+    kill_all(process.pid)
+    said = flywheel("compare", *COMPARE, f"run.dir={folder}")
+    assert "first model" not in said, "what was made before the kill is not made again"
+    tables = json.loads((folder / "tables.json").read_text())
+    rules = {row["rule"] for row in tables["choosing"]}
+    assert {"majority", "ORM best", "ORM vote", "PRM vote, product", "PRM best, min", "first verified"} <= rules
+    for row in tables["choosing"]:
+        assert row["problems"] == 6 and 0 <= row["low"] <= row["mean"] <= row["high"] <= 1
+    ceiling = {(row["level"], row["n"]): row["mean"] for row in tables["choosing"] if row["rule"] == "first verified"}
+    assert all(ceiling[level, 8] >= ceiling[level, 1] for level in (3, 4))
+    arms = {row["arm"] for row in tables["searching"]}
+    assert {"beam", "dvts", "mcts", "lookahead", "adaptive-300", "beam-oracle", "mcts-oracle"} == arms - {
+        "adaptive-600",
+        "adaptive-1200",
+    }
+    for row in tables["searching"]:
+        assert row["tokens"] > 0 and (row["baseline_n"] == 8 or row["gain"] == pytest.approx(row["accuracy"] - row["baseline"]))
+    assert [row["source"] for row in tables["sources"]] == ["sample", "beam", "mcts", "adaptive"]
+    assert (folder / "seed3/models/m00002-mcts/model.safetensors").exists()
+    splits = {path.parent.name for path in folder.glob("seed3/traces/*/*/*.parquet")}
+    assert {"compare-sample", "compare-beam-60", "source-adaptive", "test-mcts"} <= splits
+    again = flywheel("compare", *COMPARE, f"run.dir={folder}")
+    assert "engines" not in again and "tables.json" in again, "a finished comparison starts nothing"
