@@ -178,7 +178,7 @@ def compare(file: str, dotlist: list[str], console: Console) -> dict:
     folder = Store(config.run.dir).open()
     seeds = []
     for seed in config.compare.seeds:
-        own = read(file, [*dotlist, f"seed={seed}", f"run.dir={folder.root}/seed{seed}"])
+        own = read(file, [*dotlist, f"seed={seed}", f"compare.seeds=[{seed}]", f"run.dir={folder.root}/seed{seed}"])
         console.print(f"seed {seed}: {own.run.dir}", highlight=False)
         with View(own.rounds) as view:
             run = Comparison(own, view=view)
