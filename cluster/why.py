@@ -8,7 +8,7 @@ from cluster.store import Store, round_key, unit_key
 from iteration.config import UserError
 from iteration.examples import paths
 
-_ID = re.compile(r"r(\d{5})/(train|test)/u(\d{5})/t\d{3,}/n\d{4,}")
+_ID = re.compile(r"r(\d{5})/([\w.-]+)/u(\d{5})/t\d{3,}/n\d{4,}")
 
 
 def story(store: Store, trace: str) -> list[str]:
@@ -38,7 +38,10 @@ def story(store: Store, trace: str) -> list[str]:
         *(f"          | {line}" for row in rows[1:] for line in row["text"].strip().splitlines()),
         f"verdict   {last['state'] or 'none: the answer did not end here'}" + (f": {last['why']}" if last["why"] else ""),
     ]
-    if split == "test":
+    if last["values"]:
+        scores = " ".join(f"{each:.2f}" for row in rows[1:] for each in row["values"])
+        lines.append(f"judged    {last['judge_version'] or 'by the verifier'}: steps {scores}, worth {last['value']:.3f}")
+    if split.startswith(("test", "compare")):
         return [*lines, "filter    none: held-out, for measuring only, never trained on"]
     if not store.has(f"filters/{round_key(number)}"):
         return [*lines, "filter    not yet decided"]

@@ -156,3 +156,84 @@ def test_an_update_that_the_trainer_does_not_confirm_is_an_alarm(run, off, alarm
             asyncio.run(run.serve(1, "m00000"))
     else:
         assert asyncio.run(run.serve(1, "m00000")) == pytest.approx(off, abs=1e-6)
+
+
+def test_a_round_may_train_on_the_last_round_alone(tmp_path):
+    run = with_model(tmp_path / "run", "train.pool=last")
+    for number in (1, 2):
+        run.plan(number)
+        for unit in run.units(number, "train", "m00000"):
+            commit(run, unit, [[State.CORRECT] for _ in unit.problems])
+        run.filter(number)
+    assert run.manifest(2)
+    assert {row["trace_id"][:6] for row in run.store.table("manifests/r00002").to_pylist()} == {"r00002"}
+
+
+@pytest.mark.parametrize(("start", "base"), [("previous", "m00001"), ("base", "m00000")])
+def test_a_round_trains_on_from_the_best_model_or_anew_from_the_first(tmp_path, start, base):
+    run = with_model(tmp_path / "run", f"train.start={start}")
+    run.plan_test()
+    for model in (0, 1):
+        measure(run, model, 0.5)
+    for number in (1, 2):
+        run.plan(number)
+        for unit in run.units(number, "train", "m00001"):
+            commit(run, unit, [[State.CORRECT] for _ in unit.problems])
+        run.filter(number)
+    called = []
+
+    class Trained(Exception):
+        pass
+
+    def train(*arguments):
+        called.append(arguments)
+        raise Trained
+
+    run.actors = SimpleNamespace(trainer=SimpleNamespace(train=SimpleNamespace(remote=train)))
+
+    async def one():
+        return 1
+
+    with pytest.raises(Trained):
+        asyncio.run(run.improve(2, one(), 1))
+    assert called == [("m00002", base, ("sft", {}))]
+
+
+def test_unsolved_problems_come_again_with_their_history(tmp_path):
+    run = with_model(tmp_path / "run", "retry=0.25")
+    run.plan(1)
+    units = run.units(1, "train", "m00000")
+    for unit in units:
+        commit(run, unit, [[State.WRONG, State.CORRECT if i else State.FAILED] for i in range(len(unit.problems))])
+    unsolved = {unit.problems[0].id for unit in units}
+    run.plan(2)
+    rows = run.store.table("plans/r00002/train").to_pylist()
+    again = {row["id"]: (row["tried"], row["solved"]) for row in rows if row["tried"]}
+    assert set(again) == unsolved and set(again.values()) == {(1, 0)}, "a broken verdict is no try"
+    assert len({row["id"] for row in rows}) == len(rows) <= 40
+    histories = {p.id: h for unit in run.units(2, "train", "m00000") for p, h in zip(unit.problems, unit.history, strict=True)}
+    assert histories[unsolved.pop()].tried == 1
+
+
+def test_a_search_is_led_by_the_newest_judge_that_it_can_count_on(run):
+    judge = ("process", {})
+    assert run.newest_judge(5, judge) == ""
+    for number in (1, 3):
+        (run.store.root / "judges" / f"j0000{number}-process").mkdir(parents=True)
+    assert run.newest_judge(5, judge) == "j00003-process" and run.newest_judge(2, judge) == "j00001-process"
+    assert run.newest_judge(5, ("outcome", {})) == ""
+
+
+def test_diversity_of_a_round(run):
+    run.plan(1)
+    for unit in run.units(1, "train", "m00000"):
+        commit(run, unit, [[State.CORRECT, State.CORRECT, State.WRONG] for _ in unit.problems])
+    run.filter(1)
+    found = run.diversity(1)
+    assert (found.distinct_correct, found.k, found.pass_k) == (2.0, 3, 1.0)
+    assert found.entropy == pytest.approx(1.0), "every scripted token has log p = -1"
+
+
+def test_an_oracle_needs_a_verifier_that_judges_steps(tmp_path):
+    with pytest.raises(UserError, match="judge.name=oracle goes by the verifier's verdicts on steps, but verify.name=exact"):
+        with_model(tmp_path / "run", "judge.name=oracle", "verify.name=exact")

@@ -7,8 +7,9 @@ import pytest
 
 from cluster.store import Store
 from cluster.trainer import Model, Optimise, Train, Trainer, TrainJudge, WarmStart, fit, manifest_table
-from iteration import tiny
+from iteration import losses, tiny
 from iteration.examples import item_table
+from iteration.learn.dpo import Dpo
 from iteration.learn.sft import Sft
 from iteration.packing import batches
 from iteration.tasks.expressions import VOCABULARY, Expressions
@@ -126,3 +127,106 @@ def test_no_model_and_no_corpus_is_said(tmp_path):
     store = Store(tmp_path / "run").open()
     with pytest.raises(UserError, match="model.path nowhere: no Hugging Face model there"):
         Trainer(str(store.root), Model(path="nowhere"), Train(threads=1), TrainJudge(), 0).begin(("expressions", {}))
+
+
+def test_preference_loss_of_known_margins():
+    """Two pairs in one row: the margin of the first is 2 nats better than the reference's, that of the second 1 worse."""
+    from types import SimpleNamespace
+
+    def says(*logprobs):
+        return lambda **_: SimpleNamespace(logits=table(logprobs))
+
+    def table(logprobs):
+        """Logits over two tokens with which token 1 has the given log p."""
+        p = torch.tensor([*logprobs, -1.0]).exp()
+        return torch.stack([(1 - p).log(), p.log()], -1)[None]
+
+    batch = SimpleNamespace(
+        token_ids=torch.ones(1, 8, dtype=torch.long),
+        positions=torch.tensor([[0, 1, 0, 1, 0, 1, 0, 1]]),
+        items=torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]]),
+        weights=torch.tensor([[0, 1.0, 0, -1.0, 0, 1.0, 0, -1.0]]),
+    )
+    ours, before = says(-0.5, -9, -2.5, -9, -1.5, -9, -0.5), says(-1.0, -9, -1.0, -9, -1.0, -9, -1.0)
+    loss = losses.preference(ours, before, batch, beta=0.5, anchor=0.0)
+    expected = -sum(torch.nn.functional.logsigmoid(torch.tensor(0.5 * margin)) for margin in (0.5 + 1.5, -0.5 - 0.5))
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-4)
+    anchored = losses.preference(ours, before, batch, beta=0.5, anchor=2.0)
+    assert anchored.item() - loss.item() == pytest.approx(2.0 * (0.5 + 1.5), abs=1e-4)
+
+
+def test_preferences_are_learnt_and_the_reference_stands_still(folder):
+    """Pairs that differ in one token: after training the chosen one is likelier than before, the rejected one less."""
+    rng = np.random.default_rng(0)
+    prompts = rng.integers(6, 26, (32, 4)).astype(np.int32)
+    pairs = [[np.append(p, 8).astype(np.int32), np.append(p, 9).astype(np.int32)] for p in prompts]
+    weights = [np.array([0, 0, 0, 0, 1, 0, 0, 0, 0, -1.0])] * len(pairs)
+    data = Examples.of(pairs, weights)
+    plan = list(batches(data, np.tile(np.arange(32), 12), 4, 40, np.random.default_rng(0)))
+    model = load(folder)
+    learn = Dpo(beta=0.5, anchor=0.0)
+    found = list(fit(model, plan, Optimise(lr=1e-3, rows=4, micro_rows=2), learn))
+    assert found[0] == pytest.approx(np.log(2), abs=1e-4), "before the first step model and reference agree"
+    assert np.mean(found[-4:]) < 0.5
+    with torch.no_grad():
+        logits = [
+            m(input_ids=torch.from_numpy(prompts.astype(np.int64))).logits[:, -1].log_softmax(-1) for m in (load(folder), model)
+        ]
+    margins = [(each[:, 8] - each[:, 9]).mean().item() for each in logits]
+    assert margins[1] > margins[0] + 1
+
+
+def test_a_value_model_learns_which_steps_are_right(tmp_path):
+    """Taught on a run's traces of a world where a step is right if it holds an even token; the scores come back as served."""
+    import pyarrow as pa
+
+    from cluster.searcher import Unit, table
+    from iteration.types import Expand, History, Problem, State, Step, Tree, Verdict
+
+    rng = np.random.default_rng(0)
+    problems = [Problem(f"p{i}", "2 + 2", "4", 1) for i in range(40)]
+
+    def tree(problem):
+        found = Tree.root(problem, Step(np.array([8, 3, 8], np.int32), np.zeros(3, np.float32), "2 + 2", False), 0)
+        digits = rng.integers(6, 26, 4).tolist()
+        steps = [Step(np.array([d, 1], np.int32), np.zeros(2, np.float32), str(d), True) for d in digits]
+        for node in found.grow([Expand(0, 4, True)], [steps]):
+            good = int(node.step.text) % 2 == 0
+            node.verdict = Verdict(State.CORRECT if good else State.WRONG, node.step.text, float(good))
+        return found
+
+    store = Store(tmp_path).open()
+    unit = Unit(1, "train", 0, problems, ["2 + 2"] * 40, "m00000", [History()] * 40, 99)
+    store.put_table(unit.key, table(unit, [tree(problem) for problem in problems]))
+    columns = {name: [getattr(p, name) for p in problems] for name in ("id", "prompt", "answer", "level")}
+    store.put_table("plans/r00001/train", pa.table(columns))
+    tiny.build(tmp_path / "models/m00000", VOCABULARY, SHAPE, seed=1)
+    trainer = Trainer(str(tmp_path), Model(), Train(threads=1), TrainJudge(tokens=24_000, rows=4, lr=2e-3), 0)
+    record = trainer.judge(1, 0, ("process", {"labels": "rollouts"}), ("exact", {}), "\n")
+    assert record["trunk"] == "m00000" and record["steps_labelled"] == record["answers"] and record["loss_last"] < 0.25
+    assert trainer.judge(1, 0, ("process", {"labels": "rollouts"}), ("exact", {}), "\n") == record, "taught once"
+    prefixes = [np.array([8, 3, 8, d, 1], np.int32) for d in range(6, 26)]
+    scores = trainer.scores("j00001-process", prefixes)
+    assert np.array_equal(scores > 0.5, np.arange(6, 26) % 2 == 0)
+
+
+def test_items_of_several_units_keep_their_places(tmp_path):
+    import pyarrow.compute as pc
+
+    from cluster.trainer import load_examples
+    from tests.iteration.test_learn import forest
+
+    store = Store(tmp_path).open()
+    store.put_table("traces/r00001/train/u00000", forest())
+    other = forest()
+    renamed = pc.replace_substring(other["id"], "r00001/train", "r00002/source-x")
+    store.put_table("traces/r00002/source-x/u00000", other.set_column(0, "id", renamed))
+    name = "r00001/train/u00000/t000/n000"
+    items = [
+        (f"{name}3", f"{name}4"),
+        (f"{name}3".replace("r00001/train", "r00002/source-x"), f"{name}5"),
+        (f"{name}1", f"{name}2"),
+    ]
+    items[1] = (items[1][0], items[1][1].replace("r00001/train", "r00002/source-x"))
+    data, where = load_examples(store, items, Dpo())
+    assert where.tolist() == [0, 2, 1] and data.lengths[where].tolist() == [10, 9, 7]

@@ -108,3 +108,71 @@ def test_an_update_changes_the_answers_to_those_of_the_new_weights(generator, mo
     assert sampled["token_ids"] != other["token_ids"]
     ray.get(generator.update.remote(str(models / "a"), "a"), timeout=60)
     assert compare("a") == before and ask(generator, PROMPTS, seeds=[1, 2, 3])["token_ids"] == sampled["token_ids"]
+
+
+def test_every_token_that_ends_an_answer_counts(models, tmp_path):
+    import shutil
+
+    from transformers import GenerationConfig
+
+    from cluster.engine import end_tokens
+
+    folder = shutil.copytree(models / "a", tmp_path / "many")
+    GenerationConfig(eos_token_id=[5, 7]).save_pretrained(folder)
+    assert end_tokens(folder) == {1, 5, 7}
+    (folder / "generation_config.json").unlink()
+    assert end_tokens(folder) == {1}
+
+
+def test_greedy_wishes_and_limits_of_one_wish(generator):
+    import ray
+
+    table = wishes(PROMPTS[:2] * 2, n=1, seeds=[1, 2, 3, 4])
+    at = table.schema.get_field_index
+    table = table.set_column(at("greedy"), "greedy", pa.array([True] * 4))
+    table = table.set_column(at("max_tokens"), "max_tokens", pa.array([24, 24, 3, 3], pa.int32()))
+    steps = ray.get(generator.generate.remote(table), timeout=120).to_pylist()
+    assert [step["token_ids"] for step in steps[2:]] == [step["token_ids"][:3] for step in steps[:2]]
+    assert all(step["cut"] != step["final"] for step in steps[2:])
+
+
+@pytest.fixture(scope="module")
+def judges(models):
+    """Two value models: fresh heads on the two policies."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    for name in ("a", "b"):
+        model = AutoModelForSequenceClassification.from_pretrained(models / name, num_labels=1)
+        model.score.weight.data *= 20  # scores that differ
+        model.save_pretrained(models / f"judge-{name}")
+        AutoTokenizer.from_pretrained(models / name).save_pretrained(models / f"judge-{name}")
+    return models
+
+
+def test_a_value_model_is_served_updated_and_reads_shared_prefixes_once(generator, judges):
+    import ray
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from cluster.generator import Judge
+    from cluster.placement import actor
+
+    long = np.random.default_rng(0).integers(3, 26, 63).astype(np.int32)
+    prefixes = [np.array(prompt, np.int32) for prompt in PROMPTS] + [long[:n] for n in (40, 50, 60, 63)]
+    table = pa.table([lists(prefixes, pa.int32())], ["token_ids"])
+
+    def own(name):
+        model = AutoModelForSequenceClassification.from_pretrained(judges / f"judge-{name}", dtype=torch.float32).eval()
+        with torch.no_grad():
+            return [model(input_ids=torch.from_numpy(p.astype(np.int64))[None]).logits.sigmoid().item() for p in prefixes]
+
+    judge = actor(Judge, "judge", environment(0), 0, 100).remote(0, str(judges / "judge-a"), "a", OPTIONS)
+    assert ray.get(judge.ready.remote(), timeout=300) == "a"
+    assert ray.get(judge.score.remote(table), timeout=60) == pytest.approx(own("a"), abs=1e-4)
+    before = ray.get(judge.ledger.remote())
+    assert ray.get(judge.score.remote(table), timeout=60) == pytest.approx(own("a"), abs=1e-4)
+    after = ray.get(judge.ledger.remote())
+    assert after["cached_tokens"] - before["cached_tokens"] >= 4 * 32, "whole blocks of the prefixes are in the cache"
+    ray.get(judge.update.remote(str(judges / "judge-b"), "b"), timeout=60)
+    assert ray.get(judge.score.remote(table), timeout=60) == pytest.approx(own("b"), abs=1e-4), "nothing old is in the cache"
+    ray.get(judge.close.remote(), timeout=30)

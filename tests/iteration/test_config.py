@@ -37,6 +37,37 @@ def test_nothing_behind_the_sign_is_the_empty_text(config):
     assert load(config, ["model.path="]).model.path == ""
 
 
+def test_another_part_than_the_file_s_does_not_get_the_file_s_options(config):
+    found = load(config, ["search.name=beam", "search.keep=9"])
+    assert (found.search.name, found.search.keep, found.search.width) == ("beam", 9, 4) and "n" not in found.search
+    assert load(config, ["search.name=sample"]).search.n == 3
+
+
+def test_a_part_with_a_default_may_be_left_out(config):
+    found = load(config, [])
+    assert found.judge is None and found.learn.name == "sft"
+    assert load(config, ["judge.name=process", "learn={name: dpo, beta: 0.3}", "train.row_tokens=256"]).learn.beta == 0.3
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("compare.arms.beam.search.keeep=1", "compare.arms.beam.search: unknown key 'keeep'; did you mean 'keep'?"),
+        ("compare.arms.beam.serch.keep=1", "unknown key 'compare.arms.beam.serch'; did you mean 'search'?"),
+        ("compare.arms.new.judge.name=oracle", "compare.arms.new.search: found None, expected a section with a name"),
+        ("compare.arms.beam.search.name=bean", "there is no 'bean'; did you mean 'beam'?"),
+        ("compare.arms.beam.search.keep=few", "compare.arms.beam.search: keep: Value 'few'"),
+        ("compare.arms.beam=3", "compare.arms.beam is 3, expected a section"),
+        ("compare.budget=[1]", "unknown key 'compare.budget'; did you mean 'budgets'?"),
+        ("judge=null", "judge is missing; a comparison needs one"),
+    ],
+)
+def test_mistakes_in_a_comparison(option, said):
+    with pytest.raises(UserError) as error:
+        read("configs/compare.yaml", [option])
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
 def test_read_only_after_merging(config):
     with pytest.raises(ReadonlyConfigError):
         load(config, []).search.n = 9
