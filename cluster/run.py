@@ -227,7 +227,8 @@ class Run:
         if not self.store.has(key, ".json"):
             decisions = self.filter(number)
             trained, drift, training = "", None, {}
-            best, reason, scores = champion, "nothing to train on: no answer was kept", self.scores(champion)
+            best, scores = champion, self.scores(champion)
+            reason = f"nothing to train on: no answer was kept, or learn.name={self.config.learn.name} makes nothing of them"
             if self.manifest(number):
                 base = champion if self.options.train.start == "previous" else 0
                 with self.phase(number, "train"):
@@ -442,7 +443,8 @@ class Run:
         if not self.store.has(f"judges/{judge_key(number, judge[0])}", ""):
             with self.phase(number, "judge"):
                 step_end = self.options.generate.step_end
-                await self.actors.trainer.judge.remote(number, trunk, judge, named(self.config.verify), step_end)
+                if not await self.actors.trainer.judge.remote(number, trunk, judge, named(self.config.verify), step_end):
+                    return ""
         return judge_key(number, judge[0])
 
     async def score(self, number: int, split: str, version: str, judge: tuple[str, dict]) -> None:

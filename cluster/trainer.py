@@ -145,7 +145,7 @@ class Trainer:
         """Teach a value model and commit it as judges/j<number>-<name>: a scalar head on a copy of model `base`'s trunk.
 
         It learns from the answers of the newest rounds up to `number`, so on the levels that it is going to judge.
-        Returns its training record. Raises UserError where there is no answer to learn from.
+        Returns its training record, empty where there is no answer to learn from.
         """
         from transformers import AutoTokenizer
 
@@ -157,7 +157,7 @@ class Trainer:
             ends = step_ends(AutoTokenizer.from_pretrained(source), step_end)
             data = self._labelled(number, part, ends, part_class("verify", "iteration.verify", verify[0])(**verify[1]))
             if not len(data):
-                raise UserError(f"judge.name={judge[0]}: rounds 1 to {number} hold no judged answer to teach it on")
+                return {}
             rng = np.random.default_rng(seed_of(self._seed, "judge", judge[0], number))
             indices, _ = order(data.lengths, options.tokens, rng)
             of = data.weights > 0

@@ -82,7 +82,7 @@ async def respond(
                 told = await meeting.wait(tree, wish)
             else:
                 told = tree.grow(wish, await policy.propose(tree, wish))  # 1 respond, 2 in steps
-                close(told, {each.node for each in wish if each.whole})
+                close(told, [each.whole for each in wish for _ in range(each.n)])
                 await asyncio.gather(grade(tree, told, verifier), value(tree, told, judge))  # 4 verify the ends, value the rest
             try:
                 wish = moves.send(told)  # 5 tell the search; 3 it decides whether to take more moves
@@ -93,10 +93,10 @@ async def respond(
     return tree
 
 
-def close(grown: list[Node], whole: set[int]) -> None:
-    """What a limit cut short is `unparseable`: neither a finished answer nor a wrong one. whole: parents of whole answers."""
-    for node in grown:
-        if node.step.cut or (node.parent in whole and not node.step.final):
+def close(grown: list[Node], whole: list[bool]) -> None:
+    """What a limit cut short is `unparseable`: neither a finished answer nor a wrong one. whole: of each node, its wish's."""
+    for node, finished in zip(grown, whole, strict=True):
+        if node.step.cut or (finished and not node.step.final):
             node.verdict = Verdict(State.UNPARSEABLE, why="cut short by the token limit")
 
 

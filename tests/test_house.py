@@ -7,7 +7,7 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 SOURCES = sorted([*(TOP / "iteration").rglob("*.py"), *(TOP / "cluster").rglob("*.py")])
-KINDS = ("tasks", "search", "verify", "filters", "judge")
+KINDS = ("tasks", "search", "verify", "filters", "judge", "learn")
 FORBIDDEN = {"ray", "vllm", "cluster"}
 
 

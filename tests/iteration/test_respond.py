@@ -163,3 +163,12 @@ def test_a_cut_step_without_tokens_can_be_held_by_a_tree():
 
     empty = Step(np.zeros(0, np.int32), np.zeros(0, np.float32), "", False, cut=True)
     assert run(Stepwise2(), Scripted({"p": [empty]})).nodes[1].ended
+
+
+def test_steps_and_whole_answers_below_one_node_are_told_apart():
+    class Both:
+        def explore(self, tree, rng):
+            yield [Expand(0, 1, whole=True), Expand(0, 1)]
+
+    tree = run(Both(), Scripted({"p": [step("tw", final=False)]}))
+    assert [node.verdict and node.verdict.state for node in tree.nodes[1:]] == [State.UNPARSEABLE, None]
