@@ -113,11 +113,8 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
     rows = {"train": sequences} | ({"train_judge": 1} if found.judge else {})
     for key, times in rows.items():
         if found[key].row_tokens < times * found.generate.context:
-            what = (
-                "a trace may have"
-                if times == 1
-                else f"learn.name={found.learn.name} lays two traces side by side, each of up to"
-            )
+            pair = f"learn.name={found.learn.name} lays two traces side by side, each of up to"
+            what = pair if times == 2 else "a trace may have"
             raise UserError(
                 f"{file}: {key}.row_tokens is {found[key].row_tokens}, but {what} generate.context = "
                 f"{found.generate.context} tokens; type {key}.row_tokens={times * found.generate.context}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -20,7 +21,7 @@ AGGREGATES: dict[str, Callable[[np.ndarray], float]] = {
 }  # of the values of an answer's steps; an answer without values counts 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pool:
     """A problem's answers in the order in which they were found.
 
@@ -41,8 +42,12 @@ class Pool:
 
     def scores(self, aggregate: str) -> np.ndarray:
         """float64 [n]: each answer's aggregated values."""
-        one = AGGREGATES[aggregate]
-        return np.array([one(values) if len(values) else 0.0 for values in self.values], np.float64)
+        return _scores(self, aggregate)
+
+
+@cache
+def _scores(pool: Pool, aggregate: str) -> np.ndarray:
+    return np.array([AGGREGATES[aggregate](values) if len(values) else 0.0 for values in pool.values], np.float64)
 
 
 def majority(pool: Pool, of: slice = slice(None)) -> float:
