@@ -75,6 +75,8 @@ def test_exact_labels_are_each_step_s_own_verdict():
     assert label(True, True, True, state="wrong") == [1, 1, 0], "each step is right, but the answer stops too early"
     assert label(True, True, True, state=None, final=False) == [1, 1, 1], "an answer that goes on"
     assert np.isnan(label(True, cuts=2, final=False)[1]), "a step without a verdict has no label"
+    assert label(True, True, state="correct") == [1, 1, 1], "only the end of the text stands behind the last step"
+    assert np.isnan(label(True, False)[2]) and len(label(cuts=0, final=True)) == 0
 
 
 def test_rollout_labels_are_shares_of_the_answers_through_a_step():
