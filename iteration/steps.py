@@ -73,7 +73,7 @@ def exact(verdicts: Sequence[Verdict], state: str | None, final: bool, cuts: int
     The product of such labels is 1 as long as there is no mistake. Returns float32 [cuts].
     """
     right = np.array([verdict.state == State.CORRECT for verdict in verdicts], np.float32)[:cuts]
-    if final and right.all() and cuts - 1 <= len(right) <= cuts:
+    if final and cuts and right.all() and cuts - 1 <= len(right) <= cuts:
         right = np.append(right[: cuts - 1], np.float32(state == State.CORRECT))  # also where only the end of text is left
     return np.append(right, np.full(cuts - len(right), np.nan, np.float32))
 
