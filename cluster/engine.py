@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-# One row is one wish: continue `token_ids` n times, for a step or (whole) to the end, by at most `max_tokens`.
+# One row is one wish: continue `token_ids` n times, for a step or (whole) to the end, by at most `max_tokens`; `temperature` is
+# times the engine's own.
 WISH = pa.schema(
     [
         ("token_ids", pa.list_(pa.int32())),
         ("n", pa.int32()),
         ("whole", pa.bool_()),
-        ("greedy", pa.bool_()),
+        ("temperature", pa.float32()),
         ("max_tokens", pa.int32()),
         ("seed", pa.int64()),
     ],
@@ -184,7 +185,7 @@ class Engine(Served):
         return SamplingParams(
             n=wish["n"],
             seed=wish["seed"],
-            temperature=0.0 if wish["greedy"] else self.options.temperature,
+            temperature=wish["temperature"] * self.options.temperature,
             max_tokens=wish["max_tokens"],
             logprobs=0,
             flat_logprobs=True,

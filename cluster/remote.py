@@ -89,7 +89,7 @@ class RemotePolicy:
                     lists([prompts[i] for i in going], pa.int32()),
                     pa.array([wanted[i].n for i in going], pa.int32()),
                     pa.array([wanted[i].whole for i in going]),
-                    pa.array([wanted[i].greedy for i in going]),
+                    pa.array([wanted[i].temperature for i in going], pa.float32()),
                     pa.array([max(1, rooms[i]) for i in going], pa.int32()),
                     pa.array([seeds[i] for i in going], pa.int64()),
                 ],

@@ -109,13 +109,13 @@ class Cost:
 class Expand:
     """A search's wish: `n` continuations below `node`, each one step, or up to the end of the answer if `whole`.
 
-    `greedy`: the likeliest tokens instead of sampled ones (then n is 1).
+    `temperature`: times the policy's own; above 1 siblings differ more, 0 takes the likeliest tokens (then n is 1).
     """
 
     node: int
     n: int
     whole: bool = False
-    greedy: bool = False
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Equal:
 
 class Digits(Scripted):
     """A world of digit strings: below any node the n-th sampled step is the digit n mod `base`, and after `length` digits the
-    answer ends. `greedy` steps are the digit 0. What is sampled below one node goes on where the last wish for it ended."""
+    answer ends. Steps of temperature 0 are the digit 0. What is sampled below one node goes on where the last wish for it ended."""
 
     def __init__(self, length: int, base: int):
         super().__init__({})
@@ -49,7 +49,7 @@ class Digits(Scripted):
         found = []
         for wish in wishes:
             depth = tree.nodes[wish.node].depth
-            digits = [0 if wish.greedy else (there[wish.node] + i) % self.base for i in range(wish.n)]
+            digits = [0 if not wish.temperature else (there[wish.node] + i) % self.base for i in range(wish.n)]
             rest = "0" * (self.length - depth - 1) if wish.whole else ""
             found.append([step(f"{d}{rest}", wish.whole or depth + 1 == self.length, 1 + len(rest)) for d in digits])
         return found

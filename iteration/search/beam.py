@@ -18,9 +18,10 @@ class Beam:
     keep: int = 4  # steps that go on at each depth
     width: int = 4  # continuations of each
     times: int = 1  # beams one after another, for as long as the budget lasts
+    temperature: float = 1.0  # of its steps, times generate.temperature; above 1 siblings differ more
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[list[Expand], list[Node], None]:
         for _ in range(self.times):
-            grown = yield [Expand(0, self.keep * self.width)]
+            grown = yield [Expand(0, self.keep * self.width, temperature=self.temperature)]
             while going := [node for node in tree.strongest(grown, self.keep) if not node.ended]:
-                grown = yield [Expand(node.index, self.width) for node in going]
+                grown = yield [Expand(node.index, self.width, temperature=self.temperature) for node in going]

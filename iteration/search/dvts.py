@@ -18,13 +18,16 @@ class Dvts:
     trees: int = 4  # independent subtrees
     width: int = 4  # continuations of each one's best step
     times: int = 1  # one after another, for as long as the budget lasts
+    temperature: float = 1.0  # of its steps, times generate.temperature
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[list[Expand], list[Node], None]:
         for _ in range(self.times):
-            grown = yield [Expand(0, self.trees * self.width)]
+            grown = yield [Expand(0, self.trees * self.width, temperature=self.temperature)]
             groups = [grown[i :: self.trees] for i in range(self.trees)]
             while groups:
                 best = [tree.strongest(group, 1)[0] for group in groups]
                 going = [node for node in best if not node.ended]
-                grown = (yield [Expand(node.index, self.width) for node in going]) if going else []
+                grown = (
+                    (yield [Expand(node.index, self.width, temperature=self.temperature) for node in going]) if going else []
+                )
                 groups = [grown[i : i + self.width] for i in range(0, len(grown), self.width)]

@@ -30,6 +30,7 @@ class Mcts:
     c: float = 1.25  # weight of the prior against the value
     noise: float = 0.0  # share of Dirichlet noise in the root's priors
     alpha: float = 0.3  # of that noise: small is spiky
+    temperature: float = 1.0  # of its steps, times generate.temperature
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[list[Expand], list[Node], None]:
         children: dict[int, dict[str, Node]] = defaultdict(dict)
@@ -49,7 +50,7 @@ class Mcts:
                 back_up(node)
                 continue
             n = self.width if not sampled[node.index] else 1
-            grown = yield [Expand(node.index, n)]
+            grown = yield [Expand(node.index, n, temperature=self.temperature)]
             sampled[node.index] += n
             below = children[node.index]
             for each in grown:

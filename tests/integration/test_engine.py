@@ -16,7 +16,7 @@ def wishes(prompts, n=4, seeds=None, whole=True):
     seeds = seeds or [1000 * i for i in range(len(prompts))]
     arrays = [np.array(prompt, np.int32) for prompt in prompts]
     rows = len(prompts)
-    columns = [lists(arrays, pa.int32()), [n] * rows, [whole] * rows, [False] * rows, [OPTIONS.max_tokens] * rows, seeds]
+    columns = [lists(arrays, pa.int32()), [n] * rows, [whole] * rows, [1.0] * rows, [OPTIONS.max_tokens] * rows, seeds]
     return pa.table(
         [pa.array(c, f.type) if isinstance(c, list) else c for c, f in zip(columns, WISH, strict=True)], schema=WISH
     )
@@ -129,11 +129,28 @@ def test_greedy_wishes_and_limits_of_one_wish(generator):
 
     table = wishes(PROMPTS[:2] * 2, n=1, seeds=[1, 2, 3, 4])
     at = table.schema.get_field_index
-    table = table.set_column(at("greedy"), "greedy", pa.array([True] * 4))
+    table = table.set_column(at("temperature"), "temperature", pa.array([0.0] * 4, pa.float32()))
     table = table.set_column(at("max_tokens"), "max_tokens", pa.array([24, 24, 3, 3], pa.int32()))
     steps = ray.get(generator.generate.remote(table), timeout=120).to_pylist()
     assert [step["token_ids"] for step in steps[2:]] == [step["token_ids"][:3] for step in steps[:2]]
     assert all(step["cut"] != step["final"] for step in steps[2:])
+
+
+def test_a_hotter_wish_is_more_varied_and_its_logprobs_are_of_what_it_was_sampled_from(generator):
+    import ray
+
+    table = wishes([PROMPTS[0]] * 2, n=64, seeds=[1, 2])
+    at = table.schema.get_field_index
+    table = table.set_column(at("temperature"), "temperature", pa.array([0.25, 4.0], pa.float32()))
+    table = table.set_column(at("max_tokens"), "max_tokens", pa.array([1, 1], pa.int32()))
+    rows = ray.get(generator.generate.remote(table), timeout=120).to_pylist()
+    cold, hot = ([(r["token_ids"][0], r["logprobs"][0]) for r in rows if r["wish"] == wish] for wish in (0, 1))
+    assert len(set(cold)) < len(set(hot))
+    # log p at two temperatures of the same two tokens: differences scale with 1 / T.
+    shared = sorted(set(dict(cold)) & set(dict(hot)), key=dict(cold).get)
+    first, last = shared[0], shared[-1]
+    wide, narrow = dict(cold)[last] - dict(cold)[first], dict(hot)[last] - dict(hot)[first]
+    assert wide == pytest.approx(16 * narrow, rel=1e-2)
 
 
 @pytest.fixture(scope="module")

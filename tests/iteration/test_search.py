@@ -85,10 +85,17 @@ def test_lookahead_values_a_step_by_what_follows_greedily():
     policy = Digits(3, 3)
     tree = run(Lookahead(keep=1, width=3, ahead=1), policy, judge=Late())
     assert golden(tree)[:6] == ["0", "1", "2", "00", "10", "20"]
-    assert [wish.greedy for _, wish in policy.asked[:4]] == [False, True, True, True]
+    assert [wish.temperature for _, wish in policy.asked[:4]] == [1, 0, 0, 0]
     assert "210" in golden(tree) and "000" not in golden(tree)
     blind = run(Beam(keep=1, width=3), judge=Late())
     assert "210" not in golden(blind), "without looking ahead the first digit is taken"
+
+
+@pytest.mark.parametrize("search", [Beam, Dvts, Lookahead, Mcts])
+def test_a_temperature_reaches_every_sampled_step(search):
+    policy = Digits(3, 3)
+    run(search(temperature=1.5), policy)
+    assert {wish.temperature for _, wish in policy.asked} <= {1.5, 0} and policy.asked[0][1].temperature == 1.5
 
 
 def visits(tree):
