@@ -120,7 +120,7 @@ class Comparison(Run):
                 f"manifests/r{key}", pa.concat_tables([self.pool(number - 1), self.items(kept(found), number, split)])
             )
         with self.phase(number, "train"):
-            await self.actors.trainer.train.remote(f"m{key}", model_key(model), named(self.config.learn))
+            await self.actors.train("train", f"m{key}", model_key(model), named(self.config.learn))
         await self.search(number, f"test-{name}", f"m{key}")
 
     async def judges(self, model: int) -> dict[str, tuple[str, dict]]:

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from cluster.engine import Engine, Generate, Scorer, Served
+from cluster.verifier import here
 
 
 class Server:
-    """Async Ray actor: many batches at once, one engine."""
+    """Async Ray actor: many batches at once, one engine. A call names the weights that it needs, so a new actor in the place
+    of a dead one can answer it. `folder` holds the weights by version."""
 
     kind: type[Served]
 
-    def __init__(self, number: int, folder: str, version: str, options: Generate):
-        self._number = number
-        self._start = folder, version, options
+    def __init__(self, number: int, folder: str, options: Generate):
+        self._number, self._folder, self._options = number, Path(folder), options
         self._engine: Served | None = None
+        self._updating = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self._number}"
 
     async def ready(self) -> str:
-        """Start the engine if it does not run yet (it needs the actor's event loop). Returns the weights' version."""
-        if self._engine is None:
-            self._engine = self.kind(*self._start)
-        return self._engine.version
+        return here()
 
-    async def update(self, folder: str, version: str) -> None:
-        await self._engine.update(folder, version)
+    async def update(self, version: str) -> None:
+        """Serve these weights from now on; starts the engine if it does not run yet."""
+        async with self._updating:
+            if self._engine is None:  # it needs the actor's event loop
+                self._engine = self.kind(str(self._folder / version), version, self._options)
+            elif self._engine.version != version:
+                with alive():
+                    await self._engine.update(str(self._folder / version), version)
+
+    async def _serving(self, version: str) -> Served:
+        """The engine, with these weights. Raises RuntimeError where it has gone on to others."""
+        if self._engine is None:
+            await self.update(version)
+        if self._engine.version != version:
+            raise RuntimeError(f"{version} was asked for, but {self!r} serves {self._engine.version}")
+        return self._engine
 
     async def ledger(self) -> dict:
         """What the engine has done since it started (cluster.engine.Ledger)."""
@@ -47,11 +64,15 @@ class Generator(Server):
 
     kind = Engine
 
-    async def generate(self, wishes: pa.Table) -> pa.Table:
-        return await self._engine.generate(wishes)
+    async def generate(self, wishes: pa.Table, version: str) -> pa.Table:
+        engine = await self._serving(version)
+        with alive():
+            return await engine.generate(wishes)
 
-    async def greedy(self, prompt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return await self._engine.greedy(prompt)
+    async def greedy(self, prompt: np.ndarray, version: str) -> tuple[np.ndarray, np.ndarray]:
+        engine = await self._serving(version)
+        with alive():
+            return await engine.greedy(prompt)
 
 
 class Judge(Server):
@@ -59,5 +80,18 @@ class Judge(Server):
 
     kind = Scorer
 
-    async def score(self, prefixes: pa.Table) -> np.ndarray:
-        return await self._engine.score(prefixes)
+    async def score(self, prefixes: pa.Table, version: str) -> np.ndarray:
+        engine = await self._serving(version)
+        with alive():
+            return await engine.score(prefixes)
+
+
+@contextlib.contextmanager
+def alive():
+    """An actor does not outlive its engine: Ray then starts both anew."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        yield
+    except EngineDeadError:
+        os._exit(1)  # not ray.actor.exit_actor, which Ray takes for an end that is wanted

@@ -43,7 +43,8 @@ class Measured:
             row["id"]: Problem(row["id"], row["prompt"], row["answer"], row["level"]) for row in store.table(plan).to_pylist()
         }
         found: list[Answered] = []
-        for unit in sorted(store.units(f"traces/{round_key(number)}/{split}")):
+        folder = f"traces/{round_key(number)}/{split}"
+        for unit in sorted(store.units(folder) - set(store.asides(folder))):
             key = unit_key(number, split, unit)
             found += unit_answers(store.table(key), problems, side_scores(store, score_key(judge, key)) if judge else None)
         return cls(sorted(found, key=lambda each: each.problem.id))

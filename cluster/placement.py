@@ -1,22 +1,24 @@
-"""Which actors there are, where they run, and how work is handed to them."""
+"""Which actors there are, and where they run."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import ray
 from omegaconf import DictConfig, OmegaConf
-from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.crew import Crew, Hand, Spread, lost, ping
 from cluster.engine import environment
 from cluster.generator import Generator, Judge
-from cluster.searcher import Done, Searcher, Settings, Unit
+from cluster.searcher import Done, Hands, Searcher, Unit
 from cluster.store import Store, model_key
 from cluster.trainer import Trainer
 from cluster.verifier import Verifier
@@ -28,27 +30,39 @@ if TYPE_CHECKING:
 
 UNITS_IN_FLIGHT = 3  # per engine: while one unit ends, the next ones keep the engine full
 START_SECONDS = 300
+TRAINER_DEATHS = 5  # in one call, without a step done in between
+NODES_SECONDS = 5  # between two looks at which nodes there are
+LOST_SECONDS = 60  # after which a head that does not answer is taken for dead
 
 
 @dataclass
 class Placement:
-    generators: int = 1  # engines; on CPU one for every two cores
+    generators: int = 1  # engines; 0: on every node, also on those that join late, one for two cores or for generate.gpus GPUs
     judges: int = 1  # engines of value models, where there are any
     searchers: int = 1  # processes that drive units
     verifiers: int = 1  # processes that judge
+    deadline: float = 600.0  # seconds of a unit, after which others get it too, and actors that do not answer are started anew
+    silence: float = 60.0  # seconds without anything committed, after which a line says what is pending
     dashboard: bool = True  # Ray's dashboard, on loopback
 
 
 class Actors:
-    """The actors of one run: `async with` starts them and stops what was started."""
+    """The actors of one run: `async with` starts them and stops what was started. Ray starts those anew that die."""
 
     def __init__(self, options: Config, config: DictConfig, store: Store, address: str, phase: Callable, view: View):
         self._options, self._config, self._store, self._address = options, config, store, address
         self._phase, self._view = phase, view
         self.version = ""  # of the weights that the engines were last served; "" until the first are served, and checked
         self.judged = ""  # version of the value model that was last served
-        self.judges: list = []  # started when there is a value model to serve
-        self._number = 0  # the next free searcher
+        self._changed = asyncio.Event()
+        crew = lambda fit: Crew(fit, self._changed, view.say, options.placement.deadline)  # noqa: E731
+        self.generators, self.judges = crew(None), crew(None)
+        self.searchers, self.verifiers, self.trainers = crew(answers), crew(answers), crew(answers)
+        self._spread: Spread | None = None
+        self._born = 0  # generators hired so far
+        self._looked = time.monotonic()  # at the nodes
+        self._steps = 0, 0  # (done, in all) of the training under way
+        self._growing: asyncio.Task | None = None
 
     async def __aenter__(self) -> Actors:
         try:
@@ -59,121 +73,245 @@ class Actors:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        closing = [engine.close.remote() for engine in [*self.generators, *self.judges]]
-        await asyncio.to_thread(ray.wait, closing, num_returns=len(closing), timeout=10)
+        if self._growing:
+            self._growing.cancel()
+        for crew in self._crews().values():
+            crew.close()
+        closing = [hand.handle.close.remote() for hand in [*self.generators.hands, *self.judges.hands] if hand.ready]
+        if closing:
+            await asyncio.to_thread(ray.wait, closing, num_returns=len(closing), timeout=10)
         ray.shutdown()
 
+    def _crews(self) -> dict[str, Crew]:
+        return {
+            "generator": self.generators,
+            "searcher": self.searchers,
+            "verifier": self.verifiers,
+            "judge": self.judges,
+            "trainer": self.trainers,
+        }
+
     async def _start(self) -> None:
-        options = self._options
+        options, root = self._options, str(self._store.root)
         with self._phase(0, "start"):
             if not ray.is_initialized():
                 start_ray(self._address, options.placement.dashboard)
-            self.trainer = actor(Trainer, "trainer", {}, options.train.gpus, 2).remote(
-                str(self._store.root), options.model, options.train, options.train_judge, options.seed
-            )
+            trainer = root, options.model, options.train, options.train_judge, options.seed
+            self.trainers.hire(hand(Trainer, "trainer", trainer, gpus=options.train.gpus, concurrency=4))
         url = dashboard_url()
         self._view.say(
             (f"Ray at {self._address}" if self._address else "Ray for this run") + (f", dashboard {url}" if url else "")
         )
         if not self._store.has(f"models/{model_key(0)}", ""):
             with self._phase(0, "first model"):
-                begin = self.trainer.begin.remote(named(self._config.task))
-                while not (await asyncio.to_thread(ray.wait, [begin], timeout=1))[0]:
-                    self._view.tick(0, await self.trainer.progress.remote())
+                begin = asyncio.create_task(self.train("begin", named(self._config.task)))
+                while not (await asyncio.wait({begin}, timeout=1))[0]:
+                    self._view.tick(0, (await self.progress())[1])
                 await begin
         with self._phase(0, "engines"):
             await self._start_engines()
 
     async def _start_engines(self) -> None:
-        options, where = self._options, self._options.placement
-        folder = str(self._store.root / "models" / model_key(0))
-        verify = named(self._config.verify)
-        self.generators = [
-            actor(Generator, f"generator-{i}", environment(options.generate.gpus), options.generate.gpus, 1000).remote(
-                i, folder, model_key(0), options.generate
-            )
-            for i in range(where.generators)
-        ]
-        self.verifiers = [actor(Verifier, f"verifier-{i}").remote(i, *verify) for i in range(where.verifiers)]
-        others = {"generators": self.generators, "verifiers": self.verifiers}
-        settings = Settings(options.seed, options.generate)
-        self.searchers = [
-            actor(Searcher, f"searcher-{i}", {}, 0, 1000).remote(i, str(self._store.root), folder, settings, others)
-            for i in range(where.searchers)
-        ]
-        await self._ready([*self.generators, *self.searchers])
+        options, where, root = self._options, self._options.placement, str(self._store.root)
+        await self.generators.refit(serves(model_key(0)), wait=False)
+        for _ in range(where.generators):
+            self._hire_generator("")
+        for i in range(where.verifiers):
+            self.verifiers.hire(hand(Verifier, f"verifier-{i}", (i, *named(self._config.verify))))
+        for i in range(where.searchers):
+            searcher = i, root, f"{root}/models/{model_key(0)}", options.seed, options.generate
+            self.searchers.hire(hand(Searcher, f"searcher-{i}", searcher, concurrency=1000))
+        for i in range(where.judges if self._config.judge else 0):  # their engines start with the first value model
+            self.judges.hire(self._engine(Judge, f"judge-{i}", i, "judges"))
+        if not where.generators:
+            self._growing = asyncio.create_task(self._grow())
+        for kind in ("generator", "searcher", "verifier"):
+            try:
+                await self._crews()[kind].first(START_SECONDS)
+            except TimeoutError:
+                late = "; ".join(why for _, _, why in self.missing(kind)) or f"no node of the cluster has room for a {kind}"
+                raise UserError(f"no {kind} was ready after {START_SECONDS} s: {late}") from None
 
-    async def _ready(self, actors: list) -> None:
-        """Wait until actors have started. Raises UserError naming what is missing."""
-        options = self._options
-        ready = [each.ready.remote() for each in actors]
-        _, late = await asyncio.to_thread(ray.wait, ready, num_returns=len(ready), timeout=START_SECONDS)
-        if late:
-            free = {name: n for name, n in ray.available_resources().items() if name in ("CPU", "GPU")}
-            raise UserError(
-                f"{len(late)} of {len(ready)} actors did not start in {START_SECONDS} s; asked for "
-                f"{options.placement.generators} x {options.generate.gpus} GPU for generate and {options.train.gpus} GPU for "
-                f"train, free in the cluster: {free}"
-            )
-        await asyncio.gather(*ready)
+    def _engine(self, kind: type, name: str, number: int, folder: str, node: str = "") -> Hand:
+        options = self._options.generate
+        arguments = number, f"{self._store.root}/{folder}", options
+        return hand(kind, name, arguments, environment(options.gpus), options.gpus, 1000, node)
+
+    def _hire_generator(self, node: str) -> None:
+        name = f"generator-{self._born}"
+        self.generators.hire(self._engine(Generator, name, self._born, "models", node))
+        self._born += 1
+
+    async def _grow(self) -> None:
+        """Keep an engine for every two cores (or for so many GPUs) of every node, while nodes come and go."""
+        while True:
+            alive = {node["NodeID"]: node["Resources"] for node in await asyncio.to_thread(ray.nodes) if node["Alive"]}
+            for gone in [each for each in self.generators.hands if each.node not in alive]:
+                self._view.say(f"{gone.name} is gone with its node {gone.node[:8]}")
+                self.generators.dismiss(gone)
+            gpus = self._options.generate.gpus
+            for node, holds in alive.items():
+                room = int(holds.get("GPU", 0)) // gpus if gpus else (int(holds.get("CPU", 0)) + 1) // 2
+                for _ in range(room - sum(each.node == node for each in self.generators.hands)):
+                    if self.version:
+                        self._view.say(f"node {node[:8]} has joined: generator-{self._born} starts there")
+                    self._hire_generator(node)
+            await asyncio.sleep(NODES_SECONDS)
 
     async def search(
-        self, units: list[Unit], search: tuple[str, dict], judge: tuple[str, dict] | None, done: Callable[[Done], None]
+        self,
+        units: list[Unit],
+        search: tuple[str, dict],
+        judge: tuple[str, dict] | None,
+        done: Callable[[Done], None],
+        aside: Callable[[Unit, str], None],
     ) -> None:
-        """Search units, a bounded number at a time. Raises the first error; what was committed stays committed."""
-        await self._spread(units, lambda searcher, unit: searcher.search.remote(unit, search, judge), done)
+        """Search units, a bounded number at a time. Raises the first error; what was committed stays committed.
 
-    async def score(self, keys: dict[str, str], judge: tuple[str, dict], done: Callable[[Done], None]) -> None:
-        """Let the value model score the answers of committed units: {unit's key: key of its scores}."""
-        await self._spread(list(keys.items()), lambda searcher, each: searcher.score.remote(*each, judge), done)
-
-    async def _spread(self, work: list, call: Callable, done: Callable[[Done], None]) -> None:
-        slots = asyncio.Semaphore(UNITS_IN_FLIGHT * len(self.generators))
-
-        async def one(each) -> None:
-            async with slots:
-                self._number += 1
-                done(await call(self.searchers[self._number % len(self.searchers)], each))
-
-        async with asyncio.TaskGroup() as group:
-            for each in work:
-                group.create_task(one(each))
-
-    async def serve(self, version: str) -> None:
-        """Load the weights of a model into every engine."""
-        folder = str(self._store.root / "models" / version)
-        await asyncio.gather(*(generator.update.remote(folder, version) for generator in self.generators))
-        self.version = version
-
-    async def serve_judge(self, version: str) -> None:
-        """Load a value model into the judges' engines, which start with the first one."""
-        folder, options = str(self._store.root / "judges" / version), self._options.generate
-        if self.judges:
-            await asyncio.gather(*(judge.update.remote(folder, version) for judge in self.judges))
-        else:
-            kind = [
-                actor(Judge, f"judge-{i}", environment(options.gpus), options.gpus, 1000)
-                for i in range(self._options.placement.judges)
-            ]
-            self.judges = [each.remote(i, folder, version, options) for i, each in enumerate(kind)]
-            await self._ready(self.judges)
-            await asyncio.gather(*(searcher.meet.remote(self.judges) for searcher in self.searchers))
-        self.judged = version
-
-    async def greedy(self, prompt: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Each engine's greedy answer: (token_ids, logprobs)."""
-        return await asyncio.gather(*(generator.greedy.remote(prompt) for generator in self.generators))
-
-    async def progress(self) -> tuple[int, tuple[int, int]] | None:
-        """(tokens generated since the engines started, (steps done, steps in all) of the training under way).
-
-        None where an actor has died: who waits for its work reports that.
+        aside(unit, reason) is called for a unit that kills its actors again and again.
         """
+        call = lambda team, unit: team["searcher"].handle.search.remote(unit, hands(team), search, judge)  # noqa: E731
+        await self._hand_out(units, any(unit.judge for unit in units), call, done, aside)
+
+    async def score(
+        self,
+        keys: dict[str, str],
+        judge: tuple[str, dict],
+        version: str,
+        done: Callable[[Done], None],
+        aside: Callable[[tuple, str], None],
+    ) -> None:
+        """Let value model `version` score the answers of committed units: {unit's key: key of its scores}."""
+        call = lambda team, each: team["searcher"].handle.score.remote(*each, hands(team), judge, version)  # noqa: E731
+        await self._hand_out(list(keys.items()), True, call, done, aside)
+
+    async def _hand_out(self, work: list, judged: bool, call: Callable, done: Callable, aside: Callable) -> None:
+        crews = {kind: self._crews()[kind] for kind in ("generator", "searcher", "verifier", *(["judge"] if judged else []))}
+        most = {"generator": UNITS_IN_FLIGHT}
+        self._spread = Spread(crews, most, self._changed, self._options.placement.deadline, self._view.say)
         try:
-            ledgers = await asyncio.gather(*(generator.ledger.remote() for generator in self.generators))
-            return sum(ledger["tokens"] for ledger in ledgers), await self.trainer.progress.remote()
-        except RayActorError:
-            return None
+            await self._spread.run(work, call, done, aside)
+        finally:
+            self._spread = None
+
+    async def train(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the trainer; again where it died: a training goes on from its last checkpoint."""
+        (trainer,) = self.trainers.hands
+        deaths, before = 0, 0
+        while True:
+            await self.trainers.first()
+            call = asyncio.ensure_future(getattr(trainer.handle, method).remote(*arguments))
+            try:
+                while not (await asyncio.wait({call}, timeout=self._options.placement.deadline))[0]:
+                    await ping(trainer, self._view.say)
+                return call.result()
+            except Exception as error:
+                if not lost(error):
+                    raise
+                deaths, before = (1 if self._steps[0] > before else deaths + 1), self._steps[0]
+                if deaths == TRAINER_DEATHS:
+                    raise
+                self._view.say(f"the trainer was lost at step {self._steps[0]}; Ray starts it anew")
+                self.trainers.suspect(trainer)
+            finally:
+                call.cancel()
+
+    async def progress(self) -> tuple[int, tuple[int, int]]:
+        """(tokens generated since the engines started, (steps done, steps in all) of the training under way)."""
+
+        async def ask(call: Any, otherwise: Any) -> Any:
+            try:
+                return await asyncio.wait_for(asyncio.ensure_future(call), 5)
+            except Exception as error:
+                if not (lost(error) or isinstance(error, TimeoutError)):
+                    raise
+                return otherwise
+
+        ready = [each for each in self.generators.hands if each.ready]
+        ledgers = await asyncio.gather(*(ask(each.handle.ledger.remote(), {"tokens": 0}) for each in ready))
+        if self.trainers.hands and self.trainers.hands[0].ready:
+            self._steps = await ask(self.trainers.hands[0].handle.progress.remote(), self._steps)
+        return sum(ledger["tokens"] for ledger in ledgers), self._steps
+
+    async def check_alive(self) -> None:
+        """Raises RuntimeError where this process has lost its cluster: nothing would ever end."""
+        if time.monotonic() - self._looked < NODES_SECONDS:
+            return
+        self._looked, own = time.monotonic(), ray.get_runtime_context().get_node_id()
+        try:
+            nodes = await asyncio.wait_for(asyncio.to_thread(ray.nodes), LOST_SECONDS)
+        except TimeoutError:
+            raise RuntimeError(f"Ray's head has not answered for {LOST_SECONDS} s") from None
+        if not any(node["Alive"] for node in nodes if node["NodeID"] == own):
+            raise RuntimeError("Ray has lost the node of this process (its raylet died)")
+
+    # who waits for what
+
+    def missing(self, kind: str = "") -> list[tuple[str, float, str]]:
+        """(actor, seconds, why) of every actor that is not fit for work."""
+        free, nodes = ray.available_resources(), [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        found = []
+        for name, crew in self._crews().items():
+            if kind in ("", name):
+                late = [each for each in crew.hands if each.task and not each.ready]
+                found += [(each.name, time.monotonic() - each.since, why_late(each, free, nodes)) for each in late]
+        return found
+
+    async def pending(self) -> dict:
+        """What is under way and for how long, as plain data: units with their actors and problems, and actors that are late."""
+        attempts = list(self._spread.going.values()) if self._spread else []
+        searchers = {attempt.team["searcher"] for attempt in attempts}
+
+        async def ask(searcher: Hand) -> list:
+            with contextlib.suppress(Exception):
+                return await asyncio.wait_for(asyncio.ensure_future(searcher.handle.waiting.remote()), 2)
+            return []
+
+        waiting = [each for found in await asyncio.gather(*map(ask, searchers)) for each in found]
+        now = time.monotonic()
+        units = [
+            {
+                "unit": str(attempt.job.each),
+                "seconds": now - attempt.since,
+                "deaths": attempt.job.deaths,
+                "actors": {kind: each.name for kind, each in attempt.team.items()},
+                "node": attempt.team["generator"].where,
+                "problems": [asdict(each) for each in waiting if each.unit == str(attempt.job.each)],
+            }
+            for attempt in attempts
+        ]
+        late = [{"actor": name, "seconds": seconds, "why": why} for name, seconds, why in await asyncio.to_thread(self.missing)]
+        return {"units": units, "actors": late, "steps": list(self._steps)}
+
+
+async def answers(each: Hand) -> None:
+    """All that it takes to be fit for work: it answers, and says on which node."""
+    each.where = await each.handle.ready.remote()
+
+
+def serves(version: str) -> Callable:
+    """Makes an engine fit for work: it serves these weights."""
+
+    async def fit(each: Hand) -> None:
+        await answers(each)
+        await each.handle.update.remote(version)
+
+    return fit
+
+
+def hands(team: dict[str, Hand]) -> Hands:
+    return Hands(team["generator"].handle, team["verifier"].handle, team["judge"].handle if "judge" in team else None)
+
+
+def why_late(each: Hand, free: dict[str, float], nodes: list[dict[str, float]]) -> str:
+    """What an actor waits for that has not started."""
+    for name, wanted in each.needs.items():
+        most = max((node.get(name, 0) for node in nodes), default=0)
+        if most < wanted:
+            return f"{each.name} needs {wanted:g} {name} on one node, but the largest of {len(nodes)} nodes has {most:g}"
+        if free.get(name, 0) < wanted:
+            return f"{each.name} waits for {wanted:g} {name}; {free.get(name, 0):g} of the cluster's are free"
+    return f"{each.name} is starting"
 
 
 def start_ray(address: str, dashboard: bool) -> None:
@@ -203,12 +341,22 @@ def dashboard_url() -> str:
     return f"http://{url}" if url else ""
 
 
-def actor(kind: type, name: str, environment: dict[str, str] | None = None, gpus: int = 0, concurrency: int = 1):
-    """A named Ray actor class of `kind`. CPU cores are not reserved: the operating system shares them out better."""
-    options = {"name": name, "num_cpus": 0, "num_gpus": gpus, "max_concurrency": concurrency}
+def hand(
+    kind: type,
+    name: str,
+    arguments: tuple,
+    environment: dict[str, str] | None = None,
+    gpus: int = 0,
+    concurrency: int = 1,
+    node: str = "",
+) -> Hand:
+    """Start a named actor of `kind`; Ray starts it anew when it dies. CPU cores are not reserved: the operating system
+    shares them out better. node: where it has to be; "" spreads actors over the nodes that there are."""
+    options = {"name": name, "num_cpus": 0, "num_gpus": gpus, "max_concurrency": concurrency, "max_restarts": -1}
+    options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False) if node else "SPREAD"
     if environment:
         options["runtime_env"] = {"env_vars": environment}
-    return ray.remote(kind).options(**options)
+    return Hand(name, ray.remote(kind).options(**options).remote(*arguments), node, {"GPU": gpus} if gpus else {})
 
 
 def named(section: DictConfig) -> tuple[str, dict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,14 +24,23 @@ class Batcher:
         self._send = send  # takes a list of requests, returns an awaitable list of replies
         self._waiting: list[tuple[object, asyncio.Future]] = []
         self._tasks: set[asyncio.Task] = set()
+        self._since: dict[asyncio.Future, tuple[str, float]] = {}  # who waits for an answer, and since when
 
-    async def ask(self, request: object) -> object:
+    async def ask(self, problem: Problem, request: object) -> object:
+        """What is asked for one problem; returns the reply."""
         future = asyncio.get_running_loop().create_future()
+        self._since[future] = problem.id, time.monotonic()
+        future.add_done_callback(lambda future: self._since.pop(future, None))
         if not self._waiting:
             # Behind every coroutine that is ready to run in this turn.
             asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append((request, future))
         return await future
+
+    def waiting(self) -> list[tuple[str, float]]:
+        """The problems that wait for an answer, and their seconds."""
+        now = time.monotonic()
+        return [(problem, now - since) for problem, since in self._since.values()]
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -57,7 +67,7 @@ class RemotePolicy:
         self._tokenizer = tokenizer
         self._prompts = prompts  # by problem id
         self._options = options
-        self._batch = Batcher(self._propose)
+        self.batch = Batcher(self._propose)
         self._send = send  # takes a table WISH, returns an awaitable table STEP
 
     def show(self, problem: Problem) -> Step:
@@ -66,7 +76,7 @@ class RemotePolicy:
         return Step(token_ids, np.zeros(len(token_ids), np.float32), text, False)
 
     async def propose(self, tree: Tree, wishes: list[Expand]) -> list[list[Step]]:
-        return await self._batch.ask((tree, wishes))
+        return await self.batch.ask(tree.problem, (tree, wishes))
 
     async def _propose(self, asked: list[tuple[Tree, list[Expand]]]) -> list[list[list[Step]]]:
         wanted, prompts, seeds, rooms = [], [], [], []
@@ -106,10 +116,10 @@ class RemoteVerifier:
 
     def __init__(self, send: Callable):
         self._send = send  # takes problems and answers, returns an awaitable list of verdicts
-        self._batch = Batcher(self._verify)
+        self.batch = Batcher(self._verify)
 
     async def verify(self, problem: Problem, answers: list[str]) -> list[Verdict]:
-        return await self._batch.ask((problem, answers))
+        return await self.batch.ask(problem, (problem, answers))
 
     async def _verify(self, asked: list[tuple[Problem, list[str]]]) -> list[list[Verdict]]:
         problems = [problem for problem, answers in asked for _ in answers]
@@ -123,11 +133,11 @@ class RemoteJudge:
     def __init__(self, part: Value, ends: np.ndarray, send: Callable):
         self._part, self._ends = part, ends
         self._send = send  # takes a table with the column token_ids, returns an awaitable float32 array
-        self._batch = Batcher(self._score)
+        self.batch = Batcher(self._score)
         self._known: dict[bytes, float] = {}
 
     async def score(self, tree: Tree, nodes: Sequence[Node]) -> list[list[float]]:
-        return await self._batch.ask((tree, nodes))
+        return await self.batch.ask(tree.problem, (tree, nodes))
 
     def worth(self, scores: Sequence[float]) -> float:
         return self._part.worth(scores)
@@ -158,10 +168,10 @@ class StepJudge:
 
     def __init__(self, send: Callable):
         self._send = send  # takes problems and answers, returns an awaitable list of lists of verdicts
-        self._batch = Batcher(self._score)
+        self.batch = Batcher(self._score)
 
     async def score(self, tree: Tree, nodes: Sequence[Node]) -> list[list[float]]:
-        return await self._batch.ask((tree, nodes))
+        return await self.batch.ask(tree.problem, (tree, nodes))
 
     def worth(self, scores: Sequence[float]) -> float:
         return scores[-1]

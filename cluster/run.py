@@ -20,12 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from cluster.crew import Hand
 from cluster.engine import Generate
 from cluster.measured import Measured, tries
-from cluster.placement import Actors, Placement, named
+from cluster.placement import Actors, Placement, named, serves
 from cluster.remote import encode, lists
 from cluster.searcher import Unit
-from cluster.store import Store, judge_key, make_folder, model_key, put, round_key, score_key, unit_key
+from cluster.store import SCORE, TRACE, Store, judge_key, make_folder, model_key, put, round_key, score_key, unit_key
 from cluster.trainer import Model, Train, TrainJudge, manifest_table
 from cluster.view import View
 from iteration import config as settings
@@ -99,7 +100,9 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
         "problems": 1,
         "unit": 1,
         "measure.samples": 1,
-        "placement.generators": 1,
+        "placement.generators": 0,
+        "placement.searchers": 1,
+        "placement.verifiers": 1,
     }.items():
         if OmegaConf.select(found, key) < least:
             raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)}; expected at least {least}")
@@ -176,11 +179,15 @@ class Run:
             async with Actors(self.options, self.config, self.store, self.address, self.phase, self.view) as self.actors:
                 # Ray has put its own handler for SIGTERM; ours lets the actors close and the process exit with 75.
                 asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
-                watch = asyncio.create_task(self._watch())
+                work = {asyncio.create_task(self._loop()), asyncio.create_task(self._watch())}
                 try:
-                    await self._loop()
+                    ended, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+                    for task in ended:
+                        task.result()
                 finally:
-                    watch.cancel()
+                    for task in work:
+                        task.cancel()
+                    await asyncio.wait(work)
 
     def finished(self) -> bool:
         return self.store.has("rounds/" + round_key(self.options.rounds), ".json")  # rounds are finished in order
@@ -230,7 +237,7 @@ class Run:
                 base = champion if self.options.train.start == "previous" else 0
                 with self.phase(number, "train"):
                     trained = model_key(number)
-                    training = await self.actors.trainer.train.remote(trained, model_key(base), named(self.config.learn))
+                    training = await self.actors.train("train", trained, model_key(base), named(self.config.learn))
                 drift = await self.search(number, "test", trained)
                 scores = self.scores(number)
                 best, reason = self.promote(champion, number)
@@ -251,6 +258,7 @@ class Run:
                         "correct": states.count(State.CORRECT),
                         "failed": states.count(State.FAILED),
                         "kept": reasons.count(""),
+                        "units_aside": len(self.store.asides(f"traces/{round_key(number)}/train")),
                         "pool": sum(len(kept(self.decisions(r))) for r in range(1, number + 1)),
                         "examples_trained": training.get("examples", 0),
                         "steps": training.get("steps", 0),
@@ -378,32 +386,47 @@ class Run:
             if version:
                 await self.serve_judge(number, version)
             with self.phase(number, arm.phase, len(units), len(units) - len(todo)) as phase:
-                await self.actors.search(todo, arm.search, judge, phase.unit_done)
+                await self.actors.search(todo, arm.search, judge, phase.unit_done, self.set_aside)
             missing = {unit.number for unit in units} - self.store.units(f"traces/{round_key(number)}/{split}")
             if missing:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
             return drift
 
+    def set_aside(self, unit: Unit, reason: str) -> None:
+        """A unit that kills its actors: an empty one takes its name, so the round goes on without it."""
+        self.store.set_aside(unit.key, TRACE, reason)
+        self.view.say(f"WARNING: {unit.key} is set aside with its {len(unit.problems)} problems: {reason}")
+
+    def score_aside(self, keys: tuple[str, str], reason: str) -> None:
+        self.store.set_aside(keys[1], SCORE, reason)
+        self.view.say(f"WARNING: {keys[1]} is set aside, its answers have no scores: {reason}")
+
     async def serve(self, number: int, model: str) -> float | None:
         """Give every engine the model's weights, and compare one greedy answer with the trainer's own forward pass."""
         if self.actors.version == model:
             return None
+        prompt = encode(self.tokenizer(), self.store.table(plan_key(0, "test"), ["shown"])["shown"][0].as_py())
+        drifts = []
+
+        async def fit(engine: Hand) -> None:
+            await serves(model)(engine)
+            answer, logprobs = await engine.handle.greedy.remote(prompt, model)
+            own = await self.actors.train("logprobs", model, prompt, answer)
+            drifts.append(float(np.max([0.0, *np.abs(own - logprobs)])))  # not a number where one of them is not
+            self.check_drift(drifts[-1], f"after the update to {model} the engine's logprobs", " nats", "its answers")
+
         with self.phase(number, "update") as phase:
-            await self.actors.serve(model)
-            prompt = encode(self.tokenizer(), self.store.table(plan_key(0, "test"), ["shown"])["shown"][0].as_py())
-            differences = [0.0]
-            for answer, logprobs in await self.actors.greedy(prompt):
-                own = await self.actors.trainer.logprobs.remote(model, prompt, answer)
-                differences += np.abs(own - logprobs).tolist()
-            drift = float(np.max(differences))  # not a number where one of them is not
-            phase.note = f"logprobs of {model} within {drift:.1e} of the trainer's"
+            await self.actors.generators.refit(fit)
+            phase.note = f"logprobs of {model} within {drifts[0]:.1e} of the trainer's"
+        self.actors.version = model
+        return drifts[0]
+
+    def check_drift(self, drift: float, what: str, unit: str, whose: str) -> None:
         if not drift <= self.options.drift:
             raise UserError(
-                f"after the update to {model} the engine's logprobs differ from the trainer's by {drift:.2g} nats, "
-                f"more than drift={self.options.drift:g}: its answers would not be the model's own. An engine in bfloat16 "
-                "needs drift=0.3; in float32 this is a fault"
+                f"{what} differ from the trainer's by {drift:.2g}{unit}, more than drift={self.options.drift:g}: {whose} would "
+                "not be the model's own. An engine in bfloat16 needs drift=0.3; in float32 this is a fault"
             )
-        return drift
 
     def learned(self, judge: tuple[str, dict]) -> bool:
         """Is there a model behind this judge?"""
@@ -418,20 +441,21 @@ class Run:
         """Give the judges' engines a value model, and compare some of its scores with the trainer's own forward pass."""
         if self.actors.judged == version:
             return
+        shown = self.store.table(plan_key(0, "test"), ["shown"])["shown"].to_pylist()[:8]
+        prefixes = [encode(self.tokenizer(), each) for each in shown]
+        table = pa.table([lists(prefixes, pa.int32())], ["token_ids"])
+        own = await self.actors.train("scores", version, prefixes)
+        drifts = []
+
+        async def fit(engine: Hand) -> None:
+            await serves(version)(engine)
+            drifts.append(float(np.abs(own - await engine.handle.score.remote(table, version)).max()))
+            self.check_drift(drifts[-1], f"after the update to {version} the engine's scores", "", "its scores")
+
         with self.phase(number, "update") as phase:
-            await self.actors.serve_judge(version)
-            shown = self.store.table(plan_key(0, "test"), ["shown"])["shown"].to_pylist()[:8]
-            prefixes = [encode(self.tokenizer(), each) for each in shown]
-            own = await self.actors.trainer.scores.remote(version, prefixes)
-            table = pa.table([lists(prefixes, pa.int32())], ["token_ids"])
-            served = await asyncio.gather(*(judge.score.remote(table) for judge in self.actors.judges))
-            drift = float(np.max([np.abs(own - scores).max() for scores in served]))
-            phase.note = f"scores of {version} within {drift:.1e} of the trainer's"
-        if not drift <= self.options.drift:
-            raise UserError(
-                f"after the update to {version} the engine's scores differ from the trainer's by {drift:.2g}, "
-                f"more than drift={self.options.drift:g}: they would not be the judge's own"
-            )
+            await self.actors.judges.refit(fit)
+            phase.note = f"scores of {version} within {drifts[0]:.1e} of the trainer's"
+        self.actors.judged = version
 
     async def teach(self, number: int, trunk: int, judge: tuple[str, dict] | None) -> str:
         """Teach a round's value model on the trunk of model `trunk`. Returns its version, "" where nothing is to be taught."""
@@ -440,7 +464,7 @@ class Run:
         if not self.store.has(f"judges/{judge_key(number, judge[0])}", ""):
             with self.phase(number, "judge"):
                 step_end = self.options.generate.step_end
-                if not await self.actors.trainer.judge.remote(number, trunk, judge, named(self.config.verify), step_end):
+                if not await self.actors.train("judge", number, trunk, judge, named(self.config.verify), step_end):
                     return ""
         return judge_key(number, judge[0])
 
@@ -454,7 +478,7 @@ class Run:
             if todo:
                 await self.serve_judge(number, version)
                 with self.phase(number, "score", len(keys), len(keys) - len(todo)) as phase:
-                    await self.actors.score(todo, judge, phase.unit_done)
+                    await self.actors.score(todo, judge, version, phase.unit_done, self.score_aside)
 
     async def calibrate(self, number: int, model: int, judge: str) -> list[Calibration]:
         """How far the round's value model is to be trusted on the held-out answers of the best model so far."""
@@ -602,12 +626,11 @@ class Run:
                 self.seconds[number][name] += phase.seconds
 
     async def _watch(self) -> None:
-        """Feed the view while others work."""
+        """Feed the view while others work, and see to it that there is a cluster to work with."""
         while True:
             await asyncio.sleep(1)
-            progress = await self.actors.progress()
-            if progress:
-                self.view.tick(*progress)
+            await self.actors.check_alive()
+            self.view.tick(*await self.actors.progress())
 
 
 def plan_key(number: int, split: str) -> str:

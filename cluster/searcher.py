@@ -6,13 +6,15 @@ import asyncio
 import datetime
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from cluster.engine import Generate
-from cluster.remote import RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
+from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
 from cluster.store import SCORE, TRACE, Store, round_key, unit_key
+from cluster.verifier import here
 from iteration.config import part_class
 from iteration.examples import flat
 from iteration.protocols import Judge
@@ -44,6 +46,19 @@ class Unit:
         """On held-out problems no search sees a verdict."""
         return not self.split.startswith(("train", "source"))
 
+    def __str__(self) -> str:
+        return self.key
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A problem under way, and the kind of actor whose answer it waits for."""
+
+    unit: str
+    problem: str
+    kind: str
+    seconds: float
+
 
 @dataclass(slots=True)
 class Done:
@@ -57,57 +72,68 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What is the same for all units of a run."""
+class Hands:
+    """The actors that a unit is searched with."""
 
-    seed: int
-    generate: Generate
+    generator: Any
+    verifier: Any
+    judge: Any = None
 
 
 class Searcher:
     """Async Ray actor. It holds no state that a new one would not have."""
 
-    def __init__(self, number: int, root: str, model: str, settings: Settings, actors: dict):
+    def __init__(self, number: int, root: str, model: str, seed: int, generate: Generate):
         from transformers import AutoTokenizer
 
-        self._number = number
-        self._store = Store(root)
-        self._settings = settings
+        self._number, self._store, self._seed, self._generate = number, Store(root), seed, generate
         self._tokenizer = AutoTokenizer.from_pretrained(model)
-        self._ends = step_ends(self._tokenizer, settings.generate.step_end)
-        self._generators, self._verifiers, self._judges = actors["generators"], actors["verifiers"], []
+        self._ends = step_ends(self._tokenizer, generate.step_end)
+        self._asking: dict[str, dict[str, Batcher]] = {}  # of the units under way: who is asked, by what kind
 
     def __repr__(self) -> str:
         return f"Searcher {self._number}"
 
-    async def ready(self) -> bool:
-        return True
+    async def ready(self) -> str:
+        return here()
 
-    async def meet(self, judges: list) -> None:
-        """The engines of value models, which start when there is the first one."""
-        self._judges = judges
+    async def waiting(self) -> list[Waiting]:
+        """The problems of the units under way, what each waits for and for how long."""
+        return [
+            Waiting(unit, problem, kind, seconds)
+            for unit, asked in self._asking.items()
+            for kind, batcher in asked.items()
+            for problem, seconds in batcher.waiting()
+        ]
 
-    def _judge(self, number: int, judge: tuple[str, dict] | None) -> Judge | None:
+    def _judge(self, hands: Hands, judge: tuple[str, dict] | None, version: str) -> RemoteJudge | StepJudge | None:
         if judge is None:
             return None
         part = part_class("judge", "iteration.judge", judge[0])(**judge[1])
         if not part.learned:
-            return StepJudge(self._verifiers[number % len(self._verifiers)].steps.remote)
-        return RemoteJudge(part, self._ends, self._judges[number % len(self._judges)].score.remote)
+            return StepJudge(hands.verifier.steps.remote)
+        return RemoteJudge(part, self._ends, lambda prefixes: hands.judge.score.remote(prefixes, version))
 
-    async def search(self, unit: Unit, search: tuple[str, dict], judge: tuple[str, dict] | None) -> Done:
+    async def search(self, unit: Unit, hands: Hands, search: tuple[str, dict], judge: tuple[str, dict] | None) -> Done:
         """Search a unit and commit it. search, judge: name and options of each part, e.g. ("sample", {"n": 4}).
 
         Errors of the engine are raised and nothing is committed: a unit exists whole or not at all.
         """
         explorer = part_class("search", "iteration.search", search[0])(**search[1])
-        generator = self._generators[unit.number % len(self._generators)]
-        verifier = self._verifiers[unit.number % len(self._verifiers)]
         prompts = {problem.id: prompt for problem, prompt in zip(unit.problems, unit.prompts, strict=True)}
-        policy = RemotePolicy(self._tokenizer, prompts, self._settings.generate, generator.generate.remote)
-        ends = RemoteVerifier(verifier.verify.remote)
-        scorer = self._judge(unit.number, judge if getattr(explorer, "judged", True) else None)
-        seeds = [seed_of(self._settings.seed, unit.key, problem.id) for problem in unit.problems]
+        generate = lambda wishes: hands.generator.generate.remote(wishes, unit.model)  # noqa: E731
+        policy = RemotePolicy(self._tokenizer, prompts, self._generate, generate)
+        ends = RemoteVerifier(hands.verifier.verify.remote)
+        scorer = self._judge(hands, judge if getattr(explorer, "judged", True) else None, unit.judge)
+        asked = {"generator": policy, "verifier": ends, "judge": scorer}
+        self._asking[unit.key] = {kind: each.batch for kind, each in asked.items() if each}
+        try:
+            return await self._search(unit, explorer, policy, ends, scorer)
+        finally:
+            self._asking.pop(unit.key, None)
+
+    async def _search(self, unit: Unit, explorer, policy: RemotePolicy, ends: RemoteVerifier, scorer: Judge | None) -> Done:
+        seeds = [seed_of(self._seed, unit.key, problem.id) for problem in unit.problems]
         meeting, told = Meeting(len(unit.problems)), None if unit.blind else ends
         jobs = [
             respond(problem, explorer, policy, told, scorer, unit.budget, seed, history, meeting)
@@ -123,11 +149,10 @@ class Searcher:
         waves = max(tree.cost.waves for tree in trees)
         return Done(unit.key, sum(tree.cost.tokens for tree in trees), states, won, waves)
 
-    async def score(self, key: str, target: str, judge: tuple[str, dict]) -> Done:
+    async def score(self, key: str, target: str, hands: Hands, judge: tuple[str, dict], version: str) -> Done:
         """Let a value model score the answers of a committed unit, without generating: a side file (SCORE) under `target`."""
         nodes = self._store.table(key, ["id", "node", "parent", "token_ids", "final", "text", "problem_id", "state"])
-        number = int(key.rpartition("/u")[2])
-        scorer = self._judge(number, judge)
+        scorer = self._judge(hands, judge, version)
         trees = trees_of(nodes)
         leaves = [[node for node in tree.nodes[1:] if node.verdict is not None] for tree in trees]
         values = await asyncio.gather(*(scorer.score(tree, each) for tree, each in zip(trees, leaves, strict=True)))

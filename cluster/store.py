@@ -70,6 +70,7 @@ _CATEGORIES = [
     "model_version", "judge_version", "judge_tokens", "seed", "created_at",
 ]  # fmt: skip
 _ROW_GROUP = 256
+ASIDE_BYTES = 32_768  # more than an empty table takes
 
 
 def sync_folder(folder: Path) -> None:
@@ -166,6 +167,20 @@ class Store:
             )
 
         return put(self.root / f"{key}.parquet", self._tmp(), write)
+
+    def set_aside(self, key: str, schema: pa.Schema, reason: str) -> bool:
+        """Put an empty table, with the reason in its metadata, under a name. False: somebody has committed it after all."""
+        return self.put_table(key, schema.with_metadata({"aside": reason}).empty_table())
+
+    def asides(self, folder: str) -> dict[int, str]:
+        """Units of a folder that were set aside, each with its reason. They hold no rows, so they are small."""
+        found = {}
+        for unit in sorted(self.units(folder)):
+            path = self.root / folder / f"u{unit:05d}.parquet"
+            metadata = pq.read_schema(path).metadata if path.stat().st_size < ASIDE_BYTES else None
+            if metadata and b"aside" in metadata:
+                found[unit] = metadata[b"aside"].decode()
+        return found
 
     def table(self, key: str, columns: list[str] | None = None) -> pa.Table:
         # ParquetFile, not read_table: the latter takes folder names for partitions.

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.store import Store, judge_key, model_key, round_key, unit_key
+from cluster.verifier import here
 from iteration import losses, tiny
 from iteration.config import UserError, part_class
 from iteration.examples import order
@@ -82,6 +83,9 @@ class Trainer:
 
     def __repr__(self) -> str:
         return "Trainer"
+
+    def ready(self) -> str:
+        return here()
 
     def progress(self) -> tuple[int, int]:
         """(steps done, steps in all) of the training under way."""

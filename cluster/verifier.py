@@ -14,6 +14,9 @@ class Verifier:
     def __repr__(self) -> str:
         return f"Verifier {self._number}"
 
+    def ready(self) -> str:
+        return here()
+
     def verify(self, problems: list[Problem], answers: list[str]) -> list[Verdict]:
         """One verdict for each pair. A batch that breaks the verifier is judged again one by one."""
         try:
@@ -26,3 +29,10 @@ class Verifier:
     def steps(self, problems: list[Problem], answers: list[str]) -> list[list[Verdict]]:
         """For each answer, which need not be finished, one verdict for each step. Errors of the verifier are raised."""
         return [self._verifier.steps(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
+
+
+def here() -> str:
+    """The node that an actor runs on."""
+    import ray
+
+    return ray.get_runtime_context().get_node_id()

@@ -37,7 +37,7 @@ class Equal:
 
 class Digits(Scripted):
     """A world of digit strings: below any node the n-th sampled step is the digit n mod `base`, and after `length` digits the
-    answer ends. Steps of temperature 0 are the digit 0. What is sampled below one node goes on where the last wish for it ended."""
+    answer ends. What is sampled below one node goes on where the last wish for it ended; at temperature 0 it is the digit 0."""
 
     def __init__(self, length: int, base: int):
         super().__init__({})

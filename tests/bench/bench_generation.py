@@ -81,14 +81,16 @@ async def system(folder: str, turn: int) -> tuple[float, dict[str, float], float
         units = run.units(1, "train", "m00000")
         search = named(run.config.search)
         warm = [dataclasses.replace(unit, round=900 + turn) for unit in units[:2]]
-        await run.actors.search(warm, search, None, lambda done: None)
+        await run.actors.search(warm, search, None, lambda done: None, run.set_aside)
         before, start, tokens = processes(), time.perf_counter(), 0
 
         def done(unit):
             nonlocal tokens
             tokens += unit.tokens
 
-        await run.actors.search([dataclasses.replace(unit, round=800 + turn) for unit in units], search, None, done)
+        await run.actors.search(
+            [dataclasses.replace(unit, round=800 + turn) for unit in units], search, None, done, run.set_aside
+        )
         seconds = time.perf_counter() - start
         after = processes()
     spent = {name: (after[name] - before.get(name, 0.0)) / seconds for name in after}

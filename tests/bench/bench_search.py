@@ -16,7 +16,7 @@ import tempfile
 import time
 
 from cluster.engine import engine_arguments, environment
-from cluster.placement import Actors
+from cluster.placement import Actors, serves
 from cluster.run import Run, load
 from cluster.view import View
 from iteration.types import History
@@ -69,8 +69,8 @@ async def system(folder: str) -> dict[str, dict]:
             run.tokenizer().save_pretrained(path)
 
         run.store.put_folder("judges/j00001-process", head)
-        await run.actors.serve_judge("j00001-process")
-        generator = run.actors.generators[0]
+        await run.actors.judges.refit(serves("j00001-process"))
+        generator = run.actors.generators.hands[0].handle
         for turn, (name, options) in enumerate(SEARCHES.items()):
             for number, units in enumerate(
                 (run.units(1, "train", "m00000")[:1], run.units(1, "train", "m00000"))
@@ -78,7 +78,7 @@ async def system(folder: str) -> dict[str, dict]:
                 history = {"budget": BUDGET, "history": [History()] * PROBLEMS, "judge": "j00001-process"}
                 units = [dataclasses.replace(unit, round=800 + 10 * turn + number, **history) for unit in units]
                 before, start, done = await generator.ledger.remote(), time.perf_counter(), []
-                await run.actors.search(units, (name, options), ("process", {}), done.append)
+                await run.actors.search(units, (name, options), ("process", {}), done.append, run.set_aside)
                 seconds, after = time.perf_counter() - start, await generator.ledger.remote()
             spent = {key: after[key] - before[key] for key in after}
             nodes = sum(len(run.store.table(unit.key, ["id"])) - len(unit.problems) for unit in units)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from cluster.engine import Generate, environment
 from cluster.generator import Generator
-from cluster.placement import actor, start_ray
+from cluster.placement import hand, start_ray
 from iteration import tiny
 from iteration.tasks.expressions import VOCABULARY
 
@@ -26,14 +26,18 @@ TURNS = 7
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary)
+        versions = Path(temporary)
+        folder = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else versions / "small"
         if len(sys.argv) < 2:
             tiny.build(folder, VOCABULARY, tiny.Shape(), 0)
         start_ray("", dashboard=False)
-        generator = actor(Generator, "generator", environment(0), 0, 100).remote(0, str(folder), "m0", Generate(context=256))
-        ray.get(generator.ready.remote())
+        for turn in range(TURNS + 1):  # versions are names in one folder
+            (versions / f"m{turn}").symlink_to(folder)
+        arguments = 0, str(versions), Generate(context=256)
+        generator = hand(Generator, "generator", arguments, environment(0), concurrency=100).handle
+        ray.get(generator.update.remote("m0"))
         prompt = np.array([8, 3, 9, 2], np.int32)
-        ray.get(generator.greedy.remote(prompt))
+        ray.get(generator.greedy.remote(prompt, "m0"))
         reading, updating, answering = [], [], []
         for turn in range(TURNS):
             start = time.perf_counter()
@@ -42,9 +46,9 @@ def main() -> None:
                 del copies
             reading.append(time.perf_counter() - start)
             start = time.perf_counter()
-            ray.get(generator.update.remote(str(folder), f"m{turn + 1}"))
+            ray.get(generator.update.remote(f"m{turn + 1}"))
             updating.append(time.perf_counter() - start)
-            ray.get(generator.greedy.remote(prompt))
+            ray.get(generator.greedy.remote(prompt, f"m{turn + 1}"))
             answering.append(time.perf_counter() - start)
         ray.get(generator.close.remote())
         ray.shutdown()

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cluster.crew import Hand
 from cluster.run import Run, check_unchanged, load
 from cluster.searcher import Unit, table
 from cluster.store import model_key
@@ -143,19 +144,28 @@ def test_an_update_that_the_trainer_does_not_confirm_is_an_alarm(run, off, alarm
     async def soon(value):
         return value
 
+    def engine(answer, logprobs):
+        calls = {"ready": "node", "update": None, "greedy": (answer, logprobs)}
+        return SimpleNamespace(**{name: SimpleNamespace(remote=lambda *_, r=r: soon(r)) for name, r in calls.items()})
+
     own = np.array([-0.5, -1.0], np.float32)
     answer = np.array([4, 5], np.int32)
-    trainer = SimpleNamespace(logprobs=SimpleNamespace(remote=lambda *_: soon(own)))
-    engines = [(answer, own), (answer, own + np.float32(off))]
-    run.actors = SimpleNamespace(
-        version="", serve=lambda version: soon(None), greedy=lambda prompt: soon(engines), trainer=trainer
-    )
+    engines = [Hand(name, engine(answer, logprobs)) for name, logprobs in {"a": own, "b": own + np.float32(off)}.items()]
+
+    class Both:
+        """A crew that makes all of its hands fit before it goes on."""
+
+        async def refit(self, fit):
+            for each in engines:
+                await fit(each)
+
+    run.actors = SimpleNamespace(version="", generators=Both(), train=lambda *_: soon(own))
     run.plan_test()
     if alarm:
         with pytest.raises(UserError, match="differ from the trainer's by"):
             asyncio.run(run.serve(1, "m00000"))
     else:
-        assert asyncio.run(run.serve(1, "m00000")) == pytest.approx(off, abs=1e-6)
+        assert asyncio.run(run.serve(1, "m00000")) == 0
 
 
 def test_a_round_may_train_on_the_last_round_alone(tmp_path):
@@ -189,14 +199,14 @@ def test_a_round_trains_on_from_the_best_model_or_anew_from_the_first(tmp_path, 
         called.append(arguments)
         raise Trained
 
-    run.actors = SimpleNamespace(trainer=SimpleNamespace(train=SimpleNamespace(remote=train)))
+    run.actors = SimpleNamespace(train=train)
 
     async def one():
         return 1
 
     with pytest.raises(Trained):
         asyncio.run(run.improve(2, one(), 1))
-    assert called == [("m00002", base, ("sft", {}))]
+    assert called == [("train", "m00002", base, ("sft", {}))]
 
 
 def test_unsolved_problems_come_again_with_their_history(tmp_path):

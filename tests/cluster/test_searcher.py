@@ -72,7 +72,9 @@ def test_an_error_reaches_everybody_who_waits():
 
     async def run():
         batch = Batcher(broken)
-        return await asyncio.gather(batch.ask(1), batch.ask(2), return_exceptions=True)
+        return await asyncio.gather(
+            batch.ask(Problem("a", "", ""), 1), batch.ask(Problem("b", "", ""), 2), return_exceptions=True
+        )
 
     assert [type(error) for error in asyncio.run(run())] == [ConnectionError] * 2
 

@@ -1,0 +1,292 @@
+"""Work handed to actors that may die, hang or come late.
+
+A call to an actor names all that it needs (weights by their version), so it may be repeated, and by whoever is free: Ray starts
+a dead actor anew, its `Crew` makes it fit again, and what it held goes back to the queue. Only what is committed counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import ObjectLostError, RayActorError, RaySystemError, WorkerCrashedError
+
+PING_SECONDS = 30  # an actor that does not answer for so long is started anew
+IN_COMPANY = 2  # deaths beside other units, after which a unit runs alone
+KILLS = 3  # deaths of a unit that ran alone, after which it is set aside
+
+
+def lost(error: BaseException | None) -> bool:
+    """Was the machinery lost (an actor, a node, an object), rather than the work wrong?"""
+    return isinstance(error, (RayActorError, WorkerCrashedError, ObjectLostError, RaySystemError))
+
+
+@dataclass(eq=False)
+class Hand:
+    """One actor, and what the driver knows of it."""
+
+    name: str
+    handle: Any
+    node: str = ""  # where it has to be; "" for anywhere
+    where: str = ""  # the node that it was last seen on; "" before it has started
+    needs: dict[str, float] = field(default_factory=dict)  # resources
+    ready: bool = False
+    load: int = 0  # attempts that it works on
+    since: float = field(default_factory=time.monotonic)  # not ready since then
+    task: asyncio.Task | None = None  # makes it ready
+
+
+class Crew:
+    """The actors of one kind. `fit` makes one fit for work: awaited before its first unit, and after each suspicion."""
+
+    def __init__(self, fit: Callable[[Hand], Awaitable] | None, changed: asyncio.Event, say: Callable, patience: float):
+        self.hands: list[Hand] = []
+        self.error: BaseException | None = None
+        self.say, self.patience = say, patience  # seconds before an actor is asked whether it still lives
+        self._fit, self._changed = fit, changed
+
+    def hire(self, hand: Hand) -> None:
+        self.hands.append(hand)
+        if self._fit:
+            self.suspect(hand)
+
+    def dismiss(self, hand: Hand) -> None:
+        self.hands.remove(hand)
+        if hand.task:
+            hand.task.cancel()
+
+    def suspect(self, hand: Hand) -> None:
+        """It may be dead, or have other weights: no more work for it until it is fit again."""
+        if hand in self.hands:
+            hand.ready, hand.since = False, time.monotonic()
+            if hand.task:
+                hand.task.cancel()
+            hand.task = asyncio.create_task(self._make_fit(hand))
+
+    async def _make_fit(self, hand: Hand) -> None:
+        try:
+            while True:
+                try:
+                    await self._fitted(hand)
+                    break
+                except Exception as error:
+                    if not lost(error):
+                        raise
+                await asyncio.sleep(0.5)  # Ray is starting it anew, here or elsewhere
+            hand.ready = True
+        except Exception as error:
+            self.error = error
+        self._changed.set()
+
+    async def _fitted(self, hand: Hand) -> None:
+        """Await `fit`; an actor that has run before and does not answer is started anew."""
+        fit = asyncio.ensure_future(self._fit(hand))
+        try:
+            while not (await asyncio.wait({fit}, timeout=self.patience))[0]:
+                if hand.where:
+                    await ping(hand, self.say)
+            fit.result()
+        finally:
+            fit.cancel()
+
+    async def refit(self, fit: Callable[[Hand], Awaitable], wait: bool = True) -> None:
+        """All of them need something new, e.g. other weights. Returns when the first is fit; the others follow."""
+        self._fit = fit
+        for hand in self.hands:
+            self.suspect(hand)
+        if wait:
+            await self.first()
+
+    async def first(self, timeout: float | None = None) -> None:
+        """Wait until one of them is fit. Raises TimeoutError, or what went wrong with making them fit."""
+        async with asyncio.timeout(timeout):
+            while not any(hand.ready for hand in self.hands):
+                self.check()
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), 0.5)
+        self.check()
+
+    def check(self) -> None:
+        if self.error:
+            raise self.error
+
+    def pick(self, most: int, avoid: Hand | None = None) -> Hand | None:
+        """The fit one with the least work, if it has less than `most`; `avoid` only where there is no other."""
+        fit = [hand for hand in self.hands if hand.ready and hand.load < most]
+        return min(fit, key=lambda hand: (hand is avoid, hand.load), default=None)
+
+    def close(self) -> None:
+        for hand in self.hands:
+            if hand.task:
+                hand.task.cancel()
+
+
+@dataclass(eq=False)
+class Job:
+    """One piece of work, from the queue until it is over."""
+
+    each: Any
+    deaths: int = 0
+    over: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """It was there when actors died, twice: what it does by itself decides."""
+        return self.deaths >= IN_COMPANY
+
+
+@dataclass(eq=False)
+class Attempt:
+    job: Job
+    team: dict[str, Hand]  # by kind
+    ref: Any
+    since: float = field(default_factory=time.monotonic)
+    pinged: bool = False
+
+
+class Spread:
+    """Hands out work to teams of one hand of each crew, until all of it is over.
+
+    call(team, each) -> ObjectRef; done(result) for each piece of work, once; aside(each, reason) for one that kills its team
+    again and again. A piece that takes longer than `deadline` seconds (and longer than three times the median) is also given to
+    another team: who ends first wins, and the other is cancelled.
+    """
+
+    def __init__(self, crews: dict[str, Crew], most: dict[str, int], changed: asyncio.Event, deadline: float, say: Callable):
+        self.going: dict[asyncio.Future, Attempt] = {}
+        self._crews, self._most, self._changed, self._deadline, self._say = crews, most, changed, deadline, say
+        self._spans: list[float] = []
+        self._pings: set[asyncio.Task] = set()
+
+    async def run(self, work: list, call: Callable, done: Callable, aside: Callable) -> None:
+        todo = deque(Job(each) for each in work)
+        try:
+            while todo or self.going:
+                self._hand_out(todo, call)
+                await self._something()
+                for future in [future for future in self.going if future.done()]:
+                    attempt = self._release(future)
+                    if self._ended(attempt, future, done):
+                        continue
+                    job = attempt.job
+                    if job.deaths >= IN_COMPANY + KILLS:
+                        aside(job.each, f"its actors died {KILLS} times while nothing else ran on them; {first_line(future)}")
+                        job.over = True
+                    elif not any(other.job is job for other in self.going.values()):
+                        todo.appendleft(job)
+                self._hurry(todo)
+        finally:
+            for future in list(self.going):
+                self._drop(future)
+            for task in self._pings:
+                task.cancel()
+
+    def _hand_out(self, todo: deque[Job], call: Callable) -> None:
+        while todo and not any(attempt.job.alone for attempt in self.going.values()):
+            if todo[0].over or (todo[0].alone and self.going):
+                if not todo[0].over:
+                    return
+                todo.popleft()
+                continue
+            before = next((attempt.team for attempt in self.going.values() if attempt.job is todo[0]), {})
+            picked = {kind: crew.pick(self._most.get(kind, 2**30), before.get(kind)) for kind, crew in self._crews.items()}
+            for crew in self._crews.values():
+                crew.check()
+            if not all(picked.values()):
+                return
+            job = todo.popleft()
+            for hand in picked.values():
+                hand.load += 1
+            ref = call(picked, job.each)
+            self.going[asyncio.ensure_future(_result(ref))] = Attempt(job, picked, ref)
+
+    async def _something(self) -> None:
+        """Wait until an attempt ends, a hand becomes fit, or a second is over."""
+        self._changed.clear()
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({*self.going, changed}, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+
+    def _release(self, future: asyncio.Future) -> Attempt:
+        attempt = self.going.pop(future)
+        for hand in attempt.team.values():
+            hand.load -= 1
+        return attempt
+
+    def _drop(self, future: asyncio.Future) -> None:
+        attempt = self._release(future)
+        future.cancel()
+        with contextlib.suppress(Exception):
+            ray.cancel(attempt.ref)
+
+    def _ended(self, attempt: Attempt, future: asyncio.Future, done: Callable) -> bool:
+        """Is the attempt's job over? Raises what is not a loss of machinery."""
+        if attempt.job.over:
+            return True
+        error = future.exception()
+        if error is None:
+            attempt.job.over = True
+            self._spans.append(time.monotonic() - attempt.since)
+            for other in [f for f, each in self.going.items() if each.job is attempt.job]:
+                late = self.going[other]
+                self._drop(other)
+                for kind, hand in late.team.items():  # it may be hanging
+                    if hand not in attempt.team.values():
+                        self._crews[kind].suspect(hand)
+            done(future.result())
+            return True
+        if not lost(error):
+            raise error
+        attempt.job.deaths += 1
+        self._say(f"lost: {first_line(future)}; {attempt.job.each} is done again")
+        for kind, hand in attempt.team.items():
+            self._crews[kind].suspect(hand)
+        return False
+
+    def _hurry(self, todo: deque[Job]) -> None:
+        """Give what is past its deadline to another team too, and start actors anew that do not answer."""
+        patience = max(self._deadline, 3 * float(np.median(self._spans)) if self._spans else 0.0)
+        for attempt in list(self.going.values()):
+            if attempt.pinged or time.monotonic() - attempt.since < patience:
+                continue
+            attempt.pinged = True
+            for hand in attempt.team.values():
+                task = asyncio.create_task(ping(hand, self._say))
+                self._pings.add(task)
+                task.add_done_callback(self._pings.discard)
+            fit = [hand for kind in attempt.team for hand in self._crews[kind].hands if hand.ready]
+            if len(fit) > len(attempt.team):
+                self._say(f"{attempt.job.each} takes longer than {patience:.0f} s; it is also given to others")
+                todo.appendleft(attempt.job)
+
+
+async def ping(hand: Hand, say: Callable[[str], None]) -> None:
+    """Start an actor anew that does not answer; who waits for its work then learns that it was lost."""
+    try:
+        await asyncio.wait_for(_result(hand.handle.ready.remote()), PING_SECONDS)
+    except TimeoutError:
+        say(f"{hand.name} has not answered for {PING_SECONDS} s; it is started anew")
+        ray.kill(hand.handle, no_restart=False)
+    except Exception as error:
+        if not lost(error):
+            raise
+
+
+async def _result(ref: Any) -> Any:
+    return await ref
+
+
+def first_line(future: asyncio.Future) -> str:
+    error = future.exception()
+    cause = getattr(error, "cause", None) or error
+    return f"{type(cause).__name__}: {(str(cause).strip().splitlines() or [''])[0][:200]}"
