@@ -277,7 +277,7 @@ def searching(seeds: list[Comparison]) -> list[dict]:
                     | {"played": played(trees), "baseline": float(theirs.mean()), "baseline_rule": rule, "baseline_n": n}
                     | {"gain": gain.mean, "low": gain.low, "high": gain.high, "standard_errors": gain.mean / max(error, 1e-9)}
                     | {"found": float(np.mean(solved)), "solutions_per_1000_tokens": rate(trees)}
-                    | {"sampled_per_1000_tokens": rate([e for s in samples for e in s[""].of(level)])}
+                    | {"sampled_per_1000_tokens": rate([e for s in samples for e in s[""].of(level)], n)}
                 )
     return rows
 
@@ -289,10 +289,12 @@ def played(trees: list[Answered]) -> float | None:
     return float(np.mean([bool(each.played) and bool(each.pool.right[each.played[0]]) for each in trees]))
 
 
-def rate(trees: list[Answered]) -> float:
-    """Distinct correct answers for 1,000 generated tokens."""
-    found = sum(len({text for text, good in zip(each.texts, each.pool.verified, strict=True) if good}) for each in trees)
-    return 1000 * found / max(1, sum(each.tokens for each in trees))
+def rate(trees: list[Answered], n: int | None = None) -> float:
+    """Distinct correct answers for 1,000 generated tokens; of sampled answers, among the first n to each problem."""
+    found = sum(
+        len({text for text, good in zip(each.texts[:n], each.pool.verified[:n], strict=True) if good}) for each in trees
+    )
+    return 1000 * found / max(1, sum(each.tokens if n is None else int(each.pool.tokens[:n].sum()) for each in trees))
 
 
 def baseline(

@@ -172,7 +172,7 @@ class Run:
     async def turn(self) -> None:
         """Run what is left of the rounds."""
         with claim(self.store.root):
-            check_unchanged(self.store, self.config)
+            check_unchanged(self.store, self.config, self.schema)
             if self.finished():
                 return
             self.store.sweep()
@@ -662,18 +662,19 @@ def claim(root: Path):
         yield
 
 
-def check_unchanged(store: Store, config: DictConfig) -> None:
-    """Write the config of a new run; refuse one that differs from an existing run's. `rounds` may grow."""
+def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> None:
+    """Write the config of a new run; refuse one that differs from an existing run's. `rounds` may grow, and actors may be
+    placed otherwise."""
     if not store.has("config", ".yaml"):
         if config.run.fork:
             fork(store, config.run.fork)
         store.put_text("config.yaml", OmegaConf.to_yaml(config))
         return
-    old = OmegaConf.load(store.root / "config.yaml")
-    for key, before, now in settings.differences(old, OmegaConf.create(OmegaConf.to_yaml(config))):
+    old = settings.load(schema, PACKAGES, store.root / "config.yaml", [])  # options newer than the run have their defaults
+    for key, before, now in settings.differences(*(OmegaConf.create(OmegaConf.to_yaml(each)) for each in (old, config))):
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
-        if key == "run.dir":  # the folder may have been moved
+        if key == "run.dir" or key.startswith("placement."):  # the folder may have been moved, to another cluster too
             continue
         hint = "rounds may only grow" if key == "rounds" else "type run.dir=FOLDER to start another run"
         raise UserError(f"{store.root}/config.yaml: {key} is {before!r} in this run, but {now!r} was asked for; {hint}")

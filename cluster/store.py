@@ -9,6 +9,7 @@
     filters/r00003.parquet               for every answer: kept, or the reason why not
     manifests/r00003.parquet             what the trainer eats, in order
     rounds/r00003.json                   the round as a record; written last
+    checkpoints/m00004/s000120/          a training under way, to go on from (cluster/checkpoint.py); gone when it is over
     _tmp/                                unfinished files; nobody reads them
 
 What is to be done is the plan minus the listing. A file that exists is whole: it was written elsewhere, synced, and
@@ -213,13 +214,22 @@ class Store:
 
     # folders
 
-    def put_folder(self, key: str, write: Callable[[Path], None]) -> bool:
-        """Commit a folder of files: it appears whole or not at all. False: another writer was first."""
-        final = self.root / key
-        make_folder(final.parent)
+    def new_folder(self) -> Path:
+        """An empty folder to write into, before `commit_folder`."""
         tmp = self._tmp()
         tmp.mkdir(mode=0o700)
+        return tmp
+
+    def put_folder(self, key: str, write: Callable[[Path], None]) -> bool:
+        """Commit a folder of files: it appears whole or not at all. False: another writer was first."""
+        tmp = self.new_folder()
         write(tmp)
+        return self.commit_folder(key, tmp)
+
+    def commit_folder(self, key: str, tmp: Path) -> bool:
+        """The same for a `new_folder` that has been written."""
+        final = self.root / key
+        make_folder(final.parent)
         for path in sorted(tmp.rglob("*"), reverse=True):
             if path.is_dir():
                 sync_folder(path)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 
+from cluster.checkpoint import Checkpoints
 from cluster.store import Store, judge_key, model_key, round_key, unit_key
 from cluster.verifier import here
 from iteration import losses, tiny
@@ -59,6 +60,7 @@ class Train(Optimise):
     tokens: int = 160_000  # trained on in each round
     start: str = "previous"  # each round trains on from the best model so far (previous), or anew from the first one (base)
     pool: str = "all"  # what is trained on: what all rounds kept, or only the last one
+    checkpoint: float = 60.0  # seconds between two checkpoints of a training under way
     threads: int = 0  # CPU threads; 0: all cores
     gpus: int = 0  # 0: train on the CPU
 
@@ -71,7 +73,8 @@ class TrainJudge(Optimise):
 
 
 class Trainer:
-    """Ray actor. A round's training is a function of model, manifest and seed: redone from the start if it was killed."""
+    """Ray actor. A training is a function of model, manifest and seed; one that was killed goes on from its last checkpoint, to
+    the same model."""
 
     def __init__(self, root: str, model: Model, train: Train, train_judge: TrainJudge, seed: int):
         import torch
@@ -124,9 +127,10 @@ class Trainer:
         def write(folder: Path) -> None:
             tiny.build(folder, part.vocabulary, self._model.shape, seed_of(self._seed, "weights") % 2**31)
             learn = part_class("learn", "iteration.learn", "sft")()
-            self._fit(folder, folder, corpus, np.random.default_rng(self._seed).permutation(len(corpus)), options, {}, learn)
+            order = np.random.default_rng(self._seed).permutation(len(corpus))
+            self._fit(model_key(0), folder, folder, corpus, order, options, {}, learn)
 
-        self._store.put_folder(key, write)
+        self._commit(model_key(0), key, write)
         return self._store.json(f"{key}/training")
 
     def train(self, model: str, base: str, learn: tuple[str, dict]) -> dict:
@@ -142,7 +146,8 @@ class Trainer:
             index = where[[place[item] for item in items]]
             record = {"base": base, "manifest": number, "examples": len(manifest), "learn": learn[0]}
             source = self._store.root / "models" / base
-            self._store.put_folder(key, lambda folder: self._fit(source, folder, data, index, self._train, record, part))
+            fit = lambda folder: self._fit(model, source, folder, data, index, self._train, record, part)  # noqa: E731
+            self._commit(model, key, fit)
         return self._store.json(f"{key}/training")
 
     def judge(self, number: int, base: int, judge: tuple[str, dict], verify: tuple[str, dict], step_end: str) -> dict:
@@ -167,7 +172,9 @@ class Trainer:
             of = data.weights > 0
             record = {"trunk": model_key(base), "answers": len(data), "steps_labelled": int(of.sum())}
             record |= {"share_positive": float(data.labels[of].mean())}
-            self._store.put_folder(key, lambda folder: self._fit(source, folder, data, indices, options, record, Teach()))
+            name = judge_key(number, judge[0])
+            fit = lambda folder: self._fit(name, source, folder, data, indices, options, record, Teach())  # noqa: E731
+            self._commit(name, key, fit)
         return self._store.json(f"{key}/training")
 
     def _labelled(self, number: int, part, ends: np.ndarray, verifier) -> Examples:
@@ -186,8 +193,13 @@ class Trainer:
                 tokens += int(found[-1].offsets[-1])
         return Examples.concat(found)
 
+    def _commit(self, name: str, key: str, write: Callable[[Path], None]) -> None:
+        self._store.put_folder(key, write)
+        Checkpoints(self._store, name, 0).clear()
+
     def _fit(
         self,
+        name: str,
         source: Path,
         target: Path,
         data: Examples,
@@ -196,7 +208,10 @@ class Trainer:
         record: dict,
         learn: Learn | Teach,
     ) -> None:
-        """Train the model of folder `source` and save it, with its tokenizer and training.json, to `target`."""
+        """Train the model of folder `source` and save it, with its tokenizer and training.json, to `target`.
+
+        name: under which the training's checkpoints lie.
+        """
         import torch
         import transformers
 
@@ -210,8 +225,8 @@ class Trainer:
         model.to(self._device).train()
         plan = list(batches(data, order, options.rows, options.row_tokens, np.random.default_rng(self._seed)))
         self._progress = 0, len(plan)
-        losses = []
-        for step, loss in enumerate(fit(model, plan, options, learn), 1):
+        checkpoints, losses = Checkpoints(self._store, name, self._train.checkpoint), []
+        for step, loss in enumerate(fit(model, plan, options, learn, checkpoints), 1):
             if not math.isfinite(loss):  # such a model is never committed
                 raise UserError(
                     f"training diverged: the loss is {loss} at step {step}; lower train.lr in a fork (run.fork=RUN@ROUND)"
@@ -228,7 +243,8 @@ class Trainer:
             "packing": round(tokens / slots, 4) if slots else 1.0,
             "loss_first": float(np.mean(losses[:edge])) if losses else 0.0,
             "loss_last": float(np.mean(losses[-edge:])) if losses else 0.0,
-            "seconds": round(time.monotonic() - start, 2),
+            "seconds": round(time.monotonic() - start, 2),  # of the last life
+            "lives": [*checkpoints.lives, len(plan)],  # the steps at which each life's share of the training ends
         }
         write_record(target, record | {"options": asdict(options)} | details)
 
@@ -265,22 +281,27 @@ class Teach:
         return float(batch.weights.sum())
 
 
-def fit(model, plan: list[Batch], options: Optimise, learn: Learn | Teach) -> Iterator[float]:
+def fit(
+    model, plan: list[Batch], options: Optimise, learn: Learn | Teach, checkpoints: Checkpoints | None = None
+) -> Iterator[float]:
     """One optimiser step a batch; yields each step's loss, for a policy in nats per target token.
 
     The loss is normalised by the total of the whole batch, so accumulation over micro-batches does not change it. Sequences
-    packed in one row do not see each other: transformers builds the block mask from positions that begin again at 0.
+    packed in one row do not see each other: transformers builds the block mask from positions that begin again at 0. With
+    checkpoints, the steps of earlier lives are not done again; their losses are yielded as they were.
     """
     import torch
 
-    loss_of = learn.objective(model)
+    loss_of = learn.objective(model)  # of the weights that the training begins with
     device = model.device
     plain = [p for p in model.parameters() if p.dim() < 2]
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     groups = [{"params": matrices}, {"params": plain, "weight_decay": 0.0}]
     adam = torch.optim.AdamW(groups, lr=options.lr, betas=tuple(options.betas), weight_decay=options.weight_decay, fused=True)
+    found = checkpoints.restore(model, adam, len(plan)) if checkpoints else []
+    yield from found
     warmup = max(1, round(options.warmup * len(plan)))
-    for step, batch in enumerate(plan):
+    for step, batch in enumerate(plan[len(found) :], len(found)):
         for group in adam.param_groups:
             group["lr"] = options.lr * min(1.0, (step + 1) / warmup) * (0.525 + 0.475 * math.cos(math.pi * step / len(plan)))
         total, whole = 0.0, max(learn.total(batch), 1e-9)
@@ -293,7 +314,12 @@ def fit(model, plan: list[Batch], options: Optimise, learn: Learn | Teach) -> It
         torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
         adam.step()
         adam.zero_grad(set_to_none=True)
+        found.append(total)
+        if checkpoints:
+            checkpoints.save(model, adam, len(plan), found)
         yield total
+    if checkpoints:
+        checkpoints.close()
 
 
 def load_examples(store: Store, items: list[tuple[str, str]], learn: Learn) -> tuple[Examples, np.ndarray]:
