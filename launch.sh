@@ -12,6 +12,9 @@ usage: ./launch.sh [VERB ...]
   ./launch.sh run CONFIG [KEY=VALUE ...]   run a config; the same command again goes on where it ended
   ./launch.sh compare CONFIG [KEY=VALUE ...]   searches and ways to choose, side by side on held-out problems
   ./launch.sh status RUN                   what a run has done, from its folder
+  ./launch.sh doctor RUN                   why it stands still: who waits for what, since when
+  ./launch.sh stop RUN                     stop its driver, wherever it works
+  ./launch.sh resume RUN [KEY=VALUE ...]   go on with it, from its folder alone
   ./launch.sh why TRACE_ID [--run RUN]     one trace's whole story
   ./launch.sh submit CONFIG [KEY=VALUE ...] [--address URL]   run as a job on a Ray cluster
   ./launch.sh test [PYTEST OPTIONS]        the tests: all of them, or e.g. -m "not engine" for the fast ones

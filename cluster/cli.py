@@ -22,6 +22,8 @@ EPILOG = """examples:
   flywheel compare configs/compare.yaml              searches against best-of-N at equal tokens, over three seeds
   flywheel status runs/quickstart                    what is done, from the folder alone
   flywheel why r00002/train/u00003/t005/n0002 --run runs/quickstart
+  flywheel doctor runs/quickstart                    who waits for what
+  flywheel stop runs/quickstart; flywheel resume runs/quickstart
   flywheel submit configs/quickstart.yaml --address http://127.0.0.1:8265
 """
 
@@ -56,6 +58,34 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/compare.yaml")
     compare.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options that replace those of the file")
     compare.set_defaults(act=compare_verb)
+
+    resume = verbs.add_parser(
+        "resume",
+        help="go on with a run, from its folder alone",
+        description="Go on where the folder ends, here or on another cluster. rounds=N may grow, placement.* may change.",
+    )
+    resume.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
+    resume.add_argument("options", nargs="*", metavar="KEY=VALUE", help="e.g. rounds=8 placement.generators=4")
+    resume.add_argument("--address", default="", help="join this Ray cluster (e.g. auto or HOST:6379) instead of starting one")
+    resume.set_defaults(act=resume_verb)
+
+    stop = verbs.add_parser(
+        "stop",
+        help="stop a run",
+        description="Ask the driver that works on RUN to stop: what is under way is committed or given up, and it exits with "
+        "75. `flywheel resume RUN` goes on.",
+    )
+    stop.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
+    stop.set_defaults(act=stop_verb)
+
+    doctor = verbs.add_parser(
+        "doctor",
+        help="why a run stands still",
+        description="Who works on RUN, what is pending since when, which unit, problem and actor waits for what, and what was "
+        "set aside; from the folder alone.",
+    )
+    doctor.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
+    doctor.set_defaults(act=doctor_verb)
 
     status = verbs.add_parser("status", help="what a run has done", description="Read a run folder; no cluster is needed.")
     status.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
@@ -171,18 +201,32 @@ def guarded(work: Callable[[], object], log: Path, again: str) -> int:
 
 
 def run_verb(known: argparse.Namespace) -> int:
-    from cluster.run import load
+    return turn(known.config, known.options, known.address, " ".join(["./launch.sh run", known.config, *known.options]))
+
+
+def resume_verb(known: argparse.Namespace) -> int:
+    store = open_run(known.run)
+    options = [*known.options, f"run.dir={store.root}"]
+    return turn(str(store.root / "config.yaml"), options, known.address, f"./launch.sh resume {known.run}")
+
+
+def turn(file: str, options: list[str], address: str, again: str) -> int:
+    """Run what is left of the run that a config describes. again: the command that goes on with it."""
+    from iteration.config import read
 
     began = time.monotonic()
-    config = load(known.config, known.options)
+    compared = "compare" in read(file)
+    if compared:  # a seed of a comparison
+        from cluster.compare import Comparison as Run
+        from cluster.compare import read as load
+    else:
+        from cluster.run import Run, load
+    config = load(file, options)
     quiet()
-    from cluster.run import Run
     from cluster.view import View, records, rounds_table
 
-    again = " ".join(["./launch.sh run", known.config, *known.options])
-    more = " ".join(["./launch.sh run", known.config, *(o for o in known.options if not o.startswith("rounds="))])
     with View(config.rounds) as view:
-        run = Run(config, known.address, view)
+        run = Run(config, address, view)
         status = guarded(lambda: asyncio.run(run.turn()), run.store.root / "error.log", again)
     if status:
         return status
@@ -192,10 +236,26 @@ def run_verb(known: argparse.Namespace) -> int:
     last = records(run.store)[-1]["model_out"]
     print(f"{(time.monotonic() - began) / 60:.1f} minutes; the run lies in {folder}; its last model is {folder}/models/{last}")
     print(f"  status:       ./launch.sh status {folder}")
-    print(f"  more rounds:  {more} rounds={config.rounds + 3}")
+    print(f"  more rounds:  ./launch.sh resume {folder} rounds={config.rounds + 3}")
     kept = first_kept(run.store)
     if kept:
         print(f"  one trace:    ./launch.sh why {kept} --run {folder}")
+    return 0
+
+
+def stop_verb(known: argparse.Namespace) -> int:
+    from cluster.job import stop
+
+    return stop(open_run(known.run).root)
+
+
+def doctor_verb(known: argparse.Namespace) -> int:
+    from omegaconf import OmegaConf
+
+    from cluster.doctor import examine
+
+    store = open_run(known.run)
+    print("\n".join(examine(store, OmegaConf.load(store.root / "config.yaml").rounds)))
     return 0
 
 
@@ -266,7 +326,7 @@ def status_verb(known: argparse.Namespace) -> int:
     if done:
         console.print(rounds_table(done))
     if finished < config.rounds:
-        console.print("go on with the command that started it", highlight=False)
+        console.print(f"go on with: ./launch.sh resume {known.run}", highlight=False)
     return 0
 
 

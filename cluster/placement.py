@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -52,6 +53,7 @@ class Actors:
     def __init__(self, options: Config, config: DictConfig, store: Store, address: str, phase: Callable, view: View):
         self._options, self._config, self._store, self._address = options, config, store, address
         self._phase, self._view = phase, view
+        self.started = False  # there is a cluster
         self.version = ""  # of the weights that the engines were last served; "" until the first are served, and checked
         self.judged = ""  # version of the value model that was last served
         self._changed = asyncio.Event()
@@ -96,6 +98,9 @@ class Actors:
         with self._phase(0, "start"):
             if not ray.is_initialized():
                 start_ray(self._address, options.placement.dashboard)
+            # Ray has put its own handler for SIGTERM; ours lets the actors close and the process exit with 75.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
+            self.started = True
             trainer = root, options.model, options.train, options.train_judge, options.seed
             self.trainers.hire(hand(Trainer, "trainer", trainer, gpus=options.train.gpus, concurrency=4))
         url = dashboard_url()
@@ -104,10 +109,7 @@ class Actors:
         )
         if not self._store.has(f"models/{model_key(0)}", ""):
             with self._phase(0, "first model"):
-                begin = asyncio.create_task(self.train("begin", named(self._config.task)))
-                while not (await asyncio.wait({begin}, timeout=1))[0]:
-                    self._view.tick(0, (await self.progress())[1])
-                await begin
+                await self.train("begin", named(self._config.task))
         with self._phase(0, "engines"):
             await self._start_engines()
 

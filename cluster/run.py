@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import shutil
-import signal
+import time
 from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from cluster import doctor
 from cluster.crew import Hand
 from cluster.engine import Generate
 from cluster.measured import Measured, tries
@@ -38,6 +40,7 @@ from iteration.respond import seed_of
 from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k
 from iteration.types import Calibration, Diversity, History, Problem, Round, Score, State
 
+NOTE_SECONDS = 5  # between two notes of what is under way
 PACKAGES = {
     "task": "iteration.tasks",
     "search": "iteration.search",
@@ -176,18 +179,20 @@ class Run:
             if self.finished():
                 return
             self.store.sweep()
-            async with Actors(self.options, self.config, self.store, self.address, self.phase, self.view) as self.actors:
-                # Ray has put its own handler for SIGTERM; ours lets the actors close and the process exit with 75.
-                asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
-                work = {asyncio.create_task(self._loop()), asyncio.create_task(self._watch())}
-                try:
-                    ended, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-                    for task in ended:
-                        task.result()
-                finally:
-                    for task in work:
-                        task.cancel()
-                    await asyncio.wait(work)
+            self.actors = Actors(self.options, self.config, self.store, self.address, self.phase, self.view)
+            work = {asyncio.create_task(self._work()), asyncio.create_task(self._watch())}
+            try:
+                ended, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    task.result()
+            finally:
+                for task in work:
+                    task.cancel()
+                await asyncio.wait(work)
+
+    async def _work(self) -> None:
+        async with self.actors:
+            await self._loop()
 
     def finished(self) -> bool:
         return self.store.has("rounds/" + round_key(self.options.rounds), ".json")  # rounds are finished in order
@@ -627,10 +632,21 @@ class Run:
 
     async def _watch(self) -> None:
         """Feed the view while others work, and see to it that there is a cluster to work with."""
+        noted, said = time.monotonic(), 0.0  # the last note; the silence that was last spoken of
         while True:
             await asyncio.sleep(1)
+            if not self.actors.started:
+                continue
             await self.actors.check_alive()
             self.view.tick(*await self.actors.progress())
+            if time.monotonic() - noted >= NOTE_SECONDS:
+                noted, now = time.monotonic(), await self.actors.pending() | self.view.now()
+                doctor.note(self.store, now)
+                if now["silent"] - said >= self.options.placement.silence:
+                    said = now["silent"]
+                    for line in [f"nothing committed or trained for {doctor.span(said)}; pending:", *doctor.pending(now)]:
+                        self.view.say(line)
+                said = min(said, now["silent"])
 
 
 def plan_key(number: int, split: str) -> str:
@@ -655,9 +671,12 @@ def claim(root: Path):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
-            raise UserError(f"run.dir {root}: {file.read().strip() or 'another process'} is running this run") from None
+            other = json.loads(file.read() or "{}").get("who", "another process")
+            raise UserError(f"run.dir {root}: {other} is running this run; stop it with: ./launch.sh stop {root}") from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        who = {"pid": os.getpid(), "host": os.uname().nodename, "job": os.environ.get("FLYWHEEL_JOB", "")}
+        said = f"process {who['pid']} on {who['host']}" + (f" (job {who['job'].partition('@')[0]})" if who["job"] else "")
+        file.write(json.dumps(who | {"who": said}))
         file.flush()
         yield
 

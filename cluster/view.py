@@ -28,6 +28,7 @@ class Phase:
     name: str
     units: int = 0
     done: int = 0
+    seen: int = 0  # `done` when it was last looked at
     what: str = "units"
     since: float = field(default_factory=time.monotonic)
     states: Counter = field(default_factory=Counter)
@@ -55,6 +56,7 @@ class View:
         self._rate, self._seen = 0.0, (time.monotonic(), 0)
         self._spans: list[float] = []  # seconds that each finished round took
         self._number, self._ended = 0, time.monotonic()  # the last finished round, and when it was
+        self._stirred = time.monotonic()  # when anything was last committed or trained
         self._live: Live | None = None
 
     def __enter__(self) -> View:
@@ -76,8 +78,10 @@ class View:
     def phase(self, number: int, name: str, units: int = 0, done: int = 0) -> Iterator[Phase]:
         phase = Phase(number, name, units, done)
         self._open.append(phase)
+        self._stirred = time.monotonic()
         try:
             yield phase
+            self._stirred = time.monotonic()
             said = [f"{phase.seconds:6.1f} s", f"{phase.done} units" if units else "", phase.solved(), phase.note]
             self.say(f"round {number}  {name:<11} " + ", ".join(filter(None, said)))
         finally:
@@ -91,6 +95,13 @@ class View:
         for phase in self._open:
             if phase.name in ("train", "judge", "first model"):
                 (phase.done, phase.units), phase.what = training, "steps"
+            if phase.done != phase.seen:
+                self._stirred, phase.seen = now, phase.done
+
+    def now(self) -> dict:
+        """The open phases, and the seconds since anything was committed or trained."""
+        phases = [{"number": phase.number, "name": phase.name, "seconds": phase.seconds} for phase in self._open]
+        return {"phases": phases, "silent": time.monotonic() - self._stirred}
 
     def round_done(self, record: dict) -> None:
         self._number, self._ended = record["number"], time.monotonic()
