@@ -178,7 +178,7 @@ class Spread:
                         continue
                     job = attempt.job
                     if job.deaths >= IN_COMPANY + KILLS:
-                        aside(job.each, f"its actors died {KILLS} times while nothing else ran on them; {first_line(future)}")
+                        aside(job.each, f"its actors died {KILLS} times while nothing else ran; {whose(attempt, future)}")
                         job.over = True
                     elif not any(other.job is job for other in self.going.values()):
                         todo.appendleft(job)
@@ -248,7 +248,8 @@ class Spread:
         if not lost(error):
             raise error
         attempt.job.deaths += 1
-        self._say(f"lost: {first_line(future)}; {attempt.job.each} is done again")
+        seconds = time.monotonic() - attempt.since
+        self._say(f"{whose(attempt, future)}; {attempt.job.each} was under way for {seconds:.1f} s and is done again")
         for kind, hand in attempt.team.items():
             self._crews[kind].suspect(hand)
         return False
@@ -286,7 +287,13 @@ async def _result(ref: Any) -> Any:
     return await ref
 
 
-def first_line(future: asyncio.Future) -> str:
+def whose(attempt: Attempt, future: asyncio.Future) -> str:
+    """Who died, in words."""
     error = future.exception()
-    cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {(str(cause).strip().splitlines() or [''])[0][:200]}"
+    error = getattr(error, "cause", None) or error
+    said, kind = str(error), type(error).__name__
+    for hand in attempt.team.values():
+        actor_id = getattr(hand.handle, "_actor_id", None)
+        if actor_id is not None and actor_id.hex() in said:
+            return f"{hand.name} died ({kind})"
+    return f"an actor died ({kind}: {(said.strip().splitlines() or [''])[0][:200]})"
