@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -82,6 +83,7 @@ class Trainer:
         self._store, self._model, self._train, self._train_judge, self._seed = Store(root), model, train, train_judge, seed
         self._device = "cuda" if train.gpus else "cpu"
         self._progress = 0, 0
+        self._loading = threading.Lock()  # two models loaded at once, in two threads, get each other's weights or none
         torch.set_num_threads(train.threads or os.cpu_count() or 1)
 
     def __repr__(self) -> str:
@@ -221,7 +223,8 @@ class Trainer:
         value = isinstance(learn, Teach)
         kind = transformers.AutoModelForSequenceClassification if value else transformers.AutoModelForCausalLM
         head = {"num_labels": 1} if value else {}
-        model = kind.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa", **head)
+        with self._loading:
+            model = kind.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa", **head)
         model.to(self._device).train()
         plan = list(batches(data, order, options.rows, options.row_tokens, np.random.default_rng(self._seed)))
         self._progress = 0, len(plan)
@@ -254,7 +257,8 @@ class Trainer:
         from transformers import AutoModelForSequenceClassification
 
         folder = self._store.root / "judges" / judge
-        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+        with self._loading:
+            model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
         with torch.no_grad():
             logits = [model(input_ids=torch.from_numpy(each.astype(np.int64))[None]).logits[0, 0] for each in prefixes]
         return torch.stack(logits).sigmoid().numpy()
@@ -264,7 +268,8 @@ class Trainer:
         import torch
         from transformers import AutoModelForCausalLM
 
-        policy = AutoModelForCausalLM.from_pretrained(self._store.root / "models" / model, dtype=torch.float32).eval()
+        with self._loading:
+            policy = AutoModelForCausalLM.from_pretrained(self._store.root / "models" / model, dtype=torch.float32).eval()
         tokens = torch.from_numpy(np.concatenate([prompt, answer]).astype(np.int64))[None]
         with torch.no_grad():
             scores = policy(input_ids=tokens).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
