@@ -262,6 +262,7 @@ def engine_arguments(folder: str, options: Generate) -> dict:
         "max_num_seqs": options.max_seqs,
         "block_size": 32,  # the unit of prefix caching; the default is 128 on CPU
         "generation_config": "vllm",
+        "load_format": "safetensors",  # nothing in a model's folder is ever executed
         "disable_log_stats": True,
         "logprobs_mode": "processed_logprobs",  # of the distribution that was sampled from, temperature included
         "worker_extension_cls": "cluster.engine.Weights",

@@ -97,7 +97,7 @@ class Actors:
         options, root = self._options, str(self._store.root)
         with self._phase(0, "start"):
             if not ray.is_initialized():
-                start_ray(self._address, options.placement.dashboard)
+                start_ray(self._address, options.placement.dashboard, self._view.say)
             # Ray has put its own handler for SIGTERM; ours lets the actors close and the process exit with 75.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
             self.started = True
@@ -316,14 +316,22 @@ def why_late(each: Hand, free: dict[str, float], nodes: list[dict[str, float]]) 
     return f"{each.name} is starting"
 
 
-def start_ray(address: str, dashboard: bool) -> None:
+def start_ray(address: str, dashboard: bool, say: Callable[[str], None] = print) -> None:
     """Join the cluster at `address`, or start a private one that ends with this process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    token = Path.home() / ".ray" / "auth_token"
     if address:
+        if token.is_file():
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         try:
-            ray.init(address=address, log_to_driver=False, namespace=f"flywheel-{os.getpid()}")
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace=f"flywheel-{os.getpid()}")
         except ConnectionError as error:
             raise UserError(f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]})") from None
+        if ray.get(ray.remote(without_token).options(num_cpus=0).remote()):
+            say(
+                f"WARNING: the Ray cluster at {address} asks for no token: whoever reaches its ports can run code on it. "
+                "Start its nodes with RAY_AUTH_MODE=token"
+            )
         return
     ray.init(
         address="local",
@@ -333,9 +341,15 @@ def start_ray(address: str, dashboard: bool) -> None:
         logging_level="ERROR",
         namespace="flywheel",
     )
-    token = Path.home() / ".ray" / "auth_token"
     if token.is_file():
         token.chmod(0o600)  # Ray writes 0644
+
+
+def without_token() -> bool:
+    """Runs on the cluster: does it let in whoever comes?"""
+    from ray._raylet import AuthenticationMode, get_authentication_mode
+
+    return get_authentication_mode() == AuthenticationMode.DISABLED
 
 
 def dashboard_url() -> str:

@@ -79,6 +79,8 @@ class Trainer:
 
     def __init__(self, root: str, model: Model, train: Train, train_judge: TrainJudge, seed: int):
         import torch
+        from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer  # noqa: F401 not later:
+        # two threads cannot import them at once
 
         self._store, self._model, self._train, self._train_judge, self._seed = Store(root), model, train, train_judge, seed
         self._device = "cuda" if train.gpus else "cpu"
@@ -105,10 +107,12 @@ class Trainer:
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self._model.path)
                 # The model's own dtype: a run starts from the very weights that it was given.
-                model = AutoModelForCausalLM.from_pretrained(self._model.path, dtype="auto")
+                model = AutoModelForCausalLM.from_pretrained(self._model.path, dtype="auto", use_safetensors=True)
             except (OSError, ValueError) as error:
                 what = str(error).splitlines()[0]
-                raise UserError(f"model.path {self._model.path}: no Hugging Face model there ({what})") from None
+                raise UserError(
+                    f"model.path {self._model.path}: no Hugging Face model with safetensors there ({what})"
+                ) from None
 
             def write(folder: Path) -> None:
                 model.save_pretrained(folder)

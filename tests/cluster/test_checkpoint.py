@@ -74,7 +74,7 @@ def test_killed_at_any_step_it_ends_in_the_same_model(world, tmp_path, kills):
     assert found == losses and all(torch.equal(a, b) for a, b in zip(calm.parameters(), stormy.parameters(), strict=True))
     begun = checkpoints.lives[-1] if checkpoints.lives else 0
     assert last.done == len(plan) - begun, "what a checkpoint holds is not done again"
-    assert begun >= done - len(kills), "with a checkpoint at every step, a kill costs one step"
+    assert 1 <= begun <= done, "a kill costs what was done since the last checkpoint that was written"
     checkpoints.clear()
     assert not (tmp_path / "checkpoints/m00001").exists() and not list((tmp_path / "_tmp").iterdir())
 

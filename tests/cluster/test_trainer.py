@@ -125,7 +125,7 @@ def test_no_model_and_no_corpus_is_said(tmp_path):
 
     (tmp_path / "p.jsonl").write_text('{"prompt": "1+1", "answer": "2"}\n' * 3 + '{"prompt": "a3", "answer": "2"}\n' * 3)
     store = Store(tmp_path / "run").open()
-    with pytest.raises(UserError, match="model.path nowhere: no Hugging Face model there"):
+    with pytest.raises(UserError, match="model.path nowhere: no Hugging Face model with safetensors there"):
         Trainer(str(store.root), Model(path="nowhere"), Train(threads=1), TrainJudge(), 0).begin(("expressions", {}))
 
 
@@ -230,3 +230,35 @@ def test_items_of_several_units_keep_their_places(tmp_path):
     items[1] = (items[1][0], items[1][1].replace("r00001/train", "r00002/source-x"))
     data, where = load_examples(store, items, Dpo())
     assert where.tolist() == [0, 2, 1] and data.lengths[where].tolist() == [10, 9, 7]
+
+
+class Bomb:
+    """What a pickle may do to whoever loads it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("how", ["pickle", "code"])
+def test_loading_a_model_folder_never_executes_what_is_in_it(folder, tmp_path, how):
+    import shutil
+
+    from iteration.config import UserError
+
+    evil, mark = tmp_path / "evil", tmp_path / "executed"
+    shutil.copytree(folder, evil)
+    if how == "pickle":
+        (evil / "model.safetensors").unlink()
+        torch.save({"lm_head.weight": Bomb(mark)}, evil / "pytorch_model.bin")
+    else:
+        config = json.loads((evil / "config.json").read_text())
+        config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}}
+        (evil / "config.json").write_text(json.dumps(config))
+        (evil / "evil.py").write_text(f"open({str(mark)!r}, 'w')\n")
+    store = Store(tmp_path / "run").open()
+    with pytest.raises(UserError, match="no Hugging Face model with safetensors there"):
+        Trainer(str(store.root), Model(path=str(evil)), Train(threads=1), TrainJudge(), 0).begin(("expressions", {}))
+    assert not mark.exists() and not store.has("models/m00000", "")
