@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from omegaconf import DictConfig, OmegaConf
+from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.crew import Crew, Hand, Spread, lost, ping
@@ -321,17 +322,7 @@ def start_ray(address: str, dashboard: bool, say: Callable[[str], None] = print)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     token = Path.home() / ".ray" / "auth_token"
     if address:
-        if token.is_file():
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace=f"flywheel-{os.getpid()}")
-        except ConnectionError as error:
-            raise UserError(f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]})") from None
-        if ray.get(ray.remote(without_token).options(num_cpus=0).remote()):
-            say(
-                f"WARNING: the Ray cluster at {address} asks for no token: whoever reaches its ports can run code on it. "
-                "Start its nodes with RAY_AUTH_MODE=token"
-            )
+        join(address, say)
         return
     ray.init(
         address="local",
@@ -343,6 +334,29 @@ def start_ray(address: str, dashboard: bool, say: Callable[[str], None] = print)
     )
     if token.is_file():
         token.chmod(0o600)  # Ray writes 0644
+
+
+def join(address: str, say: Callable[[str], None]) -> None:
+    from ray._raylet import AuthenticationMode, get_authentication_mode
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace=f"flywheel-{os.getpid()}")
+    except ConnectionError as error:
+        raise UserError(f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]})") from None
+    except AuthenticationError:
+        raise UserError(
+            f"--address {address}: the cluster asks for a token; put it in ~/.ray/auth_token and type export RAY_AUTH_MODE=token"
+        ) from None
+    if ray.get(ray.remote(without_token).options(num_cpus=0).remote()):
+        if get_authentication_mode() != AuthenticationMode.DISABLED:  # its messages to us would be refused, without a word
+            raise UserError(
+                f"--address {address}: the cluster asks for no token, but this process does; type export RAY_AUTH_MODE=disabled, "
+                "or better, start the cluster's nodes with RAY_AUTH_MODE=token"
+            )
+        say(
+            f"WARNING: the Ray cluster at {address} asks for no token: whoever reaches its ports can run code on it. "
+            "Start its nodes with RAY_AUTH_MODE=token"
+        )
 
 
 def without_token() -> bool:

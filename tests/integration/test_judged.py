@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -95,15 +96,17 @@ def test_held_out_answers_are_scored_beside_the_traces(judged):
         assert len(row["values"]) == trace["text"].count("\n") + trace["final"]
 
 
-def test_killed_in_the_middle_it_ends_like_the_undisturbed_run(judged, tmp_path):
-    """The second round again, in a fork: killed once, and led by the same judge."""
+def test_a_judge_that_dies_is_replaced_and_the_trees_are_the_same(judged, tmp_path):
+    """The second round again, in a fork led by the same judge, whose engine is killed."""
     calm, _ = judged
     folder = tmp_path / "stormy"
-    words = ["run", *OPTIONS, f"run.dir={folder}", f"run.fork={calm}@1"]
-    process = start(*words)
+    process = start("run", *OPTIONS, f"run.dir={folder}", f"run.fork={calm}@1")
     assert wait_for(lambda: any(folder.glob("traces/r00002/train/*.parquet")), process)
-    kill_all(process.pid)
-    flywheel(*words)
+    family = psutil.Process(process.pid).children(recursive=True)
+    (judge,) = [child for child in family if "ray::Judge" in "".join(child.cmdline())]
+    judge.kill()
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0 and "is done again" in said, said
     one, other = (sorted(f.glob("traces/r00002/train/*")) for f in (calm, folder))
     assert [path.name for path in one] == [path.name for path in other]
     for left, right in zip(one, other, strict=True):

@@ -1,0 +1,130 @@
+"""What driver, searchers and store cost for each trace, from a hundred traces to a million: the curve has to be flat.
+
+    python -m tests.bench.bench_scale [MOST]        MOST traces at most; default 100000
+
+Real actors, searches, verdicts and commits; in place of an engine an actor that answers from a script. CPU seconds of the
+driver's process and of all searchers, in microseconds a trace. Baseline: the row of 1,000 traces.
+"""
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import ray
+
+from cluster.crew import Crew, Spread
+from cluster.engine import STEP, Generate
+from cluster.placement import answers, hand, hands, start_ray
+from cluster.searcher import Searcher, Unit
+from cluster.verifier import Verifier, here
+from iteration import tiny
+from iteration.tasks.expressions import VOCABULARY
+from iteration.types import History, Problem
+
+ANSWERS, TOKENS = 16, 40  # to each problem; of each answer
+
+
+class Script:
+    """Answers every wish at once, with the same tokens."""
+
+    def ready(self) -> str:
+        return here()
+
+    def generate(self, wishes: pa.Table, version: str) -> pa.Table:
+        counts = wishes["n"].to_numpy()
+        rows = int(counts.sum())
+        offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * TOKENS)
+        tokens = pa.array(np.resize(np.arange(2, 14, dtype=np.int32), rows * TOKENS))
+        logprobs = pa.array(np.full(rows * TOKENS, -0.1, np.float32))
+        return pa.table(
+            [
+                pa.array(np.repeat(np.arange(len(counts), dtype=np.int32), counts)),
+                pa.ListArray.from_arrays(offsets, tokens),
+                pa.ListArray.from_arrays(offsets, logprobs),
+                pa.array(["1+2\n3"] * rows, pa.large_string()),
+                pa.array([True] * rows),
+                pa.array([False] * rows),
+                pa.array([version] * rows),
+            ],
+            schema=STEP,
+        )
+
+
+def units(traces: int, problems: int, turn: int) -> list[Unit]:
+    found = []
+    for number in range(max(1, traces // (problems * ANSWERS))):
+        ids = [f"p{number}-{i}" for i in range(problems)]
+        each = [Problem(name, "1+2", "3") for name in ids]
+        found.append(Unit(turn, "train", number, each, ["1+2"] * problems, "m0", [History()] * problems, 10**6))
+    return found
+
+
+def cpu(pids: list[int]) -> float:
+    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+
+
+async def measure(folder: Path, actors: int, turn: int, traces: int, problems: int) -> tuple[float, float, float, int]:
+    """(driver us, searchers us, traces/s, traces) for so many traces, in units of so many problems."""
+    changed = asyncio.Event()
+    crews = {kind: Crew(answers, changed, print, 600) for kind in ("generator", "searcher", "verifier")}
+    name = f"{turn}-{{}}-{{}}"
+    for i in range(actors):
+        crews["generator"].hire(hand(Script, name.format("script", i), ()))
+        crews["verifier"].hire(hand(Verifier, name.format("verifier", i), (i, "exact", {})))
+        searcher = i, str(folder / "run"), str(folder / "model"), 0, Generate()
+        crews["searcher"].hire(hand(Searcher, name.format("searcher", i), searcher, concurrency=1000))
+    for crew in crews.values():
+        while not all(each.ready for each in crew.hands):
+            await asyncio.sleep(0.1)
+    call = lambda team, unit: team["searcher"].handle.search.remote(unit, hands(team), ("sample", {"n": ANSWERS}), None)  # noqa: E731
+    spread = lambda: Spread(crews, {"generator": 3}, changed, 600, print)  # noqa: E731
+    await spread().run(units(1, problems, 1000 + turn), call, lambda done: None, print)  # warm
+    everyone = [p.pid for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::Searcher")]
+    work, done = units(traces, problems, turn), []
+    before, own, start = cpu(everyone), time.process_time(), time.perf_counter()
+    await spread().run(work, call, done.append, print)
+    seconds, spent, mine = time.perf_counter() - start, cpu(everyone) - before, time.process_time() - own
+    assert len(done) == len(work)
+    for crew in crews.values():
+        for each in crew.hands:
+            ray.kill(each.handle)
+        crew.close()
+    traces = len(work) * problems * ANSWERS
+    return 1e6 * mine / traces, 1e6 * spent / traces, traces / seconds, traces
+
+
+def main() -> None:
+    most = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        tiny.build(folder / "model", VOCABULARY, tiny.Shape(hidden_size=32, layers=1), 0)
+        (folder / "run/_tmp").mkdir(parents=True)
+        start_ray("", dashboard=False)
+        turn, base = 1, None
+        for traces in (1000, 100, *(10**i for i in range(4, 7) if 10**i <= most)):
+            driver, searchers, rate, traces = asyncio.run(measure(folder, 1, turn, traces, 6 if traces == 100 else 64))
+            base, turn = base or (driver, searchers), turn + 1
+            print(
+                f"{traces:>9,} traces: driver {driver:6.1f} us a trace ({driver / base[0]:.2f} of the baseline), searchers "
+                f"{searchers:6.1f} us ({searchers / base[1]:.2f}), {rate:,.0f} traces/s",
+                flush=True,
+            )
+        for problems in (4, 16, 64, 256):
+            for actors in (1, 4):
+                driver, searchers, rate, traces = asyncio.run(measure(folder, actors, turn, 10_000, problems))
+                turn += 1
+                print(
+                    f"{problems:>4} coroutines x {actors} actors: driver {driver:6.1f} us a trace ({driver / base[0]:.2f}), "
+                    f"searchers {searchers:6.1f} us ({searchers / base[1]:.2f}), {rate:,.0f} traces/s",
+                    flush=True,
+                )
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
