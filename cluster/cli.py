@@ -206,8 +206,8 @@ def run_verb(known: argparse.Namespace) -> int:
 
 def resume_verb(known: argparse.Namespace) -> int:
     store = open_run(known.run)
-    options = [*known.options, f"run.dir={store.root}"]
-    return turn(str(store.root / "config.yaml"), options, known.address, f"./launch.sh resume {known.run}")
+    options = [*known.options, f"run.dir={store.place}"]
+    return turn(str(store.local("config.yaml")), options, known.address, f"./launch.sh resume {known.run}")
 
 
 def turn(file: str, options: list[str], address: str, again: str) -> int:
@@ -231,8 +231,8 @@ def turn(file: str, options: list[str], address: str, again: str) -> int:
     if status:
         return status
     view.console.print(rounds_table(records(run.store)))
-    here, there = Path.cwd(), run.store.root
-    folder = there.relative_to(here) if there.is_relative_to(here) else there
+    here, there = Path.cwd(), Path(run.store.place)
+    folder = there.relative_to(here) if there.is_relative_to(here) else run.store.place
     last = records(run.store)[-1]["model_out"]
     print(f"{(time.monotonic() - began) / 60:.1f} minutes; the run lies in {folder}; its last model is {folder}/models/{last}")
     print(f"  status:       ./launch.sh status {folder}")
@@ -246,7 +246,7 @@ def turn(file: str, options: list[str], address: str, again: str) -> int:
 def stop_verb(known: argparse.Namespace) -> int:
     from cluster.job import stop
 
-    return stop(open_run(known.run).root)
+    return stop(open_run(known.run))
 
 
 def doctor_verb(known: argparse.Namespace) -> int:
@@ -255,7 +255,7 @@ def doctor_verb(known: argparse.Namespace) -> int:
     from cluster.doctor import examine
 
     store = open_run(known.run)
-    print("\n".join(examine(store, OmegaConf.load(store.root / "config.yaml").rounds)))
+    print("\n".join(examine(store, OmegaConf.load(store.local("config.yaml")).rounds)))
     return 0
 
 
@@ -284,9 +284,8 @@ def first_cause(error: BaseException) -> BaseException:
 
 def first_kept(store) -> str:
     """A trace that was kept in the last round, as an example to look at."""
-    keys = sorted((store.root / "filters").glob("r*.parquet"), reverse=True)
-    for key in keys:
-        decisions = store.table(f"filters/{key.stem}", ["id", "reason"]).to_pylist()
+    for name in reversed(store.names("filters")):
+        decisions = store.table(f"filters/{name.partition('.')[0]}", ["id", "reason"]).to_pylist()
         for row in decisions:
             if not row["reason"]:
                 return row["id"]
@@ -294,11 +293,14 @@ def first_kept(store) -> str:
 
 
 def open_run(folder: str):
-    from cluster.store import Store
+    from cluster.store import store_at
 
-    if not (Path(folder) / "config.yaml").is_file():
+    store = store_at(folder)
+    if "://" in folder:
+        store.open()
+    if not store.has("config", ".yaml"):
         raise UserError(f"{folder}: no run there (no config.yaml); expected a run folder, e.g. runs/quickstart")
-    return Store(folder)
+    return store
 
 
 def status_verb(known: argparse.Namespace) -> int:
@@ -309,7 +311,7 @@ def status_verb(known: argparse.Namespace) -> int:
     from cluster.view import records, rounds_table
 
     store = open_run(known.run)
-    config = OmegaConf.load(store.root / "config.yaml")
+    config = OmegaConf.load(store.local("config.yaml"))
     done = records(store)
     finished = sum(record["number"] > 0 for record in done)
     console = Console()

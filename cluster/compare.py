@@ -175,6 +175,8 @@ def compare(file: str, dotlist: list[str], console: Console) -> dict:
     """Run the whole comparison, or what is left of it. Returns the tables, which are also put into the run's folder."""
     config = read(file, dotlist)
     # A folder keeps its config, as a run's does; each seed's run checks its own.
+    if "://" in config.run.dir:
+        raise UserError(f"run.dir {config.run.dir}: a comparison needs a folder on a disk")
     folder = Store(config.run.dir).open()
     seeds = []
     for seed in config.compare.seeds:

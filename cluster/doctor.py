@@ -5,12 +5,10 @@ A driver notes every few seconds what is under way in _tmp/now.json. It is a hin
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
 from collections import Counter
-from pathlib import Path
 
 from cluster.store import Store, round_key
 
@@ -56,25 +54,12 @@ def span(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def driver(root: Path) -> dict | None:
-    """Who works on a run: {"who", "pid", "host", "job", "address"}; None where nobody does."""
-    try:
-        with open(root / "driver.lock", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return None
-            except OSError:
-                return json.loads(file.read() or "{}")
-    except FileNotFoundError:
-        return None
-
-
 def examine(store: Store, rounds: int) -> list[str]:
     """What a person wants to know of a run that seems to stand still, from its folder alone."""
-    who, found = driver(store.root), []
+    who, found = store.driver(), []
     finished = store.has("rounds/" + round_key(rounds), ".json")
     if who is None:
-        found.append("finished" if finished else f"nobody works on it; go on with: ./launch.sh resume {store.root}")
+        found.append("finished" if finished else f"nobody works on it; go on with: ./launch.sh resume {store.place}")
         error = store.root / "error.log"
         if error.is_file() and not finished:
             last = error.read_text(encoding="utf-8").strip().splitlines()[-1:]

@@ -6,23 +6,24 @@ import asyncio
 import contextlib
 import os
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from cluster.engine import Engine, Generate, Scorer, Served
+from cluster.store import store_at
 from cluster.verifier import here
 
 
 class Server:
     """Async Ray actor: many batches at once, one engine. A call names the weights that it needs, so a new actor in the place
-    of a dead one can answer it. `folder` holds the weights by version."""
+    of a dead one can answer it. `folder` of the store `root` holds the weights by version."""
 
     kind: type[Served]
 
-    def __init__(self, number: int, folder: str, options: Generate):
-        self._number, self._folder, self._options = number, Path(folder), options
+    def __init__(self, number: int, root: str, folder: str, options: Generate):
+        self._number, self._options = number, options
+        self._store, self._folder = store_at(root), folder
         self._engine: Served | None = None
         self._updating = asyncio.Lock()
 
@@ -36,10 +37,10 @@ class Server:
         """Serve these weights from now on; starts the engine if it does not run yet."""
         async with self._updating:
             if self._engine is None:  # it needs the actor's event loop
-                self._engine = self.kind(str(self._folder / version), version, self._options)
+                self._engine = self.kind(str(self._store.folder(f"{self._folder}/{version}")), version, self._options)
             elif self._engine.version != version:
                 with alive():
-                    await self._engine.update(str(self._folder / version), version)
+                    await self._engine.update(str(self._store.folder(f"{self._folder}/{version}")), version)
 
     async def _serving(self, version: str) -> Served:
         """The engine, with these weights. Raises RuntimeError where it has gone on to others."""

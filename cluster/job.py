@@ -10,8 +10,8 @@ import signal
 import sys
 import time
 import uuid
-from pathlib import Path
 
+from cluster.store import Store, store_at
 from iteration.config import UserError
 
 EXCLUDES = [".git", ".venv", "runs", "models", "*.parquet", "__pycache__", "*.egg-info", ".pytest_cache", ".hypothesis"]
@@ -26,7 +26,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     from cluster.run import load
 
     settings = load(config, options)
-    folder = os.path.abspath(settings.run.dir)  # never in the copy of this folder that Ray uploads
+    folder = store_at(settings.run.dir).place  # never in the copy of this folder that Ray uploads
     try:
         client = JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:
@@ -74,11 +74,9 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     return 0 if status == JobStatus.SUCCEEDED else 1
 
 
-def stop(root: Path) -> int:
+def stop(store: Store) -> int:
     """Stop the driver that works on a run, wherever it is, and wait until it has ended. Raises UserError."""
-    from cluster.doctor import driver
-
-    who = driver(root)
+    root, who = store.place, store.driver()
     if who is None:
         raise UserError(f"{root}: nobody works on it")
     if who["host"] == os.uname().nodename:
@@ -92,7 +90,7 @@ def stop(root: Path) -> int:
         raise UserError(f"{root}: {who['who']} works on it, which is not this machine; type there: ./launch.sh stop {root}")
     print(f"{who['who']} was asked to stop", flush=True)
     until = time.monotonic() + int(STOP_SECONDS)
-    while driver(root) == who:
+    while store.driver() == who:
         if time.monotonic() > until:
             raise UserError(f"{root}: {who['who']} still works after {STOP_SECONDS} s; see ./launch.sh doctor {root}")
         time.sleep(0.2)

@@ -95,7 +95,7 @@ class Actors:
         }
 
     async def _start(self) -> None:
-        options, root = self._options, str(self._store.root)
+        options, root = self._options, self._store.place
         with self._phase(0, "start"):
             if not ray.is_initialized():
                 start_ray(self._address, options.placement.dashboard, self._view.say)
@@ -115,14 +115,14 @@ class Actors:
             await self._start_engines()
 
     async def _start_engines(self) -> None:
-        options, where, root = self._options, self._options.placement, str(self._store.root)
+        options, where, root = self._options, self._options.placement, self._store.place
         await self.generators.refit(serves(model_key(0)), wait=False)
         for _ in range(where.generators):
             self._hire_generator("")
         for i in range(where.verifiers):
             self.verifiers.hire(hand(Verifier, f"verifier-{i}", (i, *named(self._config.verify))))
         for i in range(where.searchers):
-            searcher = i, root, f"{root}/models/{model_key(0)}", options.seed, options.generate
+            searcher = i, root, options.seed, options.generate
             self.searchers.hire(hand(Searcher, f"searcher-{i}", searcher, concurrency=1000))
         for i in range(where.judges if self._config.judge else 0):  # their engines start with the first value model
             self.judges.hire(self._engine(Judge, f"judge-{i}", i, "judges"))
@@ -137,7 +137,7 @@ class Actors:
 
     def _engine(self, kind: type, name: str, number: int, folder: str, node: str = "") -> Hand:
         options = self._options.generate
-        arguments = number, f"{self._store.root}/{folder}", options
+        arguments = number, self._store.place, folder, options
         return hand(kind, name, arguments, environment(options.gpus), options.gpus, 1000, node)
 
     def _hire_generator(self, node: str) -> None:
@@ -345,13 +345,13 @@ def join(address: str, say: Callable[[str], None]) -> None:
         raise UserError(f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]})") from None
     except AuthenticationError:
         raise UserError(
-            f"--address {address}: the cluster asks for a token; put it in ~/.ray/auth_token and type export RAY_AUTH_MODE=token"
+            f"--address {address}: the cluster asks for a token; put it in ~/.ray/auth_token, type export RAY_AUTH_MODE=token"
         ) from None
     if ray.get(ray.remote(without_token).options(num_cpus=0).remote()):
         if get_authentication_mode() != AuthenticationMode.DISABLED:  # its messages to us would be refused, without a word
             raise UserError(
-                f"--address {address}: the cluster asks for no token, but this process does; type export RAY_AUTH_MODE=disabled, "
-                "or better, start the cluster's nodes with RAY_AUTH_MODE=token"
+                f"--address {address}: the cluster asks for no token, but this process does; start the cluster's nodes with "
+                "RAY_AUTH_MODE=token, or type export RAY_AUTH_MODE=disabled"
             )
         say(
             f"WARNING: the Ray cluster at {address} asks for no token: whoever reaches its ports can run code on it. "

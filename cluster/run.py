@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
-import json
 import os
 import shutil
 import time
 from collections import defaultdict
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +25,7 @@ from cluster.measured import Measured, tries
 from cluster.placement import Actors, Placement, named, serves
 from cluster.remote import encode, lists
 from cluster.searcher import Unit
-from cluster.store import SCORE, TRACE, Store, judge_key, make_folder, model_key, put, round_key, score_key, unit_key
+from cluster.store import SCORE, TRACE, Store, judge_key, make_folder, model_key, put, round_key, score_key, store_at, unit_key
 from cluster.trainer import Model, Train, TrainJudge, manifest_table
 from cluster.view import View
 from iteration import config as settings
@@ -158,7 +155,7 @@ class Run:
         self.judge = named(config.judge) if config.judge else None
         if config.judge:
             self.check_judge(settings.make(config.judge, "judge", PACKAGES["judge"]))
-        self.store = Store(self.options.run.dir).open()
+        self.store = store_at(self.options.run.dir).open()
         self.address = address
         self.seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))  # by round and phase
         self._engines = asyncio.Lock()  # searching and measuring take turns with the weights
@@ -174,7 +171,7 @@ class Run:
 
     async def turn(self) -> None:
         """Run what is left of the rounds."""
-        with claim(self.store.root):
+        with self.store.claim():
             check_unchanged(self.store, self.config, self.schema)
             if self.finished():
                 return
@@ -515,7 +512,7 @@ class Run:
     def tokenizer(self):
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.store.root / "models" / model_key(0))
+        return AutoTokenizer.from_pretrained(self.store.folder(f"models/{model_key(0)}"))
 
     # what is learnt
 
@@ -603,7 +600,7 @@ class Run:
         before, after = (dict(zip(r[0], r[3] / r[2], strict=True)) for r in map(self.results, (champion, candidate)))
         shared = [problem for problem in before if problem in after]
         if not shared:
-            raise UserError(f"no held-out answer could be judged; see the column why in {self.store.root}/traces/*/test")
+            raise UserError(f"no held-out answer could be judged; see the column why in {self.store.place}/traces/*/test")
         gain = paired_bootstrap(np.array([before[p] for p in shared]), np.array([after[p] for p in shared]))
         said = f"held-out pass@1 {100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
         if gain.high < 0:
@@ -663,24 +660,6 @@ def kept(decisions: pa.Table) -> pa.Table:
     return decisions.filter(pa.array([not reason for reason in decisions["reason"].to_pylist()], pa.bool_()))
 
 
-@contextlib.contextmanager
-def claim(root: Path):
-    """Only one driver works on a run. Raises UserError naming the other; the claim ends with the process."""
-    with open(root / "driver.lock", "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            other = json.loads(file.read() or "{}").get("who", "another process")
-            raise UserError(f"run.dir {root}: {other} is running this run; stop it with: ./launch.sh stop {root}") from None
-        file.truncate(0)
-        who = {"pid": os.getpid(), "host": os.uname().nodename, "job": os.environ.get("FLYWHEEL_JOB", "")}
-        said = f"process {who['pid']} on {who['host']}" + (f" (job {who['job'].partition('@')[0]})" if who["job"] else "")
-        file.write(json.dumps(who | {"who": said}))
-        file.flush()
-        yield
-
-
 def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> None:
     """Write the config of a new run; refuse one that differs from an existing run's. `rounds` may grow, and actors may be
     placed otherwise."""
@@ -689,14 +668,14 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
             fork(store, config.run.fork)
         store.put_text("config.yaml", OmegaConf.to_yaml(config))
         return
-    old = settings.load(schema, PACKAGES, store.root / "config.yaml", [])  # options newer than the run have their defaults
+    old = settings.load(schema, PACKAGES, store.local("config.yaml"), [])  # options newer than the run have their defaults
     for key, before, now in settings.differences(*(OmegaConf.create(OmegaConf.to_yaml(each)) for each in (old, config))):
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
         if key == "run.dir" or key.startswith("placement."):  # the folder may have been moved, to another cluster too
             continue
         hint = "rounds may only grow" if key == "rounds" else "type run.dir=FOLDER to start another run"
-        raise UserError(f"{store.root}/config.yaml: {key} is {before!r} in this run, but {now!r} was asked for; {hint}")
+        raise UserError(f"{store.place}/config.yaml: {key} is {before!r} in this run, but {now!r} was asked for; {hint}")
 
 
 OF_ROUNDS = ("models", "judges", "plans", "traces", "scores", "filters", "manifests", "rounds")
@@ -705,6 +684,8 @@ OF_ROUNDS = ("models", "judges", "plans", "traces", "scores", "filters", "manife
 def fork(store: Store, source: str) -> None:
     """Begin with rounds 0 to N of another run ("OTHER@N"): its files are immutable, so they are linked or copied."""
     folder, _, last = source.rpartition("@")
+    if "://" in folder or "://" in store.place:
+        raise UserError(f"run.fork is {source!r} and run.dir {store.place}; both have to be folders on a disk")
     other = Store(folder)
     if not folder or not last.isdigit() or not other.has("rounds/" + round_key(int(last)), ".json"):
         raise UserError(f"run.fork is {source!r}; expected FOLDER@ROUND with a finished round, e.g. runs/quickstart@3")

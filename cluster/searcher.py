@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cluster.engine import Generate
 from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
-from cluster.store import SCORE, TRACE, Store, round_key, unit_key
+from cluster.store import SCORE, TRACE, model_key, round_key, store_at, unit_key
 from cluster.verifier import here
 from iteration.config import part_class
 from iteration.examples import flat
@@ -83,11 +83,11 @@ class Hands:
 class Searcher:
     """Async Ray actor. It holds no state that a new one would not have."""
 
-    def __init__(self, number: int, root: str, model: str, seed: int, generate: Generate):
+    def __init__(self, number: int, root: str, seed: int, generate: Generate):
         from transformers import AutoTokenizer
 
-        self._number, self._store, self._seed, self._generate = number, Store(root), seed, generate
-        self._tokenizer = AutoTokenizer.from_pretrained(model)
+        self._number, self._store, self._seed, self._generate = number, store_at(root), seed, generate
+        self._tokenizer = AutoTokenizer.from_pretrained(self._store.folder(f"models/{model_key(0)}"))
         self._ends = step_ends(self._tokenizer, generate.step_end)
         self._asking: dict[str, dict[str, Batcher]] = {}  # of the units under way: who is asked, by what kind
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -119,11 +120,21 @@ def put(final: Path, tmp: Path, write: Callable[[Path], None]) -> bool:
     return won
 
 
+def store_at(place: str | Path) -> Store:
+    """The store at a path, or at s3://, gs:// or az:// (cluster/cloud.py). Raises UserError."""
+    if "://" in str(place):
+        from cluster.cloud import CloudStore
+
+        return CloudStore(str(place))
+    return Store(place)
+
+
 class Store:
     """A run folder. Every method may be called from any process at any time, and repeated."""
 
     def __init__(self, root: str | Path):
-        self.root = Path(root).absolute()
+        self.root = Path(root).absolute()  # where its files are on this machine
+        self.place = str(self.root)  # what it is called everywhere
 
     def open(self) -> Store:
         """Create the folder if need be and check that it can hold a run. Raises UserError where it cannot."""
@@ -167,7 +178,7 @@ class Store:
                 table, path, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP, version="2.6", **schema
             )
 
-        return put(self.root / f"{key}.parquet", self._tmp(), write)
+        return self._put(f"{key}.parquet", write)
 
     def set_aside(self, key: str, schema: pa.Schema, reason: str) -> bool:
         """Put an empty table, with the reason in its metadata, under a name. False: somebody has committed it after all."""
@@ -177,7 +188,7 @@ class Store:
         """Units of a folder that were set aside, each with its reason. They hold no rows, so they are small."""
         found = {}
         for unit in sorted(self.units(folder)):
-            path = self.root / folder / f"u{unit:05d}.parquet"
+            path = self.local(f"{folder}/u{unit:05d}.parquet")
             metadata = pq.read_schema(path).metadata if path.stat().st_size < ASIDE_BYTES else None
             if metadata and b"aside" in metadata:
                 found[unit] = metadata[b"aside"].decode()
@@ -185,7 +196,7 @@ class Store:
 
     def table(self, key: str, columns: list[str] | None = None) -> pa.Table:
         # ParquetFile, not read_table: the latter takes folder names for partitions.
-        with pq.ParquetFile(self.root / f"{key}.parquet") as file:
+        with pq.ParquetFile(self.local(f"{key}.parquet")) as file:
             return file.read(columns)
 
     def has(self, key: str, suffix: str = ".parquet") -> bool:
@@ -193,24 +204,40 @@ class Store:
 
     def units(self, folder: str) -> set[int]:
         """Numbers of the units committed in e.g. traces/r00003/train. The listing is the truth."""
+        names = self.names(folder)
+        return {int(name[1:-8]) for name in names if name.startswith("u") and name.endswith(".parquet")}
+
+    def names(self, folder: str) -> list[str]:
+        """What a folder holds, sorted; nothing where there is none. What is listed survives a power cut."""
         try:
             names = os.listdir(self.root / folder)
         except FileNotFoundError:
-            return set()
+            return []
         sync_folder(self.root / folder)
-        return {int(name[1:-8]) for name in names if name.startswith("u") and name.endswith(".parquet")}
+        return sorted(names)
+
+    def local(self, name: str) -> Path:
+        """Where a committed file lies on this machine, e.g. config.yaml."""
+        return self.root / name
+
+    def folder(self, key: str) -> Path:
+        """Where a committed folder lies on this machine, e.g. models/m00003."""
+        return self.root / key
+
+    def _put(self, name: str, write: Callable[[Path], None]) -> bool:
+        return put(self.root / name, self._tmp(), write)
 
     # small records
 
     def put_text(self, key: str, text: str) -> bool:
         """Commit a small file under its full name, e.g. config.yaml."""
-        return put(self.root / key, self._tmp(), lambda path: path.write_text(text, encoding="utf-8") and None)
+        return self._put(key, lambda path: path.write_text(text, encoding="utf-8") and None)
 
     def put_json(self, key: str, record: Any) -> bool:
         return self.put_text(f"{key}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
     def json(self, key: str) -> Any:
-        return json.loads((self.root / f"{key}.json").read_text(encoding="utf-8"))
+        return json.loads(self.local(f"{key}.json").read_text(encoding="utf-8"))
 
     # folders
 
@@ -250,6 +277,44 @@ class Store:
             won = False
         sync_folder(final.parent)
         return won
+
+    # who works on it
+
+    @contextlib.contextmanager
+    def claim(self):
+        """Only one driver works on a run. Raises UserError naming the other; the claim ends with the process."""
+        with open(self.root / "driver.lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                other = json.loads(file.read() or "{}").get("who", "another process")
+                raise UserError(
+                    f"run.dir {self.root}: {other} is running this run; stop it with: ./launch.sh stop {self.root}"
+                ) from None
+            file.truncate(0)
+            file.write(json.dumps(driver_record()))
+            file.flush()
+            yield
+
+    def driver(self) -> dict | None:
+        """Who works on the run, as `driver_record` says; None where nobody does."""
+        try:
+            with open(self.root / "driver.lock", encoding="utf-8") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    return None
+                except OSError:
+                    return json.loads(file.read() or "{}")
+        except FileNotFoundError:
+            return None
+
+
+def driver_record() -> dict:
+    """Who this process is: {"who", "pid", "host", "job"}; job: NAME@ADDRESS where it is a Ray job."""
+    who = {"pid": os.getpid(), "host": os.uname().nodename, "job": os.environ.get("FLYWHEEL_JOB", "")}
+    job = f" (job {who['job'].partition('@')[0]})" if who["job"] else ""
+    return who | {"who": f"process {who['pid']} on {who['host']}{job}"}
 
 
 def round_key(number: int) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.checkpoint import Checkpoints
-from cluster.store import Store, judge_key, model_key, round_key, unit_key
+from cluster.store import Store, judge_key, model_key, round_key, store_at, unit_key
 from cluster.verifier import here
 from iteration import losses, tiny
 from iteration.config import UserError, part_class
@@ -82,7 +82,7 @@ class Trainer:
         from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer  # noqa: F401 not later:
         # two threads cannot import them at once
 
-        self._store, self._model, self._train, self._train_judge, self._seed = Store(root), model, train, train_judge, seed
+        self._store, self._model, self._train, self._train_judge, self._seed = store_at(root), model, train, train_judge, seed
         self._device = "cuda" if train.gpus else "cpu"
         self._progress = 0, 0
         self._loading = threading.Lock()  # two models loaded at once, in two threads, get each other's weights or none
@@ -151,7 +151,7 @@ class Trainer:
             data, where = load_examples(self._store, unique, part)
             index = where[[place[item] for item in items]]
             record = {"base": base, "manifest": number, "examples": len(manifest), "learn": learn[0]}
-            source = self._store.root / "models" / base
+            source = self._store.folder(f"models/{base}")
             fit = lambda folder: self._fit(model, source, folder, data, index, self._train, record, part)  # noqa: E731
             self._commit(model, key, fit)
         return self._store.json(f"{key}/training")
@@ -167,7 +167,7 @@ class Trainer:
         key = f"judges/{judge_key(number, judge[0])}"
         if not self._store.has(key, ""):
             options = self._train_judge
-            source = self._store.root / "models" / model_key(base)
+            source = self._store.folder(f"models/{model_key(base)}")
             part = part_class("judge", "iteration.judge", judge[0])(**judge[1])
             ends = step_ends(AutoTokenizer.from_pretrained(source), step_end)
             data = self._labelled(number, part, ends, part_class("verify", "iteration.verify", verify[0])(**verify[1]))
@@ -260,7 +260,7 @@ class Trainer:
         import torch
         from transformers import AutoModelForSequenceClassification
 
-        folder = self._store.root / "judges" / judge
+        folder = self._store.folder(f"judges/{judge}")
         with self._loading:
             model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
         with torch.no_grad():
@@ -273,7 +273,7 @@ class Trainer:
         from transformers import AutoModelForCausalLM
 
         with self._loading:
-            policy = AutoModelForCausalLM.from_pretrained(self._store.root / "models" / model, dtype=torch.float32).eval()
+            policy = AutoModelForCausalLM.from_pretrained(self._store.folder(f"models/{model}"), dtype=torch.float32).eval()
         tokens = torch.from_numpy(np.concatenate([prompt, answer]).astype(np.int64))[None]
         with torch.no_grad():
             scores = policy(input_ids=tokens).logits[0, len(prompt) - 1 : -1].log_softmax(-1)

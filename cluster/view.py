@@ -180,6 +180,4 @@ def rounds_table(records: list[dict]) -> Table:
 
 def records(store: Store) -> list[dict]:
     """The finished rounds of a run, from its folder alone."""
-    folder = store.root / "rounds"
-    names = sorted(path.stem for path in folder.glob("r*.json")) if folder.is_dir() else []
-    return [store.json(f"rounds/{name}") for name in names]
+    return [store.json(f"rounds/{name[:-5]}") for name in store.names("rounds") if name.endswith(".json")]

@@ -19,7 +19,7 @@ def story(store: Store, trace: str) -> list[str]:
     number, split, unit = int(match[1]), match[2], int(match[3])
     key = unit_key(number, split, unit)
     if not store.has(key):
-        raise UserError(f"{store.root}: no unit {key}.parquet in this run")
+        raise UserError(f"{store.place}: no unit {key}.parquet in this run")
     nodes = store.table(key)
     ids = nodes["id"].to_pylist()
     if trace not in ids:
@@ -50,14 +50,13 @@ def story(store: Store, trace: str) -> list[str]:
     lines.append(f"filter    {'left out by ' + reason if reason else 'kept'}")
     if reason:
         return lines
-    manifests = sorted((store.root / "manifests").glob("r*.parquet")) if (store.root / "manifests").is_dir() else []
-    for path in manifests:
-        later = int(path.stem[1:])
-        places = [i for i, name in enumerate(store.table(f"manifests/{path.stem}")["trace_id"].to_pylist()) if name == trace]
+    for manifest in (name.partition(".")[0] for name in store.names("manifests")):
+        later = int(manifest[1:6])
+        places = [i for i, name in enumerate(store.table(f"manifests/{manifest}")["trace_id"].to_pylist()) if name == trace]
         if not places:
             continue
         model = f"m{later:05d}"
-        line = f"trained   manifest {path.stem}, {len(places)} times (first at place {places[0]})"
+        line = f"trained   manifest {manifest}, {len(places)} times (first at place {places[0]})"
         if store.has(f"rounds/{round_key(later)}", ".json"):
             record = store.json(f"rounds/{round_key(later)}")
             line += f" -> {model}, {'promoted' if record['promoted'] else 'not promoted'}"

@@ -145,11 +145,10 @@ def test_a_changed_config_is_refused_with_both_values(small, option, said):
 def test_a_second_driver_is_refused_by_the_name_of_the_first(small):
     import os
 
-    from cluster.run import claim
     from iteration.config import UserError
 
     folder, _ = small
-    with claim(folder), pytest.raises(UserError, match=f"process {os.getpid()} on"), claim(folder):
+    with Store(folder).claim(), pytest.raises(UserError, match=f"process {os.getpid()} on"), Store(folder).claim():
         pass
 
 

@@ -85,11 +85,13 @@ class Nodes:
     """A Ray cluster of several nodes on this machine, under our own process ids. The head has no room for actors."""
 
     def __init__(self, workers: int):
+        from ray._raylet import Config
         from ray.cluster_utils import Cluster
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         token = (Path.home() / ".ray" / "auth_token").is_file()
         os.environ.setdefault("RAY_AUTH_MODE", "token" if token else "disabled")
+        Config.initialize("")  # Ray has read the environment when it was imported
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         self.address = self._cluster.address
         self._workers = [self._cluster.add_node(num_cpus=2) for _ in range(workers)]

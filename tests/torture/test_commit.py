@@ -84,7 +84,7 @@ def killed_everywhere(writer: Writer, folder: Path) -> list[str]:
     """SIGKILL at each system call of a commit in turn. Returns what was wrong."""
     log = folder.parent / "log"
     assert writer.commit(room(folder / "calm"), "calm", log=log)
-    names = [match[1] for match in re.finditer(r"^\d+ (\w+)\(", log.read_text(), re.M)]
+    names = [match[1] for match in re.finditer(r"^\d+\s+(\w+)\(", log.read_text(), re.M)]
     assert {"openat", "write", "fsync"} <= set(names), names
     wrong = []
     for i, name in enumerate(names):
