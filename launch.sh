@@ -18,6 +18,7 @@ usage: ./launch.sh [VERB ...]
   ./launch.sh why TRACE_ID [--run RUN]     one trace's whole story
   ./launch.sh submit CONFIG [KEY=VALUE ...] [--address URL]   run as a job on a Ray cluster
   ./launch.sh test [PYTEST OPTIONS]        the tests: all of them, or e.g. -m "not engine" for the fast ones
+  ./launch.sh torture [--minutes N]        kill a real run at random for N minutes, and check that nothing is lost
   ./launch.sh setup                        only set up .venv
   ./launch.sh VERB --help                  what a verb takes
 
@@ -103,6 +104,10 @@ setup) ;;
 test)
     shift
     exec .venv/bin/python -m pytest "$@"
+    ;;
+torture)
+    shift
+    exec .venv/bin/python -m tests.torture.storm "$@"
     ;;
 *) exec .venv/bin/flywheel "$@" ;;
 esac

@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
         "submit",
         help="run a config as a job on a Ray cluster",
         description="Submit the run as a Ray job, with this folder as its working folder, and follow its log. The job goes on "
-        "when this terminal ends. Flywheel must be installed on the cluster's machines.",
+        "when this terminal ends. Flywheel must be installed on the cluster's machines. lag=1 unless CONFIG says otherwise.",
     )
     submit.add_argument("config", metavar="CONFIG")
     submit.add_argument("options", nargs="*", metavar="KEY=VALUE")

@@ -12,7 +12,7 @@ import time
 import uuid
 
 from cluster.store import Store, store_at
-from iteration.config import UserError
+from iteration.config import UserError, read
 
 EXCLUDES = [".git", ".venv", "runs", "models", "*.parquet", "__pycache__", "*.egg-info", ".pytest_cache", ".hypothesis"]
 STOP_SECONDS = "120"  # between SIGTERM and SIGKILL: units under way are committed or given up
@@ -26,6 +26,9 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     from cluster.run import load
 
     settings = load(config, options)
+    said = "lag" in read(config) or any(option.startswith("lag=") for option in options)
+    if not said and not store_at(settings.run.dir).has("config", ".yaml"):
+        options = [*options, "lag=1"]  # on a cluster the trainer has a device of its own, mostly
     folder = store_at(settings.run.dir).place  # never in the copy of this folder that Ray uploads
     try:
         client = JobSubmissionClient(address)

@@ -52,6 +52,8 @@ def test_a_submitted_run_is_followed_to_its_end(cluster, tmp_path):
     assert "held-out pass@1" in said, "the log is followed"
     assert (tmp_path / "run/rounds/r00000.json").exists()
 
+    assert "lag: 1" in (tmp_path / "run/config.yaml").read_text(), "the default of a cluster"
+
     listing = [sys.executable, "-m", "ray.scripts.scripts", "job", "list", f"--address={cluster}"]
     token = (Path.home() / ".ray" / "auth_token").is_file()
     environment = os.environ | ({"RAY_AUTH_MODE": "token"} if token else {})
