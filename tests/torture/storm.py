@@ -52,8 +52,10 @@ OPTIONS = [
     "placement.verifiers=2",
     "placement.dashboard=false",
 ]
-# How often each kind of process is chosen. An engine takes a thousand times longer to start than a unit to search.
-WEIGHTS = {"Searcher": 6, "Verifier": 4, "Trainer": 3, "Generator": 2, "driver": 2, "node": 0.5}
+# How often each kind of process is chosen. Those of SLOW, which take a thousand times longer to start than a unit takes to be
+# searched, only where something was committed since the last of them: else nothing would ever be.
+WEIGHTS = {"Searcher": 6, "Verifier": 5, "Trainer": 3, "Generator": 3, "driver": 3, "node": 1.5}
+SLOW = ("Generator", "driver", "node")
 
 
 @dataclasses.dataclass
@@ -134,12 +136,12 @@ class Storm:
 
     def turn(self, until: float, kills: int) -> bool:
         """One run from its start to its end, in the storm. False where the time was over first."""
-        self.run, self.acked, self._read = self.folder / f"run{self.books.runs}", {}, 0
+        self.run, self.acked, self._read, self._committed = self.folder / f"run{self.books.runs}", {}, 0, 0
         self.run.mkdir()
         self.start()
         calm_since = time.monotonic()
         while True:
-            time.sleep(self.dice.uniform(0.2, 3.0))
+            time.sleep(self.dice.uniform(0.2, 4.0))
             status = self.driver.poll()
             if status == 0:
                 break
@@ -162,9 +164,11 @@ class Storm:
 
     def kill(self) -> None:
         found = actors()
-        if "Searcher" not in found and self.dice.random() > 0.15:
-            return  # a driver that has hardly begun: mostly, let it
-        kinds = [kind for kind in WEIGHTS if kind in found or kind in ("driver", "node")]
+        committed = len(files(self.run / "run"))
+        moved = committed > self._committed
+        kinds = [kind for kind in WEIGHTS if (kind in found or kind in ("driver", "node")) and (moved or kind not in SLOW)]
+        if not kinds:
+            return
         kind = self.dice.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
         if kind == "node":
             self.nodes.kill(self.dice)
@@ -181,6 +185,8 @@ class Storm:
             except psutil.NoSuchProcess:
                 return
         self.books.kills[kind] += 1
+        if kind in SLOW:
+            self._committed = committed
 
     def check(self) -> None:
         """Every unit that was ever acknowledged is there, whole, with the content that was acknowledged."""
