@@ -164,7 +164,7 @@ class Storm:
 
     def kill(self) -> None:
         found = actors()
-        committed = len(files(self.run / "run"))
+        committed = sum(name.split("/")[0] in ("models", "traces", "rounds") for name in files(self.run / "run"))
         moved = committed > self._committed
         kinds = [kind for kind in WEIGHTS if (kind in found or kind in ("driver", "node")) and (moved or kind not in SLOW)]
         if not kinds:
