@@ -177,19 +177,25 @@ class Run:
                 return
             self.store.sweep()
             self.actors = Actors(self.options, self.config, self.store, self.address, self.phase, self.view)
-            work = {asyncio.create_task(self._work()), asyncio.create_task(self._watch())}
+            watch = asyncio.create_task(self._watch())
+            work = asyncio.create_task(self._work(watch))
             try:
-                ended, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-                for task in ended:
-                    task.result()
+                await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+                if watch.done() and not watch.cancelled():
+                    watch.result()  # it ends by itself only where there is no cluster any more
+                await work
             finally:
-                for task in work:
+                for task in (work, watch):
                     task.cancel()
-                await asyncio.wait(work)
+                await asyncio.wait({work, watch})
 
-    async def _work(self) -> None:
+    async def _work(self, watch: asyncio.Task) -> None:
         async with self.actors:
-            await self._loop()
+            try:
+                await self._loop()
+            finally:
+                watch.cancel()  # before the cluster goes
+                await asyncio.wait({watch})
 
     def finished(self) -> bool:
         return self.store.has("rounds/" + round_key(self.options.rounds), ".json")  # rounds are finished in order
