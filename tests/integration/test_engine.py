@@ -38,20 +38,21 @@ def generator(models):
     import ray
 
     from cluster.generator import Generator
-    from cluster.placement import actor, start_ray
+    from cluster.placement import hand, start_ray
 
     start_ray("", dashboard=False)
-    found = actor(Generator, "generator", environment(0), 0, 100).remote(0, str(models / "a"), "a", OPTIONS)
-    assert ray.get(found.ready.remote(), timeout=300) == "a"
+    arguments = 0, str(models.parent), models.name, OPTIONS
+    found = hand(Generator, "generator", arguments, environment(0), concurrency=100).handle
+    ray.get(found.update.remote("a"), timeout=300)
     yield found
     ray.get(found.close.remote(), timeout=30)
     ray.shutdown()
 
 
-def ask(generator, *arguments, **options):
+def ask(generator, *arguments, version="a", **options):
     import ray
 
-    return ray.get(generator.generate.remote(wishes(*arguments, **options)), timeout=120)
+    return ray.get(generator.generate.remote(wishes(*arguments, **options), version), timeout=120)
 
 
 def test_every_wish_gets_its_answers_with_tokens_and_logprobs(generator):
@@ -92,7 +93,7 @@ def test_an_update_changes_the_answers_to_those_of_the_new_weights(generator, mo
 
     def compare(name):
         prompt = np.array(PROMPTS[1], np.int32)
-        answer, logprobs = ray.get(generator.greedy.remote(prompt), timeout=60)
+        answer, logprobs = ray.get(generator.greedy.remote(prompt, name), timeout=60)
         model = AutoModelForCausalLM.from_pretrained(models / name, dtype=torch.float32)
         ids = torch.from_numpy(np.concatenate([prompt, answer]).astype(np.int64))[None]
         with torch.no_grad():
@@ -102,11 +103,13 @@ def test_an_update_changes_the_answers_to_those_of_the_new_weights(generator, mo
         return answer.tolist()
 
     before, sampled = compare("a"), ask(generator, PROMPTS, seeds=[1, 2, 3])
-    ray.get(generator.update.remote(str(models / "b"), "b"), timeout=60)
-    after, other = compare("b"), ask(generator, PROMPTS, seeds=[1, 2, 3])
+    ray.get(generator.update.remote("b"), timeout=60)
+    after, other = compare("b"), ask(generator, PROMPTS, seeds=[1, 2, 3], version="b")
     assert before != after and other["model"].to_pylist()[0] == "b"
     assert sampled["token_ids"] != other["token_ids"]
-    ray.get(generator.update.remote(str(models / "a"), "a"), timeout=60)
+    with pytest.raises(ray.exceptions.RayTaskError, match="a was asked for, but Generator 0 serves b"):
+        ask(generator, PROMPTS)
+    ray.get(generator.update.remote("a"), timeout=60)
     assert compare("a") == before and ask(generator, PROMPTS, seeds=[1, 2, 3])["token_ids"] == sampled["token_ids"]
 
 
@@ -131,7 +134,7 @@ def test_greedy_wishes_and_limits_of_one_wish(generator):
     at = table.schema.get_field_index
     table = table.set_column(at("temperature"), "temperature", pa.array([0.0] * 4, pa.float32()))
     table = table.set_column(at("max_tokens"), "max_tokens", pa.array([24, 24, 3, 3], pa.int32()))
-    steps = ray.get(generator.generate.remote(table), timeout=120).to_pylist()
+    steps = ray.get(generator.generate.remote(table, "a"), timeout=120).to_pylist()
     assert [step["token_ids"] for step in steps[2:]] == [step["token_ids"][:3] for step in steps[:2]]
     assert all(step["cut"] != step["final"] for step in steps[2:])
 
@@ -143,7 +146,7 @@ def test_a_hotter_wish_is_more_varied_and_its_logprobs_are_of_what_it_was_sample
     at = table.schema.get_field_index
     table = table.set_column(at("temperature"), "temperature", pa.array([0.25, 4.0], pa.float32()))
     table = table.set_column(at("max_tokens"), "max_tokens", pa.array([1, 1], pa.int32()))
-    rows = ray.get(generator.generate.remote(table), timeout=120).to_pylist()
+    rows = ray.get(generator.generate.remote(table, "a"), timeout=120).to_pylist()
     cold, hot = ([(r["token_ids"][0], r["logprobs"][0]) for r in rows if r["wish"] == wish] for wish in (0, 1))
     assert len(set(cold)) < len(set(hot))
     # log p at two temperatures of the same two tokens: differences scale with 1 / T.
@@ -172,7 +175,7 @@ def test_a_value_model_is_served_updated_and_reads_shared_prefixes_once(generato
     from transformers import AutoModelForSequenceClassification
 
     from cluster.generator import Judge
-    from cluster.placement import actor
+    from cluster.placement import hand
 
     long = np.random.default_rng(0).integers(3, 26, 63).astype(np.int32)
     prefixes = [np.array(prompt, np.int32) for prompt in PROMPTS] + [long[:n] for n in (40, 50, 60, 63)]
@@ -183,13 +186,16 @@ def test_a_value_model_is_served_updated_and_reads_shared_prefixes_once(generato
         with torch.no_grad():
             return [model(input_ids=torch.from_numpy(p.astype(np.int64))[None]).logits.sigmoid().item() for p in prefixes]
 
-    judge = actor(Judge, "judge", environment(0), 0, 100).remote(0, str(judges / "judge-a"), "a", OPTIONS)
-    assert ray.get(judge.ready.remote(), timeout=300) == "a"
-    assert ray.get(judge.score.remote(table), timeout=60) == pytest.approx(own("a"), abs=1e-4)
+    arguments = 0, str(judges.parent), judges.name, OPTIONS
+    judge = hand(Judge, "judge", arguments, environment(0), concurrency=100).handle
+    ray.get(judge.update.remote("judge-a"), timeout=300)
+    assert ray.get(judge.score.remote(table, "judge-a"), timeout=60) == pytest.approx(own("a"), abs=1e-4)
     before = ray.get(judge.ledger.remote())
-    assert ray.get(judge.score.remote(table), timeout=60) == pytest.approx(own("a"), abs=1e-4)
+    assert ray.get(judge.score.remote(table, "judge-a"), timeout=60) == pytest.approx(own("a"), abs=1e-4)
     after = ray.get(judge.ledger.remote())
     assert after["cached_tokens"] - before["cached_tokens"] >= 4 * 32, "whole blocks of the prefixes are in the cache"
-    ray.get(judge.update.remote(str(judges / "judge-b"), "b"), timeout=60)
-    assert ray.get(judge.score.remote(table), timeout=60) == pytest.approx(own("b"), abs=1e-4), "nothing old is in the cache"
+    ray.get(judge.update.remote("judge-b"), timeout=60)
+    assert ray.get(judge.score.remote(table, "judge-b"), timeout=60) == pytest.approx(own("b"), abs=1e-4), (
+        "nothing old is in the cache"
+    )
     ray.get(judge.close.remote(), timeout=30)
