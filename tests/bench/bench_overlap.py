@@ -3,7 +3,7 @@
     python -m tests.bench.bench_overlap
 
 The driver's own loop (`Run._loop`) and its own hand-out of units (`Spread`) run here; only what an engine and a trainer would
-do is slept through, 50 times faster. Answer lengths have a long tail (log-normal, sigma 1, median 300 tokens), and a unit ends
+do is slept through, 100 times faster. Answer lengths have a long tail (log-normal, sigma 1, median 300 tokens), and a unit ends
 with its longest answer. A step of an engine takes 2.8 ms and 0.1 ms for each answer that it works on. The busiest device is the
 engines (all tokens, in full batches of 256) or the trainer, whichever works longer: no order of work could be faster.
 """
@@ -17,8 +17,8 @@ import numpy as np
 from cluster.crew import Crew, Hand, Spread
 from cluster.run import Run
 
-ROUNDS, UNITS, ANSWERS = 4, 16, 512
-SPEED = 50.0  # of the simulation
+ROUNDS, UNITS, ANSWERS = 3, 16, 512
+SPEED = 100.0  # of the simulation
 FLOOR, EACH, BATCH, STRIDE = 2.8e-3, 1e-4, 256, 64  # seconds of a step, and of each answer in it; answers; steps at a time
 
 

@@ -3,7 +3,7 @@
     python -m tests.bench.bench_scale [MOST]        MOST traces at most; default 100000
 
 Real actors, searches, verdicts and commits; in place of an engine an actor that answers from a script. CPU seconds of the
-driver's process and of all searchers, in microseconds a trace. Baseline: the row of 1,000 traces.
+driver's process and of all searchers, in microseconds a trace. Baseline: the row of 10,000 traces.
 """
 
 import asyncio
@@ -76,14 +76,14 @@ async def measure(folder: Path, actors: int, turn: int, traces: int, problems: i
     for i in range(actors):
         crews["generator"].hire(hand(Script, name.format("script", i), ()))
         crews["verifier"].hire(hand(Verifier, name.format("verifier", i), (i, "exact", {})))
-        searcher = i, str(folder / "run"), str(folder / "model"), 0, Generate()
+        searcher = i, str(folder / "run"), 0, Generate()
         crews["searcher"].hire(hand(Searcher, name.format("searcher", i), searcher, concurrency=1000))
     for crew in crews.values():
         while not all(each.ready for each in crew.hands):
             await asyncio.sleep(0.1)
     call = lambda team, unit: team["searcher"].handle.search.remote(unit, hands(team), ("sample", {"n": ANSWERS}), None)  # noqa: E731
     spread = lambda: Spread(crews, {"generator": 3}, changed, 600, print)  # noqa: E731
-    await spread().run(units(1, problems, 1000 + turn), call, lambda done: None, print)  # warm
+    await spread().run(units(2000, problems, 1000 + turn), call, lambda done: None, print)  # warm
     everyone = [p.pid for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::Searcher")]
     work, done = units(traces, problems, turn), []
     before, own, start = cpu(everyone), time.process_time(), time.perf_counter()
@@ -102,11 +102,11 @@ def main() -> None:
     most = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        tiny.build(folder / "model", VOCABULARY, tiny.Shape(hidden_size=32, layers=1), 0)
-        (folder / "run/_tmp").mkdir(parents=True)
+        tiny.build(folder / "run/models/m00000", VOCABULARY, tiny.Shape(hidden_size=32, layers=1), 0)
+        (folder / "run/_tmp").mkdir()
         start_ray("", dashboard=False)
         turn, base = 1, None
-        for traces in (1000, 100, *(10**i for i in range(4, 7) if 10**i <= most)):
+        for traces in (10_000, 100, 1000, *(10**i for i in (5, 6) if 10**i <= most)):
             driver, searchers, rate, traces = asyncio.run(measure(folder, 1, turn, traces, 6 if traces == 100 else 64))
             base, turn = base or (driver, searchers), turn + 1
             print(

@@ -33,7 +33,7 @@ def main() -> None:
         start_ray("", dashboard=False)
         for turn in range(TURNS + 1):  # versions are names in one folder
             (versions / f"m{turn}").symlink_to(folder)
-        arguments = 0, str(versions), Generate(context=256)
+        arguments = 0, str(versions.parent), versions.name, Generate(context=256)
         generator = hand(Generator, "generator", arguments, environment(0), concurrency=100).handle
         ray.get(generator.update.remote("m0"))
         prompt = np.array([8, 3, 9, 2], np.int32)
