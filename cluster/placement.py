@@ -80,9 +80,10 @@ class Actors:
             self._growing.cancel()
         for crew in self._crews().values():
             crew.close()
-        closing = [hand.handle.close.remote() for hand in [*self.generators.hands, *self.judges.hands] if hand.ready]
-        if closing:
-            await asyncio.to_thread(ray.wait, closing, num_returns=len(closing), timeout=10)
+        with contextlib.suppress(Exception):  # the cluster may be gone
+            closing = [hand.handle.close.remote() for hand in [*self.generators.hands, *self.judges.hands] if hand.ready]
+            if closing:
+                await asyncio.to_thread(ray.wait, closing, num_returns=len(closing), timeout=10)
         ray.shutdown()
 
     def _crews(self) -> dict[str, Crew]:
@@ -129,11 +130,18 @@ class Actors:
         if not where.generators:
             self._growing = asyncio.create_task(self._grow())
         for kind in ("generator", "searcher", "verifier"):
+            await self._first(kind)
+
+    async def _first(self, kind: str) -> None:
+        """Wait until there is one of a kind. Raises UserError naming what is missing where none can be placed."""
+        while True:
             try:
-                await self._crews()[kind].first(START_SECONDS)
+                return await self._crews()[kind].first(START_SECONDS)
             except TimeoutError:
-                late = "; ".join(why for _, _, why in self.missing(kind)) or f"no node of the cluster has room for a {kind}"
-                raise UserError(f"no {kind} was ready after {START_SECONDS} s: {late}") from None
+                late = [why for _, _, why in self.missing(kind)]
+                if not any(why.endswith("is starting") for why in late):  # a large model takes its time
+                    said = "; ".join(late) or f"no node of the cluster has room for a {kind}"
+                    raise UserError(f"no {kind} was ready after {START_SECONDS} s: {said}") from None
 
     def _engine(self, kind: type, name: str, number: int, folder: str, node: str = "") -> Hand:
         options = self._options.generate
@@ -148,7 +156,8 @@ class Actors:
     async def _grow(self) -> None:
         """Keep an engine for every two cores (or for so many GPUs) of every node, while nodes come and go."""
         while True:
-            alive = {node["NodeID"]: node["Resources"] for node in await asyncio.to_thread(ray.nodes) if node["Alive"]}
+            nodes = await asyncio.to_thread(ray.nodes)  # where the head is gone, check_alive says so
+            alive = {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
             for gone in [each for each in self.generators.hands if each.node not in alive]:
                 self._view.say(f"{gone.name} is gone with its node {gone.node[:8]}")
                 self.generators.dismiss(gone)

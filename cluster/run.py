@@ -201,15 +201,19 @@ class Run:
         return self.store.has("rounds/" + round_key(self.options.rounds), ".json")  # rounds are finished in order
 
     async def _loop(self) -> None:
-        outcome: dict[int, Awaitable[int]] = {0: asyncio.create_task(self.baseline())}
-        for number in range(1, self.options.rounds + 1):
-            champion = await outcome[max(0, number - 1 - self.options.lag)]
-            self.plan(number)
-            # 1 the model responds, 2 in steps, 3 the search decides on more, 4 the verifier judges, 5 the search is told
-            await self.search(number, "train", model_key(champion))
-            # 6 the next model is trained on what the search learnt, and measured
-            outcome[number] = asyncio.create_task(self.improve(number, outcome[number - 1], champion))
-        await outcome[self.options.rounds]
+        outcome: dict[int, asyncio.Task] = {0: asyncio.create_task(self.baseline())}
+        try:
+            for number in range(1, self.options.rounds + 1):
+                champion = await outcome[max(0, number - 1 - self.options.lag)]
+                self.plan(number)
+                # 1 the model responds, 2 in steps, 3 the search decides on more, 4 the verifier judges, 5 the search is told
+                await self.search(number, "train", model_key(champion))
+                # 6 the next model is trained on what the search learnt, and measured
+                outcome[number] = asyncio.create_task(self.improve(number, outcome[number - 1], champion))
+            await outcome[self.options.rounds]
+        finally:
+            for task in outcome.values():
+                task.cancel()
 
     async def baseline(self) -> int:
         """Round 0: there is a model, and it is measured."""
