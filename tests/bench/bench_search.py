@@ -19,7 +19,6 @@ from cluster.engine import engine_arguments, environment
 from cluster.placement import Actors, serves
 from cluster.run import Run, load
 from cluster.view import View
-from iteration.types import History
 
 PROBLEMS, BUDGET = 64, 1200
 SEARCHES = {"beam": {"keep": 4, "width": 4, "times": 1000}, "mcts": {"simulations": 2000, "width": 4}}
@@ -75,8 +74,8 @@ async def system(folder: str) -> dict[str, dict]:
             for number, units in enumerate(
                 (run.units(1, "train", "m00000")[:1], run.units(1, "train", "m00000"))
             ):  # the first warms up
-                history = {"budget": BUDGET, "history": [History()] * PROBLEMS, "judge": "j00001-process"}
-                units = [dataclasses.replace(unit, round=800 + 10 * turn + number, **history) for unit in units]
+                led = {"budget": BUDGET, "judge": "j00001-process"}
+                units = [dataclasses.replace(unit, round=800 + 10 * turn + number, **led) for unit in units]
                 before, start, done = await generator.ledger.remote(), time.perf_counter(), []
                 await run.actors.search(units, (name, options), ("process", {}), done.append, run.set_aside)
                 seconds, after = time.perf_counter() - start, await generator.ledger.remote()
