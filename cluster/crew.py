@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import ObjectLostError, RayActorError, RaySystemError, WorkerCrashedError
+from ray.exceptions import ActorUnschedulableError, ObjectLostError, RayActorError, RaySystemError, WorkerCrashedError
 
 PING_SECONDS = 30  # an actor that does not answer for so long is started anew
 IN_COMPANY = 2  # deaths beside other units, after which a unit runs alone
@@ -25,7 +25,8 @@ KILLS = 3  # deaths of a unit that ran alone, after which it is set aside
 
 def lost(error: BaseException | None) -> bool:
     """Was the machinery lost (an actor, a node, an object), rather than the work wrong?"""
-    return isinstance(error, (RayActorError, WorkerCrashedError, ObjectLostError, RaySystemError))
+    gone = RayActorError, ActorUnschedulableError, WorkerCrashedError, ObjectLostError, RaySystemError
+    return isinstance(error, gone)
 
 
 @dataclass(eq=False)
