@@ -110,6 +110,9 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
     for key, known in choices.items():
         if OmegaConf.select(found, key) not in known:
             raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)!r}; expected {' or '.join(known)}")
+    hot = found.generate.temperature * found.search.get("temperature", 1.0)
+    if not 0 <= hot <= 2:
+        raise UserError(f"{file}: generate.temperature times search.temperature is {hot:g}; expected 0 to 2, vLLM's limits")
     if not 0 <= found.retry <= 1:
         raise UserError(f"{file}: retry is {found.retry}; expected a share between 0 and 1")
     sequences = settings.part_class("learn", PACKAGES["learn"], found.learn.name).sequences

@@ -144,7 +144,7 @@ def test_a_hotter_wish_is_more_varied_and_its_logprobs_are_of_what_it_was_sample
 
     table = wishes([PROMPTS[0]] * 2, n=64, seeds=[1, 2])
     at = table.schema.get_field_index
-    table = table.set_column(at("temperature"), "temperature", pa.array([0.25, 4.0], pa.float32()))
+    table = table.set_column(at("temperature"), "temperature", pa.array([0.25, 2.0], pa.float32()))
     table = table.set_column(at("max_tokens"), "max_tokens", pa.array([1, 1], pa.int32()))
     rows = ray.get(generator.generate.remote(table, "a"), timeout=120).to_pylist()
     cold, hot = ([(r["token_ids"][0], r["logprobs"][0]) for r in rows if r["wish"] == wish] for wish in (0, 1))
@@ -153,7 +153,7 @@ def test_a_hotter_wish_is_more_varied_and_its_logprobs_are_of_what_it_was_sample
     shared = sorted(set(dict(cold)) & set(dict(hot)), key=dict(cold).get)
     first, last = shared[0], shared[-1]
     wide, narrow = dict(cold)[last] - dict(cold)[first], dict(hot)[last] - dict(hot)[first]
-    assert wide == pytest.approx(16 * narrow, rel=1e-2)
+    assert wide == pytest.approx(8 * narrow, rel=1e-2)
 
 
 @pytest.fixture(scope="module")

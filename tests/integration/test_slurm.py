@@ -30,6 +30,8 @@ OPTIONS = [
 
 @pytest.fixture
 def slurm(tmp_path):
+    if not os.environ.get("FLYWHEEL_LONG"):
+        pytest.skip("takes four minutes: FLYWHEEL_LONG=1 runs it")
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing or os.geteuid():
         pytest.skip(f"needs root and Debian's slurm-wlm and munge; missing here: {', '.join(missing) or 'root'}")

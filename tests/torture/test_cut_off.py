@@ -36,6 +36,8 @@ def ip(*words: str) -> None:
 @pytest.fixture
 def there():
     """(name of a namespace, the host's end of its only wire)."""
+    if not os.environ.get("FLYWHEEL_LONG"):
+        pytest.skip("takes two minutes and a half: FLYWHEEL_LONG=1 runs it")
     name, wire = f"fw{os.getpid()}", f"fw{os.getpid() % 10**6}"
     if os.geteuid() or not shutil.which("ip"):
         pytest.skip("needs root and iproute2")
