@@ -315,7 +315,9 @@ def status_verb(known: argparse.Namespace) -> int:
     done = records(store)
     finished = sum(record["number"] > 0 for record in done)
     console = Console()
-    console.print(f"{config.name}: {finished} of {config.rounds} rounds finished in {known.run}", highlight=False)
+    console.print(
+        f"{config.name}: {finished} of {max(finished, config.rounds)} rounds finished in {known.run}", highlight=False
+    )
     for number in range(config.rounds + 1):
         for split, phase in (("train", "search"), ("test", "measure")):
             plan = f"plans/{round_key(number if split == 'train' else 0)}/{split}"
