@@ -57,8 +57,8 @@ def span(seconds: float) -> str:
 def examine(store: Store, rounds: int) -> list[str]:
     """What a person wants to know of a run that seems to stand still, from its folder alone."""
     who, found = store.driver(), []
-    last = max([-1, *(int(name[1:6]) for name in store.names("rounds"))])  # `rounds` may have grown since the run began
-    finished = last >= rounds and not store.has(f"plans/{round_key(last + 1)}/train")
+    newest = max([-1, *(int(name[1:6]) for name in store.names("rounds"))])  # `rounds` may have grown since the run began
+    finished = newest >= rounds and not store.has(f"plans/{round_key(newest + 1)}/train")
     if who is None:
         found.append("finished" if finished else f"nobody works on it; go on with: ./launch.sh resume {store.place}")
         error = store.root / "error.log"
@@ -76,7 +76,7 @@ def examine(store: Store, rounds: int) -> list[str]:
         found += [f"round {each['number']}: {each['name']} for {span(each['seconds'])}" for each in noted["phases"]]
         found.append(f"last committed or trained {span(noted['silent'] + age)} ago")
         found += [f"  {line}" for line in pending(noted)]
-    for number in range(max(rounds, last + 1) + 1):
+    for number in range(max(rounds, newest + 1) + 1):
         for split in ("train", "test"):
             for unit, reason in store.asides(f"traces/{round_key(number)}/{split}").items():
                 found.append(f"set aside: traces/{round_key(number)}/{split}/u{unit:05d}: {reason}")
