@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import pyarrow as pa
 import pytest
@@ -21,12 +20,7 @@ pytest.importorskip("moto", reason="moto is not installed")
 from cluster import cloud  # noqa: E402
 from cluster.cloud import CloudStore  # noqa: E402
 from cluster.store import TRACE, Store, store_at  # noqa: E402
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tests.ports import free_port, wait_for_port  # noqa: E402
 
 
 class Proxy:
@@ -86,11 +80,7 @@ def server():
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
+        wait_for_port(port)
         yield port
     finally:
         process.terminate()

@@ -25,7 +25,8 @@ def test_a_run_is_looked_into_stopped_and_resumed_from_its_folder_alone(tmp_path
     assert wait_for(lambda: (folder / "_tmp/now.json").is_file(), process)
     said = flywheel("doctor", str(folder))
     assert f"process {process.pid} on" in said and "round 0: first model" in said and "last committed or trained" in said
-    assert "working with" not in flywheel("run", "configs/quickstart.yaml", f"run.dir={folder}", *options, status=2)
+    second = flywheel("run", "configs/quickstart.yaml", f"run.dir={folder}", "placement.silence=2", *options, status=2)
+    assert f"process {process.pid} on" in second and "is running this run" in second, "refused by the name of the first"
     assert wait_for(lambda: (folder / "traces/r00000/test").is_dir(), process)
     said = flywheel("stop", str(folder))
     assert "was asked to stop" in said and f"go on with: ./launch.sh resume {folder}" in said

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import TOP
-from tests.integration.test_submit import free_port
+from tests.ports import free_port
 
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch")
 OPTIONS = [

@@ -2,22 +2,15 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import flywheel
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tests.ports import free_port, wait_for_port
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +23,7 @@ def cluster():
         head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             address = f"http://127.0.0.1:{dashboard}"
-            until = time.monotonic() + 120
-            while time.monotonic() < until and head.poll() is None:
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", dashboard)) == 0:
-                        break
-                time.sleep(0.5)
+            wait_for_port(dashboard)
             yield address
         finally:
             head.send_signal(signal.SIGTERM)

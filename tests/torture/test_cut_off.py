@@ -1,5 +1,6 @@
 """A node that is cut off in the middle of a search and comes back: a network namespace as the second machine."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.integration.conftest import start, wait_for
-from tests.integration.test_submit import free_port
+from tests.ports import free_port, wait_for_port
 
 OPTIONS = [
     "rounds=1",
-    "problems=320",
+    "problems=1200",
     "unit=4",
     "search.n=8",
     "model.warm_start.tokens=60000",
@@ -85,20 +86,28 @@ class Cluster:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+def works_there(name: str) -> bool:
+    """Has an engine on the other side begun to answer?"""
+    pids = subprocess.run(["ip", "netns", "pids", name], stdout=subprocess.PIPE, text=True).stdout.split()
+    lines = []
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as file:
+            lines.append(file.read())
+    return any("ray::Generator.generate" in line for line in lines)
+
+
 def test_a_node_that_is_cut_off_is_done_without_and_used_again(there, tmp_path, monkeypatch):
     name, wire = there
     cluster, run = Cluster(name), tmp_path / "run"
     try:
-        time.sleep(15)
+        wait_for_port(cluster.port, HERE)
         cluster.join()
-        time.sleep(10)
         monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
         log = tmp_path / "log"
         process = start("run", "configs/quickstart.yaml", f"run.dir={run}", *OPTIONS, "--address", f"{HERE}:{cluster.port}")
-        assert wait_for(lambda: len(list(run.glob("traces/r00001/train/*"))) >= 4, process), process.stdout.read()
+        assert wait_for(lambda: works_there(name) and any(run.glob("traces/r00001/train/*")), process), process.stdout.read()
         ip("link", "set", wire, "down")
-        before = len(list(run.glob("traces/r00001/train/*")))
-        time.sleep(45)
+        time.sleep(45)  # how long it is cut off
         ip("link", "set", wire, "up")
         cluster.join()
         said, _ = process.communicate(timeout=600)
@@ -107,8 +116,8 @@ def test_a_node_that_is_cut_off_is_done_without_and_used_again(there, tmp_path, 
         cluster.close()
     assert process.returncode == 0, said
     assert "asks for no token" in said, "it is said that this cluster is open"
-    assert "is gone with its node" in said or before == 80, said
+    assert "is gone with its node" in said and said.count("has joined") >= 1, said
     record = json.loads((run / "rounds/r00001.json").read_text())
-    assert record["counts"]["units_aside"] == 0 and record["counts"]["answers"] == 320 * 8
+    assert record["counts"]["units_aside"] == 0 and record["counts"]["answers"] == 1200 * 8
     ids = [i for path in run.glob("traces/r00001/train/*") for i in pq.read_table(path, columns=["id"])["id"].to_pylist()]
-    assert len(ids) == len(set(ids)) == 320 * 9
+    assert len(ids) == len(set(ids)) == 1200 * 9

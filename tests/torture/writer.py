@@ -13,6 +13,8 @@ import os
 import sys
 from pathlib import Path
 
+from tests.cluster.protocol import writer
+
 
 def content(name: str) -> bytes:
     """What a file of this name holds: 20 kB that nobody could guess half of."""
@@ -20,16 +22,7 @@ def content(name: str) -> bytes:
 
 
 def writes(name: str):
-    data = content(name)
-
-    def write(path: Path) -> None:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        half = len(data) // 2
-        os.write(fd, data[:half])
-        os.write(fd, data[half:])
-        os.close(fd)
-
-    return write
+    return writer(content(name))
 
 
 def main() -> None:
