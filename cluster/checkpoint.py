@@ -27,7 +27,8 @@ class Checkpoints:
     """The checkpoints of the training of `name`, e.g. m00003, at most one every `seconds`."""
 
     def __init__(self, store: Store, name: str, seconds: float):
-        self._store, self._folder, self._seconds = store, f"checkpoints/{name}", seconds
+        # On the trainer's own machine, wherever the run is: they are no part of its state.
+        self._store, self._folder, self._seconds = Store(store.root), f"checkpoints/{name}", seconds
         self._last = time.monotonic()
         self.lives: list[int] = []  # the steps at which earlier lives of this training ended
         self._writing: Future | None = None

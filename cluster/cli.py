@@ -59,37 +59,35 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options that replace those of the file")
     compare.set_defaults(act=compare_verb)
 
-    resume = verbs.add_parser(
+    def about_a_run(name: str, help: str, description: str, act: Callable) -> argparse.ArgumentParser:
+        found = verbs.add_parser(name, help=help, description=description)
+        found.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
+        found.set_defaults(act=act)
+        return found
+
+    resume = about_a_run(
         "resume",
-        help="go on with a run, from its folder alone",
-        description="Go on where the folder ends, here or on another cluster. rounds=N may grow, placement.* may change.",
+        "go on with a run, from its folder alone",
+        "Go on where the folder ends, here or on another cluster. rounds=N may grow, placement.* may change.",
+        resume_verb,
     )
-    resume.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
     resume.add_argument("options", nargs="*", metavar="KEY=VALUE", help="e.g. rounds=8 placement.generators=4")
     resume.add_argument("--address", default="", help="join this Ray cluster (e.g. auto or HOST:6379) instead of starting one")
-    resume.set_defaults(act=resume_verb)
-
-    stop = verbs.add_parser(
+    about_a_run(
         "stop",
-        help="stop a run",
-        description="Ask the driver that works on RUN to stop: what is under way is committed or given up, and it exits with "
-        "75. `flywheel resume RUN` goes on.",
+        "stop a run",
+        "Ask the driver that works on RUN to stop: what is under way is committed or given up, and it exits with 75. "
+        "`flywheel resume RUN` goes on.",
+        stop_verb,
     )
-    stop.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
-    stop.set_defaults(act=stop_verb)
-
-    doctor = verbs.add_parser(
+    about_a_run(
         "doctor",
-        help="why a run stands still",
-        description="Who works on RUN, what is pending since when, which unit, problem and actor waits for what, and what was "
-        "set aside; from the folder alone.",
+        "why a run stands still",
+        "Who works on RUN, what is pending since when, which unit, problem and actor waits for what, and what was set aside; "
+        "from the folder alone.",
+        doctor_verb,
     )
-    doctor.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
-    doctor.set_defaults(act=doctor_verb)
-
-    status = verbs.add_parser("status", help="what a run has done", description="Read a run folder; no cluster is needed.")
-    status.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
-    status.set_defaults(act=status_verb)
+    about_a_run("status", "what a run has done", "Read a run folder; no cluster is needed.", status_verb)
 
     why = verbs.add_parser(
         "why",
@@ -201,32 +199,32 @@ def guarded(work: Callable[[], object], log: Path, again: str) -> int:
 
 
 def run_verb(known: argparse.Namespace) -> int:
-    return turn(known.config, known.options, known.address, " ".join(["./launch.sh run", known.config, *known.options]))
+    from cluster.run import Run, load
+
+    again = " ".join(["./launch.sh run", known.config, *known.options])
+    return turn(Run, load(known.config, known.options), known.address, again)
 
 
 def resume_verb(known: argparse.Namespace) -> int:
     store = open_run(known.run)
-    options = [*known.options, f"run.dir={store.place}"]
-    return turn(str(store.local("config.yaml")), options, known.address, f"./launch.sh resume {known.run}")
+    file, options = str(store.local("config.yaml")), [*known.options, f"run.dir={store.place}"]
+    from cluster.compare import Comparison, read
+    from cluster.run import Run, load
+    from iteration.config import read as read_file
+
+    seed_of_a_comparison = "compare" in read_file(file)
+    kind, config = (Comparison, read(file, options)) if seed_of_a_comparison else (Run, load(file, options))
+    return turn(kind, config, known.address, f"./launch.sh resume {known.run}")
 
 
-def turn(file: str, options: list[str], address: str, again: str) -> int:
-    """Run what is left of the run that a config describes. again: the command that goes on with it."""
-    from iteration.config import read
-
-    began = time.monotonic()
-    compared = "compare" in read(file)
-    if compared:  # a seed of a comparison
-        from cluster.compare import Comparison as Run
-        from cluster.compare import read as load
-    else:
-        from cluster.run import Run, load
-    config = load(file, options)
-    quiet()
+def turn(kind: type, config, address: str, again: str) -> int:
+    """Run what is left of a run. again: the command that goes on with it."""
     from cluster.view import View, records, rounds_table
 
+    began = time.monotonic()
+    quiet()
     with View(config.rounds) as view:
-        run = Run(config, address, view)
+        run = kind(config, address, view)
         status = guarded(lambda: asyncio.run(run.turn()), run.store.root / "error.log", again)
     if status:
         return status

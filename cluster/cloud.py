@@ -18,6 +18,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -61,20 +62,18 @@ class CloudStore(Store):
 
     def _try(self, call: Callable[[], Any], seconds: float = RETRY_SECONDS) -> Any:
         """Call until there is an answer. Raises what the store says, e.g. FileNotFoundError, or the last failure."""
-        from obstore.exceptions import AlreadyExistsError, NotFoundError, PermissionDeniedError, PreconditionError
+        from obstore.exceptions import GenericError, NotFoundError
 
         until, pause = time.monotonic() + seconds, 0.05
         while True:
             try:
                 return call()
-            except (AlreadyExistsError, PreconditionError, PermissionDeniedError):
-                raise
-            except (NotFoundError, FileNotFoundError):
+            except NotFoundError:
                 raise FileNotFoundError from None
-            except Exception:
+            except GenericError:  # no answer, or the store is busy; what it does answer is raised at once
                 if time.monotonic() > until:
                     raise
-            time.sleep(pause * random.uniform(0.5, 1.5))
+            time.sleep(pause * random.uniform(0.5, 1.5))  # not all clients at the same moment
             pause = min(5.0, 2 * pause)
 
     def _put_object(self, name: str, content: bytes) -> bool:
@@ -96,8 +95,10 @@ class CloudStore(Store):
         tmp = self._tmp()
         write(tmp)
         won = self._put_object(name, tmp.read_bytes())
-        tmp.unlink()
-        self.local(name)
+        if won:
+            put(self.root / name, tmp, lambda tmp: None)
+        else:
+            tmp.unlink()
         return won
 
     def local(self, name: str) -> Path:
@@ -127,9 +128,13 @@ class CloudStore(Store):
         files = [str(path.relative_to(tmp)) for path in sorted(tmp.rglob("*")) if path.is_file()]
         for name in files:
             self._try(lambda name=name: self._obs.put(self._bucket, f"{key}/{attempt}/{name}", tmp / name))
-        won = self._put_object(f"{key}/whole.json", json.dumps({"attempt": attempt, "files": files}).encode())
-        shutil.rmtree(tmp)
-        self.folder(key)
+        whole = json.dumps({"attempt": attempt, "files": files}).encode()
+        won = self._put_object(f"{key}/whole.json", whole)
+        if won:
+            (tmp / "whole.json").write_bytes(whole)
+            super().commit_folder(key, tmp)
+        else:
+            shutil.rmtree(tmp)
         return won
 
     def folder(self, key: str) -> Path:
@@ -157,29 +162,39 @@ class CloudStore(Store):
         found = self._try(lambda: self._obs.get(self._bucket, "driver.json"))
         return json.loads(bytes(found.bytes())), found.meta["e_tag"]
 
+    def _alive(self, version: str) -> bool:
+        """Does the driver give a sign of life? Waits for one; raises FileNotFoundError where the driver ends."""
+        until = time.monotonic() + LEASE_BEATS * BEAT_SECONDS
+        while time.monotonic() < until:
+            time.sleep(BEAT_SECONDS / 5)
+            if self._driver()[1] != version:
+                return True
+        return False
+
     def driver(self) -> dict | None:
         try:
-            first = self._driver()
-            time.sleep(1.5 * BEAT_SECONDS)
-            return None if self._driver()[1] == first[1] else first[0]
+            record, version = self._driver()
+            alive = self._alive(version)
         except FileNotFoundError:
             return None
+        return {name: record[name] for name in driver_record()} if alive else None
 
     @contextlib.contextmanager
     def claim(self):
         """A lease: an object that its driver writes again and again. One that has stood still is taken over."""
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
+        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
         mine = driver_record() | {"attempt": uuid.uuid4().hex, "beat": 0}
         version = ""
         try:
             other, version = self._driver()
-            for _ in range(LEASE_BEATS):
-                time.sleep(BEAT_SECONDS)
-                if self._driver()[1] != version:
-                    raise UserError(f"run.dir {self.place}: {other['who']} is running this run")
+            print(
+                f"{other['who']} had claimed {self.place}; waiting up to {LEASE_BEATS * BEAT_SECONDS:.0f} s for a sign of life"
+            )
+            if self._alive(version):
+                raise UserError(f"run.dir {self.place}: {other['who']} is running this run")
         except FileNotFoundError:
-            pass
+            version = ""
         try:
             version = self._beat(mine, version)
         except (AlreadyExistsError, PreconditionError):
@@ -192,7 +207,8 @@ class CloudStore(Store):
                 mine["beat"] += 1
                 try:
                     held = self._beat(mine, held)
-                except Exception:  # another driver has taken over: its work counts
+                except (BaseError, FileNotFoundError) as error:  # taken over, or out of reach: nobody may go on unclaimed
+                    print(f"the claim on {self.place} is lost ({first_line(error)}); stopping", file=sys.stderr)
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
 
@@ -203,7 +219,7 @@ class CloudStore(Store):
         finally:
             over.set()
             thread.join()
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseError, FileNotFoundError):  # else it is taken over when it has stood still
                 if self._driver()[0]["attempt"] == mine["attempt"]:
                     self._obs.delete(self._bucket, "driver.json")
 

@@ -136,6 +136,7 @@ class Job:
 
     each: Any
     deaths: int = 0
+    copied: bool = False  # given to a second team, past its deadline
     over: bool = False
 
     @property
@@ -191,12 +192,12 @@ class Spread:
                 task.cancel()
 
     def _hand_out(self, todo: deque[Job], call: Callable) -> None:
-        while todo and not any(attempt.job.alone for attempt in self.going.values()):
-            if todo[0].over or (todo[0].alone and self.going):
-                if not todo[0].over:
-                    return
+        while todo:
+            if todo[0].over:  # a copy that is not needed any more
                 todo.popleft()
                 continue
+            if (todo[0].alone and self.going) or any(attempt.job.alone for attempt in self.going.values()):
+                return
             before = next((attempt.team for attempt in self.going.values() if attempt.job is todo[0]), {})
             picked = {kind: crew.pick(self._most.get(kind, 2**30), before.get(kind)) for kind, crew in self._crews.items()}
             for crew in self._crews.values():
@@ -259,15 +260,19 @@ class Spread:
         """Give what is past its deadline to another team too, and start actors anew that do not answer."""
         patience = max(self._deadline, 3 * float(np.median(self._spans)) if self._spans else 0.0)
         for attempt in list(self.going.values()):
-            if attempt.pinged or time.monotonic() - attempt.since < patience:
+            if time.monotonic() - attempt.since < patience:
                 continue
-            attempt.pinged = True
-            for hand in attempt.team.values():
-                task = asyncio.create_task(ping(hand, self._say))
-                self._pings.add(task)
-                task.add_done_callback(self._pings.discard)
-            fit = [hand for kind in attempt.team for hand in self._crews[kind].hands if hand.ready]
-            if len(fit) > len(attempt.team):
+            if not attempt.pinged:
+                attempt.pinged = True
+                for hand in attempt.team.values():
+                    task = asyncio.create_task(ping(hand, self._say))
+                    self._pings.add(task)
+                    task.add_done_callback(self._pings.discard)
+            others = any(
+                other.ready and other is not hand for kind, hand in attempt.team.items() for other in self._crews[kind].hands
+            )
+            if others and not attempt.job.copied:
+                attempt.job.copied = True
                 self._say(f"{attempt.job.each} takes longer than {patience:.0f} s; it is also given to others")
                 todo.appendleft(attempt.job)
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import Counter
 
 from cluster.store import Store, round_key
 
-FEW = 3  # units, problems and actors named; the rest are counted
+FEW = 3  # units and actors named; the rest are counted
 
 
 def note(store: Store, now: dict) -> None:
@@ -30,11 +29,9 @@ def pending(now: dict) -> list[str]:
         line = f"{unit['unit']} for {span(unit['seconds'])} with {who} on node {unit['node'][:8]}"
         if unit["deaths"]:
             line += f"; its actors died {unit['deaths']} times"
-        kinds = Counter(each["kind"] for each in unit["problems"])
-        if kinds:
-            line += "; waits: " + ", ".join(f"{n} problems for the {kind}" for kind, n in kinds.most_common())
-            slow = longest(unit["problems"])
-            line += " (" + ", ".join(f"{each['problem']} since {span(each['seconds'])}" for each in slow) + ")"
+        if unit["counts"]:
+            line += "; waits: " + ", ".join(f"{n} problems for the {kind}" for kind, n in unit["counts"].items())
+            line += " (" + ", ".join(f"{problem} since {span(seconds)}" for problem, seconds in unit["slowest"]) + ")"
         found.append(line)
     rest = len(now["units"]) - FEW
     if rest > 0:

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.crew import Crew, Hand, Spread, lost, ping
 from cluster.engine import environment
 from cluster.generator import Generator, Judge
-from cluster.searcher import Done, Hands, Searcher, Unit
+from cluster.searcher import Done, Hands, Searcher, Unit, Waiting
 from cluster.store import Store, model_key
 from cluster.trainer import Trainer
 from cluster.verifier import Verifier
@@ -261,13 +261,12 @@ class Actors:
 
     def missing(self, kind: str = "") -> list[tuple[str, float, str]]:
         """(actor, seconds, why) of every actor that is not fit for work."""
+        crews = [crew for name, crew in self._crews().items() if kind in ("", name)]
+        late = [each for crew in crews for each in crew.hands if each.task and not each.ready]
+        if not late:
+            return []
         free, nodes = ray.available_resources(), [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        found = []
-        for name, crew in self._crews().items():
-            if kind in ("", name):
-                late = [each for each in crew.hands if each.task and not each.ready]
-                found += [(each.name, time.monotonic() - each.since, why_late(each, free, nodes)) for each in late]
-        return found
+        return [(each.name, time.monotonic() - each.since, why_late(each, free, nodes)) for each in late]
 
     async def pending(self) -> dict:
         """What is under way and for how long, as plain data: units with their actors and problems, and actors that are late."""
@@ -279,7 +278,8 @@ class Actors:
                 return await asyncio.wait_for(asyncio.ensure_future(searcher.handle.waiting.remote()), 2)
             return []
 
-        waiting = [each for found in await asyncio.gather(*map(ask, searchers)) for each in found]
+        waiting = {each.unit: each for found in await asyncio.gather(*map(ask, searchers)) for each in found}
+        nothing = Waiting("", {}, [])
         now = time.monotonic()
         units = [
             {
@@ -288,7 +288,8 @@ class Actors:
                 "deaths": attempt.job.deaths,
                 "actors": {kind: each.name for kind, each in attempt.team.items()},
                 "node": attempt.team["generator"].where,
-                "problems": [asdict(each) for each in waiting if each.unit == str(attempt.job.each)],
+                "counts": waiting.get(str(attempt.job.each), nothing).counts,
+                "slowest": waiting.get(str(attempt.job.each), nothing).slowest,
             }
             for attempt in attempts
         ]
@@ -329,7 +330,6 @@ def why_late(each: Hand, free: dict[str, float], nodes: list[dict[str, float]]) 
 def start_ray(address: str, dashboard: bool, say: Callable[[str], None] = print) -> None:
     """Join the cluster at `address`, or start a private one that ends with this process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    token = Path.home() / ".ray" / "auth_token"
     if address:
         join(address, say)
         return
@@ -341,6 +341,7 @@ def start_ray(address: str, dashboard: bool, say: Callable[[str], None] = print)
         logging_level="ERROR",
         namespace="flywheel",
     )
+    token = Path.home() / ".ray" / "auth_token"
     if token.is_file():
         token.chmod(0o600)  # Ray writes 0644
 

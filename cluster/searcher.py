@@ -22,6 +22,8 @@ from iteration.respond import Meeting, grade, respond, seed_of
 from iteration.steps import step_ends
 from iteration.types import History, Node, Problem, State, Step, Tree, Verdict
 
+FEW = 3  # problems of a unit that are named where it stands still; the rest are counted
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -52,12 +54,11 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A problem under way, and the kind of actor whose answer it waits for."""
+    """What the problems of a unit under way wait for."""
 
     unit: str
-    problem: str
-    kind: str
-    seconds: float
+    counts: dict[str, int]  # problems by the kind of actor whose answer they wait for
+    slowest: list[tuple[str, float]]  # problems and their seconds, a few
 
 
 @dataclass(slots=True)
@@ -98,13 +99,13 @@ class Searcher:
         return here()
 
     async def waiting(self) -> list[Waiting]:
-        """The problems of the units under way, what each waits for and for how long."""
-        return [
-            Waiting(unit, problem, kind, seconds)
-            for unit, asked in self._asking.items()
-            for kind, batcher in asked.items()
-            for problem, seconds in batcher.waiting()
-        ]
+        """What the units under way wait for."""
+        found = []
+        for unit, asked in self._asking.items():
+            each = {kind: batcher.waiting() for kind, batcher in asked.items()}
+            slowest = sorted((one for several in each.values() for one in several), key=lambda one: -one[1])[:FEW]
+            found.append(Waiting(unit, {kind: len(several) for kind, several in each.items() if several}, slowest))
+        return found
 
     def _judge(self, hands: Hands, judge: tuple[str, dict] | None, version: str) -> RemoteJudge | StepJudge | None:
         if judge is None:

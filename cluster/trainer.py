@@ -136,8 +136,8 @@ class Trainer:
             order = np.random.default_rng(self._seed).permutation(len(corpus))
             self._fit(model_key(0), folder, folder, corpus, order, options, {}, learn)
 
-        self._commit(model_key(0), key, write)
-        return self._store.json(f"{key}/training")
+        self._store.put_folder(key, write)
+        return self._over(model_key(0), key)
 
     def train(self, model: str, base: str, learn: tuple[str, dict]) -> dict:
         """Train model `base` on a manifest (m00003: r00003) and commit it as `model`. Returns its training record."""
@@ -153,8 +153,8 @@ class Trainer:
             record = {"base": base, "manifest": number, "examples": len(manifest), "learn": learn[0]}
             source = self._store.folder(f"models/{base}")
             fit = lambda folder: self._fit(model, source, folder, data, index, self._train, record, part)  # noqa: E731
-            self._commit(model, key, fit)
-        return self._store.json(f"{key}/training")
+            self._store.put_folder(key, fit)
+        return self._over(model, key)
 
     def judge(self, number: int, base: int, judge: tuple[str, dict], verify: tuple[str, dict], step_end: str) -> dict:
         """Teach a value model and commit it as judges/j<number>-<name>: a scalar head on a copy of model `base`'s trunk.
@@ -164,7 +164,8 @@ class Trainer:
         """
         from transformers import AutoTokenizer
 
-        key = f"judges/{judge_key(number, judge[0])}"
+        name = judge_key(number, judge[0])
+        key = f"judges/{name}"
         if not self._store.has(key, ""):
             options = self._train_judge
             source = self._store.folder(f"models/{model_key(base)}")
@@ -178,9 +179,13 @@ class Trainer:
             of = data.weights > 0
             record = {"trunk": model_key(base), "answers": len(data), "steps_labelled": int(of.sum())}
             record |= {"share_positive": float(data.labels[of].mean())}
-            name = judge_key(number, judge[0])
             fit = lambda folder: self._fit(name, source, folder, data, indices, options, record, Teach())  # noqa: E731
-            self._commit(name, key, fit)
+            self._store.put_folder(key, fit)
+        return self._over(name, key)
+
+    def _over(self, name: str, key: str) -> dict:
+        """A training that is committed needs no checkpoints any more, whoever committed it. Returns its record."""
+        Checkpoints(self._store, name, 0).clear()
         return self._store.json(f"{key}/training")
 
     def _labelled(self, number: int, part, ends: np.ndarray, verifier) -> Examples:
@@ -198,10 +203,6 @@ class Trainer:
                 found.append(part.examples(self._store.table(unit_key(before, "train", unit)), ends, steps))
                 tokens += int(found[-1].offsets[-1])
         return Examples.concat(found)
-
-    def _commit(self, name: str, key: str, write: Callable[[Path], None]) -> None:
-        self._store.put_folder(key, write)
-        Checkpoints(self._store, name, 0).clear()
 
     def _fit(
         self,

@@ -131,7 +131,7 @@ def test_what_is_acknowledged_is_there_for_everybody_although_replies_are_lost(s
     assert all(other.table(key).equals(table) for key, table in tables.items())
     assert other.json("rounds/r00001") == {"number": 1} and other.has("rounds/r00001", ".json")
     assert not other.has("rounds/r00002", ".json") and other.names("rounds") == ["r00001.json"]
-    assert proxy.lost > 10, "replies were lost, and nobody noticed"
+    assert proxy.lost > 4, "replies were lost, and nobody noticed"
 
 
 def test_folders_are_whole_or_absent(s3, tmp_path, monkeypatch):
@@ -189,6 +189,33 @@ def test_a_unit_that_is_set_aside_is_known_everywhere(s3, tmp_path, monkeypatch)
     assert elsewhere(monkeypatch, tmp_path, f"s3://{bucket}/run").asides("traces/r00001/train") == {2: "it kills"}
 
 
+def test_checkpoints_stay_on_the_trainer_s_machine(s3):
+    """They come and go every minute, and nobody else reads them."""
+    import torch
+
+    from cluster.checkpoint import Checkpoints
+
+    bucket, _, direct = s3
+    store, model = store_at(f"s3://{bucket}/run").open(), torch.nn.Linear(2, 2)
+    adam = torch.optim.AdamW([{"params": [model.weight]}, {"params": [model.bias]}])
+    model(torch.ones(1, 2)).sum().backward()
+    adam.step()
+    checkpoints = Checkpoints(store, "m00001", 0)
+    checkpoints.save(model, adam, 5, [0.5])
+    checkpoints.close()
+    assert Checkpoints(store, "m00001", 0).restore(model, adam, 5) == [0.5]
+    checkpoints.clear()
+    assert direct.list_objects_v2(Bucket=bucket).get("KeyCount", 0) == 0
+
+
+def test_what_the_store_refuses_is_said_at_once(s3, monkeypatch):
+    """Only a store that does not answer is asked again."""
+    bucket, _, _ = s3
+    store = store_at(f"s3://{bucket}/run").open()
+    with pytest.raises(TypeError):
+        store._try(lambda: None + 1)
+
+
 def test_one_driver_at_a_time_and_a_dead_one_is_followed(s3, tmp_path, monkeypatch):
     bucket, _, _ = s3
     monkeypatch.setattr(cloud, "BEAT_SECONDS", 0.5)
@@ -197,7 +224,10 @@ def test_one_driver_at_a_time_and_a_dead_one_is_followed(s3, tmp_path, monkeypat
     with first.claim():
         with pytest.raises(UserError, match="is running this run"), second.claim():
             pass
-        assert second.driver()["who"].startswith("process ")
+        here = second.driver()
+        assert here["who"].startswith("process ") and second.driver() == here, (
+            "the same record at every beat: `stop` waits on it"
+        )
     assert second.driver() is None
     with second.claim():
         pass

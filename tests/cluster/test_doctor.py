@@ -26,13 +26,13 @@ NOW = {
             "deaths": 1,
             "actors": {"searcher": "searcher-0", "generator": "generator-0"},
             "node": "abcdef0123456789",
-            "problems": [
-                {"unit": "traces/r00003/train/u00007", "problem": "p1", "kind": "generator", "seconds": 69.0},
-                {"unit": "traces/r00003/train/u00007", "problem": "p2", "kind": "generator", "seconds": 3.0},
-                {"unit": "traces/r00003/train/u00007", "problem": "p3", "kind": "verifier", "seconds": 1.0},
-            ],
+            "counts": {"generator": 2, "verifier": 1},
+            "slowest": [["p1", 69.0], ["p2", 3.0], ["p3", 1.0]],
         },
-        *({"unit": f"u{i}", "seconds": 1.0, "deaths": 0, "actors": {}, "node": "", "problems": []} for i in range(5)),
+        *(
+            {"unit": f"u{i}", "seconds": 1.0, "deaths": 0, "actors": {}, "node": "", "counts": {}, "slowest": []}
+            for i in range(5)
+        ),
     ],
 }
 

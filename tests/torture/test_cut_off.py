@@ -12,7 +12,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.conftest import start, wait_for
+from tests.integration.conftest import kill_all, start, wait_for
 from tests.ports import free_port, wait_for_port
 
 OPTIONS = [
@@ -98,7 +98,7 @@ def works_there(name: str) -> bool:
 
 def test_a_node_that_is_cut_off_is_done_without_and_used_again(there, tmp_path, monkeypatch):
     name, wire = there
-    cluster, run = Cluster(name), tmp_path / "run"
+    cluster, run, process = Cluster(name), tmp_path / "run", None
     try:
         wait_for_port(cluster.port, HERE)
         cluster.join()
@@ -113,6 +113,8 @@ def test_a_node_that_is_cut_off_is_done_without_and_used_again(there, tmp_path, 
         said, _ = process.communicate(timeout=600)
         log.write_text(said)
     finally:
+        if process and process.poll() is None:
+            kill_all(process.pid)
         cluster.close()
     assert process.returncode == 0, said
     assert "asks for no token" in said, "it is said that this cluster is open"
