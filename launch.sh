@@ -16,6 +16,8 @@ usage: ./launch.sh [VERB ...]
   ./launch.sh stop RUN                     stop its driver, wherever it works
   ./launch.sh resume RUN [KEY=VALUE ...]   go on with it, from its folder alone
   ./launch.sh why TRACE_ID [--run RUN]     one trace's whole story
+  ./launch.sh verify TASK FILE             try a verifier on a file of answers
+  ./launch.sh regrade RUN --verifier NAME  judge a run's answers again, with another verifier
   ./launch.sh submit CONFIG [KEY=VALUE ...] [--address URL]   run as a job on a Ray cluster
   ./launch.sh test [PYTEST OPTIONS]        the tests: all of them, or e.g. -m "not engine" for the fast ones
   ./launch.sh torture [--minutes N]        kill a real run at random for N minutes, and check that nothing is lost

@@ -24,6 +24,8 @@ EPILOG = """examples:
   flywheel why r00002/train/u00003/t005/n0002 --run runs/quickstart
   flywheel doctor runs/quickstart                    who waits for what
   flywheel stop runs/quickstart; flywheel resume runs/quickstart
+  flywheel verify math answers.jsonl                 what a verifier makes of a file of answers
+  flywheel regrade runs/quickstart --verifier exact  what another verifier would have said
   flywheel submit configs/quickstart.yaml --address http://127.0.0.1:8265
 """
 
@@ -98,6 +100,33 @@ def parser() -> argparse.ArgumentParser:
     why.add_argument("trace", metavar="TRACE_ID", help="e.g. r00002/train/u00003/t005/n0002")
     why.add_argument("--run", default="", metavar="RUN", help="the run folder (default: the newest in runs/)")
     why.set_defaults(act=why_verb)
+
+    verify = verbs.add_parser(
+        "verify",
+        help="try a verifier on a file of answers",
+        description="Grade the answers in FILE (JSONL, Parquet or CSV; column answer, completion, response or output) and print a "
+        "table. TASK is a config, whose task and verifier are taken, or the name of a verifier. A row is matched with its problem by "
+        "the column id, else by prompt; where it has a column expected, that is its problem's answer and no task is needed.",
+    )
+    verify.add_argument("task", metavar="TASK", help="a config, e.g. configs/humaneval.yaml, or a verifier, e.g. math")
+    verify.add_argument("file", metavar="FILE", help="answers, one a row")
+    verify.add_argument("options", nargs="*", metavar="KEY=VALUE", help="e.g. task.test=HumanEval.jsonl.gz verify.partial=true")
+    verify.add_argument(
+        "--rows", type=int, default=20, metavar="N", help="rows that are shown; 0 for all (default: %(default)s)"
+    )
+    verify.set_defaults(act=verify_verb)
+
+    regrade = about_a_run(
+        "regrade",
+        "judge a run's answers again, with another verifier",
+        "Judge every stored answer of RUN by another or a newer verifier, generate nothing, and print what changed. Later rounds "
+        "are trained on the new verdicts by: flywheel resume RUN verdicts=NAME verify.name=VERIFIER",
+        regrade_verb,
+    )
+    regrade.add_argument("--verifier", required=True, metavar="NAME", help="e.g. math, replay, or mine.strict")
+    regrade.add_argument(
+        "options", nargs="*", metavar="KEY=VALUE", help="the verifier's options, e.g. read=boxed; and sandbox.*"
+    )
 
     submit = verbs.add_parser(
         "submit",
@@ -343,6 +372,18 @@ def why_verb(known: argparse.Namespace) -> int:
         folder = str(found[-1].parent)
     print("\n".join(story(open_run(folder), known.trace)))
     return 0
+
+
+def verify_verb(known: argparse.Namespace) -> int:
+    from cluster.trial import verify
+
+    return verify(known.task, known.file, known.options, known.rows)
+
+
+def regrade_verb(known: argparse.Namespace) -> int:
+    from cluster.trial import regrade_run
+
+    return regrade_run(open_run(known.run), known.run, known.verifier, known.options)
 
 
 def submit_verb(known: argparse.Namespace) -> int:

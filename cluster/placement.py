@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,8 @@ from cluster.generator import Generator, Judge
 from cluster.searcher import Done, Hands, Searcher, Unit, Waiting
 from cluster.store import Store, model_key
 from cluster.trainer import Trainer
-from cluster.verifier import Verifier
-from iteration.config import UserError
+from cluster.verifier import Verifier, tag
+from iteration.config import UserError, part_class
 
 if TYPE_CHECKING:
     from cluster.run import Config
@@ -120,10 +120,12 @@ class Actors:
         await self.generators.refit(serves(model_key(0)), wait=False)
         for _ in range(where.generators):
             self._hire_generator("")
+        verify = named(self._config.verify)
+        by = tag(*verify, part_class("verify", "iteration.verify", verify[0])(**verify[1]))
         for i in range(where.verifiers):
-            self.verifiers.hire(hand(Verifier, f"verifier-{i}", (i, *named(self._config.verify))))
+            self.verifiers.hire(hand(Verifier, f"verifier-{i}", (i, *verify, asdict(options.sandbox))))
         for i in range(where.searchers):
-            searcher = i, root, options.seed, options.generate
+            searcher = i, root, options.seed, options.generate, by
             self.searchers.hire(hand(Searcher, f"searcher-{i}", searcher, concurrency=1000))
         for i in range(where.judges if self._config.judge else 0):  # their engines start with the first value model
             self.judges.hire(self._engine(Judge, f"judge-{i}", i, "judges"))
@@ -182,7 +184,7 @@ class Actors:
 
         aside(unit, reason) is called for a unit that kills its actors again and again.
         """
-        call = lambda team, unit: team["searcher"].handle.search.remote(unit, hands(team), search, judge)  # noqa: E731
+        call = lambda team, unit: team["searcher"].handle.search.remote(unit, self._hands(team), search, judge)  # noqa: E731
         await self._hand_out(units, any(unit.judge for unit in units), call, done, aside)
 
     async def score(
@@ -194,8 +196,19 @@ class Actors:
         aside: Callable[[tuple, str], None],
     ) -> None:
         """Let value model `version` score the answers of committed units: {unit's key: key of its scores}."""
-        call = lambda team, each: team["searcher"].handle.score.remote(*each, hands(team), judge, version)  # noqa: E731
+        call = lambda team, each: team["searcher"].handle.score.remote(*each, self._hands(team), judge, version)  # noqa: E731
         await self._hand_out(list(keys.items()), True, call, done, aside)
+
+    def _hands(self, team: dict[str, Hand]) -> Hands:
+        others = tuple(each.handle for each in self.verifiers.hands if each.ready and each is not team["verifier"])
+        judge = team["judge"].handle if "judge" in team else None
+        return Hands(team["generator"].handle, team["verifier"].handle, judge, others)
+
+    async def audit(self, batches: list[tuple], part: tuple[str, dict], done: Callable, aside: Callable) -> None:
+        """Let the verifiers judge batches (number, problems, answers) by another `part`; done((number, verdicts)) for each."""
+        call = lambda team, each: team["verifier"].handle.audit.remote(*each, part)  # noqa: E731
+        spread = Spread({"verifier": self.verifiers}, {}, self._changed, self._options.placement.deadline, self._view.say)
+        await spread.run(batches, call, done, aside)
 
     async def _hand_out(self, work: list, judged: bool, call: Callable, done: Callable, aside: Callable) -> None:
         crews = {kind: self._crews()[kind] for kind in ("generator", "searcher", "verifier", *(["judge"] if judged else []))}
@@ -310,10 +323,6 @@ def serves(version: str) -> Callable:
         await each.handle.update.remote(version)
 
     return fit
-
-
-def hands(team: dict[str, Hand]) -> Hands:
-    return Hands(team["generator"].handle, team["verifier"].handle, team["judge"].handle if "judge" in team else None)
 
 
 def why_late(each: Hand, free: dict[str, float], nodes: list[dict[str, float]]) -> str:

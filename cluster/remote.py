@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
+from ray.exceptions import RayActorError
 
 from cluster.engine import WISH, Generate
 from iteration.protocols import Value
@@ -112,10 +114,13 @@ class RemotePolicy:
 
 
 class RemoteVerifier:
-    """`AsyncVerifier` over a Verifier actor: the ends of all problems cross as one message."""
+    """`AsyncVerifier` over Verifier actors: the ends of all problems cross as one message.
 
-    def __init__(self, send: Callable):
-        self._send = send  # takes problems and answers, returns an awaitable list of verdicts
+    What the first actor failed at is asked once more of each other one; where there is none, of the first again.
+    """
+
+    def __init__(self, sends: list[Callable]):
+        self._sends = sends  # each takes problems and answers, and returns an awaitable list of verdicts
         self.batch = Batcher(self._verify)
 
     async def verify(self, problem: Problem, answers: list[str]) -> list[Verdict]:
@@ -123,8 +128,18 @@ class RemoteVerifier:
 
     async def _verify(self, asked: list[tuple[Problem, list[str]]]) -> list[list[Verdict]]:
         problems = [problem for problem, answers in asked for _ in answers]
-        verdicts = iter(await self._send(problems, [answer for _, answers in asked for answer in answers]))
-        return [[next(verdicts) for _ in answers] for _, answers in asked]
+        texts = [answer for _, answers in asked for answer in answers]
+        verdicts = list(await self._sends[0](problems, texts))
+        for send in self._sends[1:] or self._sends:
+            again = [i for i, verdict in enumerate(verdicts) if verdict.state == State.FAILED]
+            if not again:
+                break
+            with contextlib.suppress(RayActorError):  # then they stay failed, which is no verdict
+                found = await send([problems[i] for i in again], [texts[i] for i in again])
+                for i, verdict in zip(again, found, strict=True):
+                    verdicts[i] = verdict
+        each = iter(verdicts)
+        return [[next(each) for _ in answers] for _, answers in asked]
 
 
 class RemoteJudge:

@@ -18,15 +18,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from cluster import doctor
+from cluster import doctor, regrade
 from cluster.crew import Hand
 from cluster.engine import Generate
 from cluster.measured import Measured, tries
 from cluster.placement import Actors, Placement, named, serves
 from cluster.remote import encode, lists
+from cluster.sandbox import SandboxOptions
 from cluster.searcher import Unit
 from cluster.store import SCORE, TRACE, Store, judge_key, make_folder, model_key, put, round_key, score_key, store_at, unit_key
 from cluster.trainer import Model, Train, TrainJudge, manifest_table
+from cluster.verifier import check_walls, tag
 from cluster.view import View
 from iteration import config as settings
 from iteration import curriculum
@@ -34,14 +36,16 @@ from iteration.config import UserError
 from iteration.examples import DECISION, answers, decide, flat, order, token_counts
 from iteration.filters.distinct import fingerprints
 from iteration.respond import seed_of
-from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k
-from iteration.types import Calibration, Diversity, History, Problem, Round, Score, State
+from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k, wilson
+from iteration.types import Audit, Calibration, Diversity, History, Problem, Round, Score, State, Verdict
 
+AUDITED = 64  # answers in one message to the second verifier
 NOTE_SECONDS = 5  # between two notes of what is under way
 PACKAGES = {
     "task": "iteration.tasks",
     "search": "iteration.search",
     "verify": "iteration.verify",
+    "audit": "iteration.verify",
     "judge": "iteration.judge",
     "learn": "iteration.learn",
     "filters*": "iteration.filters",
@@ -79,6 +83,9 @@ class Config:
     task: Any = MISSING
     search: Any = MISSING
     verify: Any = MISSING
+    audit: Any = None  # a second, stricter verifier that looks again at a sample of the accepted answers
+    audit_share: float = 0.1  # of the accepted answers of a round, that it looks at
+    verdicts: str = ""  # a regrading whose verdicts later rounds train by (./launch.sh regrade); may be given on resume
     judge: Any = None  # a value model, taught anew in each round, that scores steps for the next round's search
     learn: Any = field(default_factory=lambda: {"name": "sft"})
     filters: Any = None
@@ -87,6 +94,7 @@ class Config:
     train: Train = field(default_factory=Train)
     train_judge: TrainJudge = field(default_factory=TrainJudge)
     measure: Measure = field(default_factory=Measure)
+    sandbox: SandboxOptions = field(default_factory=SandboxOptions)
     placement: Placement = field(default_factory=Placement)
     run: RunFolder = field(default_factory=RunFolder)
 
@@ -154,6 +162,10 @@ class Run:
         }
         settings.make(config.search, "search", PACKAGES["search"])  # a wrong option is said now, not in an actor
         self.verifier = settings.make(config.verify, "verify", PACKAGES["verify"])
+        check_walls(f"verify.name={config.verify.name}", self.verifier, self.options.sandbox)
+        if config.audit:
+            second = settings.make(config.audit, "audit", PACKAGES["audit"])
+            check_walls(f"audit.name={config.audit.name}", second, self.options.sandbox)
         self.learn = settings.make(config.learn, "learn", PACKAGES["learn"])
         self.judge = named(config.judge) if config.judge else None
         if config.judge:
@@ -176,6 +188,8 @@ class Run:
         """Run what is left of the rounds."""
         with self.store.claim():
             check_unchanged(self.store, self.config, self.schema)
+            if self.options.verdicts:
+                regrade.check_set(self.store, self.options.verdicts)
             if self.finished():
                 return
             self.store.sweep()
@@ -286,6 +300,9 @@ class Run:
                     diversity=self.diversity(number),
                     judge=judge,
                     calibration=await self.calibrate(number, best, judge),
+                    audit=await self.audit(number, decisions),
+                    verifier=self.verifier.report(decisions) if hasattr(self.verifier, "report") else {},
+                    verdicts=self.options.verdicts,
                 )
             )
         record = self.store.json(key)
@@ -505,6 +522,38 @@ class Run:
         steps = self.verifier.steps if hasattr(self.verifier, "steps") else None
         return [measured.calibration(level, aggregate, steps) for level in self.options.measure.levels]
 
+    async def audit(self, number: int, decisions: pa.Table) -> Audit | None:
+        """Let the second verifier look at a sample of the accepted answers of a round's search."""
+        if not self.config.audit:
+            return None
+        key = f"audits/{round_key(number)}"
+        if not self.store.has(key):
+            right = np.flatnonzero(np.array(decisions["state"].to_pylist(), object) == str(State.CORRECT))
+            rng = np.random.default_rng(seed_of(self.options.seed, "audit", number))
+            n = int(np.ceil(self.options.audit_share * len(right)))
+            chosen = decisions.take(pa.array(np.sort(rng.permutation(right)[:n]), pa.int64()))
+            problems = {row["id"]: problem_of(row) for row in self.store.table(plan_key(number, "train")).to_pylist()}
+            asked = [problems[name] for name in chosen["problem_id"].to_pylist()]
+            texts = chosen["answer_text"].to_pylist()
+            found: dict[int, list[Verdict]] = {}
+
+            def aside(batch: tuple, reason: str) -> None:
+                found[batch[0]] = [Verdict(State.FAILED, why=reason)] * len(batch[1])
+
+            starts = range(0, n, AUDITED)
+            batches = [(i, asked[i : i + AUDITED], texts[i : i + AUDITED]) for i in starts]
+            with self.phase(number, "audit"):
+                part = named(self.config.audit)
+                await self.actors.audit(batches, part, lambda each: found.__setitem__(*each), aside)
+            verdicts = [verdict for i in starts for verdict in found[i]]
+            by = tag(*part, settings.make(self.config.audit, "audit", PACKAGES["audit"]))
+            self.store.put_table(key, regrade.verdict_table(chosen["id"].to_pylist(), verdicts, by))
+        states = self.store.table(key)["state"].to_pylist()
+        checked = sum(state != State.FAILED for state in states)
+        rejected = checked - states.count(State.CORRECT)
+        rate = wilson(rejected, checked)
+        return Audit(checked, rejected, rate.mean, rate.low, rate.high)
+
     def diversity(self, number: int) -> Diversity:
         """How varied the answers of a round's search were."""
         nodes = self.traces(number, "train", ["problem_id", "state", "node", "logprobs"])
@@ -532,7 +581,8 @@ class Run:
     def traces(self, number: int, split: str, columns: list[str] | None = None) -> pa.Table:
         """A round's nodes, unit by unit."""
         units = sorted(self.store.units(f"traces/{round_key(number)}/{split}"))
-        return pa.concat_tables([self.store.table(unit_key(number, split, unit), columns) for unit in units])
+        tables = [self.store.table(unit_key(number, split, unit), columns) for unit in units]
+        return pa.concat_tables(tables, promote_options="default")  # units of an older version may lack a column
 
     def solved(self, number: int) -> dict[int, float]:
         """Share of correct answers by level in a round of search; broken verdicts are left out."""
@@ -544,18 +594,37 @@ class Run:
         return {level: float(np.mean(right)) for level, right in sorted(found.items())}
 
     def decisions(self, number: int) -> pa.Table:
-        return self.store.table(f"filters/{round_key(number)}")
+        """What was kept in a round: by the verdicts of its search, or by those of the regrading that the run goes by."""
+        return self.store.table(self.filter_key(number))
+
+    def filter_key(self, number: int) -> str:
+        name = self.options.verdicts
+        if name and all(self.store.has(regrade.verdict_key(name, unit)) for unit in self.searched(number)):
+            return f"verdicts/{name}/filters/{round_key(number)}"
+        return f"filters/{round_key(number)}"
+
+    def searched(self, number: int) -> list[str]:
+        """The units of a round's search."""
+        folder = f"traces/{round_key(number)}/train"
+        return [unit_key(number, "train", unit) for unit in sorted(self.store.units(folder))]
 
     def filter(self, number: int) -> pa.Table:
         """Commit for each answer whether it is kept, or why not."""
-        key = f"filters/{round_key(number)}"
-        if not self.store.has(key):
-            with self.phase(number, "filter"):
-                before = [kept(self.decisions(r)) for r in range(1, number)]
-                earlier = pa.concat_tables([DECISION.empty_table(), *before])
-                found = answers(self.traces(number, "train"))
-                self.store.put_table(key, decide(found, earlier, self.filters))
+        for each in range(1, number + 1):  # those before are there already, but for a regrading
+            key = self.filter_key(each)
+            if not self.store.has(key):
+                with self.phase(number, "filter"):
+                    before = [kept(self.decisions(r)) for r in range(1, each)]
+                    earlier = pa.concat_tables([DECISION.empty_table(), *before])
+                    found = answers(self.regraded(each) if key.startswith("verdicts/") else self.traces(each, "train"))
+                    self.store.put_table(key, decide(found, earlier, self.filters))
         return self.decisions(number)
+
+    def regraded(self, number: int) -> pa.Table:
+        """A round's nodes with the verdicts of the regrading."""
+        units = self.searched(number)
+        verdicts = pa.concat_tables([self.store.table(regrade.verdict_key(self.options.verdicts, unit)) for unit in units])
+        return regrade.apply(self.traces(number, "train"), verdicts)
 
     def manifest(self, number: int) -> int:
         """Commit what is trained on, in order: the pool of all rounds, epoch after epoch. Returns how many examples."""
@@ -686,6 +755,8 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
         if key == "run.dir" or key.startswith("placement."):  # the folder may have been moved, to another cluster too
+            continue
+        if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict says who gave it
             continue
         hint = "rounds may only grow" if key == "rounds" else "type run.dir=FOLDER to start another run"
         raise UserError(f"{store.place}/config.yaml: {key} is {before!r} in this run, but {now!r} was asked for; {hint}")

@@ -79,15 +79,17 @@ class Hands:
     generator: Any
     verifier: Any
     judge: Any = None
+    others: tuple = ()  # verifiers that are asked again what the first one failed at
 
 
 class Searcher:
     """Async Ray actor. It holds no state that a new one would not have."""
 
-    def __init__(self, number: int, root: str, seed: int, generate: Generate):
+    def __init__(self, number: int, root: str, seed: int, generate: Generate, verifier: str = ""):
         from transformers import AutoTokenizer
 
         self._number, self._store, self._seed, self._generate = number, store_at(root), seed, generate
+        self._verifier = verifier  # its name, version and options, for the verdicts
         self._tokenizer = AutoTokenizer.from_pretrained(self._store.folder(f"models/{model_key(0)}"))
         self._ends = step_ends(self._tokenizer, generate.step_end)
         self._asking: dict[str, dict[str, Batcher]] = {}  # of the units under way: who is asked, by what kind
@@ -124,7 +126,7 @@ class Searcher:
         prompts = {problem.id: prompt for problem, prompt in zip(unit.problems, unit.prompts, strict=True)}
         generate = lambda wishes: hands.generator.generate.remote(wishes, unit.model)  # noqa: E731
         policy = RemotePolicy(self._tokenizer, prompts, self._generate, generate)
-        ends = RemoteVerifier(hands.verifier.verify.remote)
+        ends = RemoteVerifier([each.verify.remote for each in (hands.verifier, *hands.others)])
         scorer = self._judge(hands, judge if getattr(explorer, "judged", True) else None, unit.judge)
         asked = {"generator": policy, "verifier": ends, "judge": scorer}
         self._asking[unit.key] = {kind: each.batch for kind, each in asked.items() if each}
@@ -145,7 +147,7 @@ class Searcher:
         stale = {node.step.model for tree in trees for node in tree.nodes[1:] if node.step.model} - {unit.model}
         if stale:
             raise RuntimeError(f"{unit.key} was to be answered by {unit.model}, but {', '.join(sorted(stale))} answered")
-        won = self._store.put_table(unit.key, table(unit, trees))
+        won = self._store.put_table(unit.key, table(unit, trees, self._verifier))
         states = Counter(str(node.verdict.state) for tree in trees for node in tree.nodes if node.verdict)
         waves = max(tree.cost.waves for tree in trees)
         return Done(unit.key, sum(tree.cost.tokens for tree in trees), states, won, waves)
@@ -187,8 +189,8 @@ def trees_of(nodes: pa.Table) -> list[Tree]:
     return found
 
 
-def table(unit: Unit, trees: list[Tree]) -> pa.Table:
-    """A unit's trees as rows, schema TRACE: tree after tree, each from its root on."""
+def table(unit: Unit, trees: list[Tree], verifier: str = "") -> pa.Table:
+    """A unit's trees as rows, schema TRACE: tree after tree, each from its root on. verifier: who gave the verdicts."""
     rows = [(number, tree, node) for number, tree in enumerate(trees) for node in tree.nodes]
     verdicts = [node.verdict for _, _, node in rows]
     now = datetime.datetime.now(datetime.UTC)
@@ -214,6 +216,7 @@ def table(unit: Unit, trees: list[Tree]) -> pa.Table:
         "answer": [verdict and verdict.answer for verdict in verdicts],
         "reward": [verdict and verdict.reward for verdict in verdicts],
         "why": [verdict and verdict.why for verdict in verdicts],
+        "verifier": [verdict and verifier for verdict in verdicts],
         "model_version": [node.step.model or unit.model for _, _, node in rows],
         "judge_version": [unit.judge if node.values else None for _, _, node in rows],
         "judge_tokens": [None if node.index else tree.cost.judge_tokens for _, tree, node in rows],

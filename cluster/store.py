@@ -58,6 +58,7 @@ TRACE = pa.schema(
         ("answer", pa.string()),
         ("reward", pa.float32()),
         ("why", pa.string()),
+        ("verifier", pa.string()),  # who gave the verdict: name, version and options
         ("model_version", pa.string()),
         ("judge_version", pa.string()),  # of the value model, where there are values
         ("judge_tokens", pa.int32()),  # sent to it for the whole tree; at the root only
@@ -69,7 +70,7 @@ TRACE = pa.schema(
 SCORE = pa.schema([("id", pa.string()), ("values", pa.list_(pa.float32()))])
 _CATEGORIES = [
     "problem_id", "round", "unit", "level", "tree", "parent", "depth", "token_ids.list.element", "state", "answer", "why",
-    "model_version", "judge_version", "judge_tokens", "seed", "created_at",
+    "verifier", "model_version", "judge_version", "judge_tokens", "seed", "created_at",
 ]  # fmt: skip
 _ROW_GROUP = 256
 ASIDE_BYTES = 32_768  # more than an empty table takes

@@ -1,15 +1,70 @@
-"""The actor that judges ends. A verifier that raises yields `failed`, which is never counted as wrong."""
+"""Who judges ends: the actor, and what it shares with the command line. A verifier that breaks yields `failed`, never `wrong`."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
+from cluster.sandbox import Sandbox, SandboxOptions, check
 from iteration.config import part_class
 from iteration.types import Problem, State, Verdict
 
 
+class Grader:
+    """A verifier with its sandbox, if it needs one. name, options: of the part; sandbox: the options of the walls."""
+
+    def __init__(self, name: str, options: dict, sandbox: dict | None = None):
+        self._part = part_class("verify", "iteration.verify", name)(**options)
+        self.tag = tag(name, options, self._part)
+        self.sandbox = None
+        if hasattr(self._part, "executes"):
+            self.sandbox = Sandbox(SandboxOptions(**(sandbox or {})), self._part.executes, self._part.seconds)
+
+    def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
+        """One verdict for each pair. A batch that breaks the verifier is judged again one by one."""
+        try:
+            more = (self.sandbox,) if self.sandbox else ()
+            verdicts = self._part.verify(problems, answers, *more)
+            if len(verdicts) != len(answers):
+                raise RuntimeError(f"{len(verdicts)} verdicts for {len(answers)} answers")
+            return list(verdicts)
+        except Exception as error:
+            if len(problems) == 1:
+                return [Verdict(State.FAILED, why=f"the verifier broke: {type(error).__name__}: {error}")]
+            return [self.verify([problem], [answer])[0] for problem, answer in zip(problems, answers, strict=True)]
+
+    def steps(self, problem: Problem, answer: str) -> list[Verdict]:
+        return self._part.steps(problem, answer)
+
+    def close(self) -> None:
+        if self.sandbox:
+            self.sandbox.close()
+
+
+def tag(name: str, options: dict, part: object) -> str:
+    """What goes with every verdict: the verifier's name, version and options."""
+    return f"{name} {getattr(part, 'version', '1')} {json.dumps(options, sort_keys=True)}"
+
+
+def check_walls(kind: str, part: object, options: SandboxOptions) -> None:
+    """Raises UserError where a verifier that runs what a model wrote would have no walls on this machine."""
+    if getattr(part, "executes", False):
+        check(options, True, kind)
+
+
 class Verifier:
-    def __init__(self, number: int, name: str, options: dict):
-        self._number = number
-        self._verifier = part_class("verify", "iteration.verify", name)(**options)
+    def __init__(self, number: int, name: str, options: dict, sandbox: dict | None = None):
+        self._number, self._sandbox = number, sandbox
+        self._own = name, options
+        self._graders: dict[str, Grader] = {}
+        self._grader(None)
+
+    def _grader(self, part: tuple[str, dict] | None) -> Grader:
+        name, options = part or self._own
+        key = json.dumps([name, options], sort_keys=True)
+        if key not in self._graders:
+            self._graders[key] = Grader(name, options, self._sandbox)
+        return self._graders[key]
 
     def __repr__(self) -> str:
         return f"Verifier {self._number}"
@@ -17,18 +72,18 @@ class Verifier:
     def ready(self) -> str:
         return here()
 
-    def verify(self, problems: list[Problem], answers: list[str]) -> list[Verdict]:
-        """One verdict for each pair. A batch that breaks the verifier is judged again one by one."""
-        try:
-            return self._verifier.verify(problems, answers)
-        except Exception as error:
-            if len(problems) == 1:
-                return [Verdict(State.FAILED, why=f"the verifier broke: {type(error).__name__}: {error}")]
-            return [self.verify([problem], [answer])[0] for problem, answer in zip(problems, answers, strict=True)]
+    def verify(self, problems: list[Problem], answers: list[str], part: tuple[str, dict] | None = None) -> list[Verdict]:
+        """One verdict for each pair, by the run's verifier or by another `part` (name, options)."""
+        return self._grader(part).verify(problems, answers)
+
+    def audit(self, key: int, problems: list[Problem], answers: list[str], part: tuple[str, dict]) -> tuple[int, list[Verdict]]:
+        """Another verifier's verdicts on a batch, with the batch's number."""
+        return key, self._grader(part).verify(problems, answers)
 
     def steps(self, problems: list[Problem], answers: list[str]) -> list[list[Verdict]]:
         """For each answer, which need not be finished, one verdict for each step. Errors of the verifier are raised."""
-        return [self._verifier.steps(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
+        own = self._grader(None)
+        return [own.steps(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
 
 
 def here() -> str:

@@ -122,6 +122,15 @@ class View:
             self.say(
                 f"round {record['number']}  WARNING: the verifier failed on {failed} answers; see the column why in traces/"
             )
+        audit = record.get("audit")
+        if audit and audit["checked"]:
+            self.say(
+                f"round {record['number']}  audit: the second verifier rejects {audit['rejected']} of {audit['checked']} accepted "
+                f"answers, {audit['rate']:.1%} [{audit['low']:.1%}, {audit['high']:.1%}]"
+            )
+        if record.get("verifier"):
+            told = ", ".join(f"{name} {value:+.3f}" for name, value in record["verifier"].items())
+            self.say(f"round {record['number']}  verifier: {told}")
         for each in record["calibration"]:
             ranks = [f"AUC {each['auc']:.3f}" if each["auc"] is not None else ""]
             ranks += [f"of steps {each['step_auc']:.3f}" if each["step_auc"] is not None else ""]

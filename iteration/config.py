@@ -174,15 +174,22 @@ def checked(section: DictConfig, kind: str, package: str, where: str) -> tuple[s
     """(name, options) of a part in a section outside the schema's own. Raises UserError naming `where`."""
     if not isinstance(section, DictConfig) or not section.get("name"):
         raise UserError(f"{where}: found {section!r}, expected a section with a name, e.g. {{name: ...}}")
-    known = OmegaConf.structured(part_class(kind, package, section.name))
-    given = OmegaConf.create({key: section[key] for key in section if key != "name"})
-    check_keys(known, given, where)
+    given = {key: section[key] for key in section if key != "name"}
+    return section.name, checked_options(part_class(kind, package, section.name), given, where)
+
+
+def checked_options(part: type, given: dict, where: str) -> dict:
+    """The options of a dataclass, with its defaults. Raises UserError naming `where`."""
+    known, found = OmegaConf.structured(part), OmegaConf.create(given)
+    check_keys(known, found, where)
     try:
-        options = OmegaConf.to_container(OmegaConf.merge(known, given), resolve=True)
+        whole = OmegaConf.to_container(OmegaConf.merge(known, found), resolve=True)
+        part(**whole)
     except OmegaConfBaseException as error:
         raise UserError(f"{where}: {error.full_key}: {str(error).splitlines()[0]}{expected_type(error)}") from None
-    make(OmegaConf.create(options | {"name": section.name}), kind, package)
-    return section.name, options
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return whole
 
 
 def describe(part: type) -> list[tuple[str, str, str]]:

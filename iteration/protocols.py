@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from iteration.types import Examples, Expand, Node, Problem, Step, Tree, Verdict, Wish
+from iteration.types import Call, Examples, Expand, Node, Outcome, Problem, Step, Tree, Verdict, Wish
 
 
 class Task(Protocol):
@@ -39,10 +39,20 @@ class Verifier(Protocol):
 
     A verifier that can judge single steps also has
     `steps(problem: Problem, answer: str) -> list[Verdict]`: one verdict for each step of an answer that need not be finished.
+
+    One that runs what a model wrote says `executes = True`, one that may hang `executes = False`; both have `seconds`, the CPU
+    that one answer may take, and their `verify` takes a `Sandbox` as third argument. `version` goes with every verdict.
     """
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         """One verdict for each pair of problem and answer text (prompt excluded)."""
+
+
+class Sandbox(Protocol):
+    """Runs functions by name within limits, many at once (cluster/sandbox.py)."""
+
+    def run(self, calls: Sequence[Call]) -> list[Outcome]:
+        """One outcome for each call, in order. What a call does raises nothing here."""
 
 
 class Judge(Protocol):

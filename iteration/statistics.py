@@ -32,6 +32,18 @@ class Interval:
     high: float
 
 
+def wilson(hits: int, n: int) -> Interval:
+    """A share with its 95 % Wilson score interval; (0, 0, 1) for none of none. Source: Wilson 1927; Brown et al. 2001."""
+    if not n:
+        return Interval(0.0, 0.0, 1.0)
+    z, p = 1.959963984540054, hits / n
+    middle, spread = (
+        (p + z * z / (2 * n)) / (1 + z * z / n),
+        z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)),
+    )
+    return Interval(p, max(0.0, float(middle - spread)), min(1.0, float(middle + spread)))
+
+
 def bootstrap(values: np.ndarray, seed: int = 0) -> Interval:
     """Mean of per-problem values with a 95 % percentile bootstrap over problems.
 

@@ -60,6 +60,32 @@ class Verdict:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Work for a sandbox: a function by name ("iteration.verify.math:compare") and its plain arguments.
+
+    With `guest` the function is given, before its arguments, a guest to question: a process of its own, behind walls of its
+    own, that may run what a model wrote (cluster/inside.py, Guest).
+    """
+
+    function: str
+    arguments: list
+    guest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a call. state: done | raised (by the function) | late (it took too much time) | broke (the sandbox did).
+
+    `guest` says how the guest ended, where it ended itself.
+    """
+
+    state: str
+    value: Any = None
+    why: str = ""
+    guest: str = ""
+
+
 @dataclass(slots=True)
 class Node:
     """One step in a tree. `parent` is an index into `Tree.nodes`, -1 at the root, whose step is the prompt.
@@ -274,6 +300,17 @@ class Calibration:
 
 
 @dataclass(slots=True)
+class Audit:
+    """What a second verifier says of a sample of the accepted answers; broken verdicts are not counted."""
+
+    checked: int
+    rejected: int
+    rate: float  # the share rejected: false positives of the first verifier, if the second is right
+    low: float  # 95 % Wilson interval
+    high: float
+
+
+@dataclass(slots=True)
 class Round:
     """One round as a record: what went in, what came out, what it cost. Written once, as rounds/r00003.json.
 
@@ -297,4 +334,7 @@ class Round:
     loss_last: float = 0.0
     diversity: Diversity | None = None
     judge: str = ""  # the value model trained in this round
+    audit: Audit | None = None
+    verifier: dict[str, float] = field(default_factory=dict)  # what the verifier reports of the round's answers
+    verdicts: str = ""  # the regrading that the training went by, "" for the verdicts of the search
     calibration: list[Calibration] = field(default_factory=list)

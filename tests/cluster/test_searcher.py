@@ -53,7 +53,7 @@ def test_hundreds_of_problems_cross_as_one_message():
 
     async def run():
         policy = RemotePolicy(Words(), {p.id: p.prompt for p in problems}, Generate(context=999), generate)
-        ends = RemoteVerifier(verify)
+        ends = RemoteVerifier([verify])
         return await asyncio.gather(*(respond(p, Sample(n=2), policy, ends, None, 100, i) for i, p in enumerate(problems)))
 
     trees = asyncio.run(run())
@@ -88,7 +88,7 @@ def test_a_verifier_that_breaks_on_one_answer_fails_that_one_alone(monkeypatch):
                 raise RuntimeError("boom")
             return [Verdict(State.WRONG) for _ in answers]
 
-    monkeypatch.setattr(actor, "_verifier", Fragile())
+    monkeypatch.setattr(actor._grader(None), "_part", Fragile())
     problem = Problem("p", "q", "1")
     verdicts = actor.verify([problem] * 3, ["a", "bomb", "b"])
     assert [verdict.state for verdict in verdicts] == [State.WRONG, State.FAILED, State.WRONG]

@@ -1,0 +1,58 @@
+"""Multiple choice (GPQA's form): a question, its right answer and wrong ones, in an order that is drawn anew each time.
+
+A problem keeps its order: it stands in the plan, and in what the verifier says. Source: Rein et al. 2023.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from iteration.config import UserError
+from iteration.tasks.file import File
+from iteration.types import Problem
+
+LETTERS = "ABCDEFGHIJ"
+
+
+@dataclass
+class Choice(File):
+    prompt_key: str = "Question"  # column of the question
+    answer_key: str = "Correct Answer"  # column of the right answer
+    wrong_keys: list[str] = field(  # columns of the wrong ones, or one column with a list of them
+        default_factory=lambda: ["Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"]
+    )
+    template: str = "{prompt}\n\nThink step by step, and end with a line: Answer: LETTER"  # what the model is shown
+
+    def columns(self) -> dict[str, str]:
+        return super().columns() | {f"wrong_keys[{i}]": name for i, name in enumerate(self.wrong_keys)}
+
+    def answer(self, row: dict) -> str:
+        wrong = [row[name] for name in self.wrong_keys]
+        wrong = [str(each) for some in wrong for each in (some if isinstance(some, list) else [some]) if each is not None]
+        options = [str(row[self.answer_key]).strip(), *(each.strip() for each in wrong)]
+        if not 1 < len(options) <= len(LETTERS):
+            raise ValueError(f"{len(options)} options; expected 2 to {len(LETTERS)}")
+        if len(set(options)) < len(options):
+            raise ValueError("two of its options are the same")
+        return json.dumps({"options": options})  # the right one first; `draw` puts them in order
+
+    def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
+        return [shuffled(problem, rng.permutation(len(options_of(problem)))) for problem in super().draw(split, level, n, rng)]
+
+
+def options_of(problem: Problem) -> list[str]:
+    return json.loads(problem.answer)["options"]
+
+
+def shuffled(problem: Problem, order: Sequence[int]) -> Problem:
+    """The problem with its options in this order; order[i] is the option, counted from 0, that stands at place i."""
+    options = options_of(problem)
+    if sorted(order) != list(range(len(options))):
+        raise UserError(f"{problem.id}: {list(order)} is no order of {len(options)} options")
+    shown = "\n".join(f"{LETTERS[place]}) {options[option]}" for place, option in enumerate(order))
+    stored = {"right": LETTERS[list(order).index(0)], "order": [int(each) for each in order]}
+    return replace(problem, prompt=f"{problem.prompt}\n\n{shown}", answer=json.dumps(stored))

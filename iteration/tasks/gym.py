@@ -1,0 +1,92 @@
+"""The tasks of reasoning-gym by name: problems are made up as they are needed (synthetic), scored by the task's own scorer.
+
+Source: Stojanovski et al. 2025, https://github.com/open-thought/reasoning-gym. Eight are refused, with the reason.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from iteration.config import UserError
+from iteration.types import Problem
+
+NO_GOLD = "gives no answer of its own, so nothing shows that its scorer accepts a right one"
+REFUSED = {
+    "game_of_life_halting": "accepts every answer that is not empty",
+    "puzzle24": "accepts any four numbers that make 24, also others than the puzzle's",
+    "composite": "is a mixture of other tasks; name one of those",
+    "boxnet": NO_GOLD,
+    "graph_color": NO_GOLD,
+    "propositional_logic": NO_GOLD,
+    "rubiks_cube": NO_GOLD,
+    "rush_hour": NO_GOLD,
+}
+TEST_SHARE = 10  # one problem in ten, by its hash, is held out
+
+
+@dataclass
+class Gym:
+    task: str = ""  # the task's name, e.g. chain_sum
+    config: dict[str, Any] = field(default_factory=dict)  # the task's own options, e.g. {min_terms: 2}
+    template: str = "{prompt}\nPut the final answer between <answer> and </answer>."  # what the model is shown
+
+    def __post_init__(self) -> None:
+        check_name(self.task)
+        self._dataset(0)
+
+    def _dataset(self, seed: int, size: int = 1) -> Any:
+        import reasoning_gym
+
+        try:
+            return reasoning_gym.create_dataset(self.task, size=size, seed=seed, **self.config)
+        except (TypeError, AssertionError, ValueError) as error:
+            raise UserError(f"task.config: {self.task} does not take {self.config}: {str(error)[:150]}") from None
+
+    def levels(self) -> Sequence[int]:
+        return [0]
+
+    def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
+        found: dict[str, Problem] = {}
+        # Of the problems drawn a tenth are held out: the splits never overlap, whatever is drawn.
+        wanted = 3 * n * (TEST_SHARE if split == "test" else 1) + 20
+        seed = int(rng.integers(2**31))
+        dataset = self._dataset(seed, wanted)
+        for index in range(wanted):
+            if len(found) == n:
+                break
+            try:
+                entry = dataset[index]
+            except (IndexError, StopIteration):
+                break
+            mark = hashlib.blake2b(entry["question"].encode(), digest_size=8).hexdigest()
+            if (int(mark[:2], 16) % TEST_SHARE == 0) == (split == "test"):
+                where = {"task": self.task, "config": self.config, "seed": seed, "size": wanted, "index": index}
+                where["answer"] = entry["answer"]
+                found.setdefault(mark, Problem(f"{self.task}-{mark}", entry["question"], json.dumps(where)))
+        return list(found.values())
+
+    def prompt(self, problem: Problem) -> str:
+        return self.template.replace("{prompt}", problem.prompt)
+
+
+def check_name(name: str) -> None:
+    """Raises UserError for a task that there is not, or that cannot be trusted."""
+    if importlib.util.find_spec("reasoning_gym") is None:
+        raise UserError("task.name=gym needs the package reasoning-gym; type: pip install reasoning-gym")
+    import reasoning_gym  # noqa: F401
+    from reasoning_gym.factory import DATASETS
+
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(DATASETS))}"
+        raise UserError(f"task.task: reasoning-gym has no task {name!r}; {hint}")
+    if name in REFUSED:
+        raise UserError(f"task.task={name} is refused: it {REFUSED[name]}")

@@ -1,0 +1,115 @@
+"""reasoning-gym's own scorers, behind walls. Full marks are correct, anything less is wrong: some give marks for an empty answer."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from iteration.protocols import Sandbox
+from iteration.types import Call, Outcome, Problem, State, Verdict
+
+# Scorers that evaluate the answer as Python. What reaches them is fenced in: no calls where a list of values is expected,
+# and numbers, operators, single letters and a few functions where a formula is.
+_LISTS = re.compile(r"[\w\s,.|'\"\[\]-]*")
+_WORDS = "sin|cos|tan|sec|csc|cot|asin|acos|atan|sinh|cosh|tanh|exp|log|ln|sqrt|pi|Abs"
+_FORMULA = re.compile(rf"(?:\s|\d+(?:\.\d*)?|\.\d+|[-+*/^()]|\b(?:[^\W\d_]|{_WORDS})\b)*")
+FENCED = {
+    "string_insertion": _LISTS,
+    "spiral_matrix": _LISTS,
+    "binary_matrix": _LISTS,
+    "n_queens": _LISTS,
+    "countdown": _FORMULA,
+    "puzzle24": _FORMULA,
+    "simple_integration": _FORMULA,
+    "intermediate_integration": _FORMULA,
+    "polynomial_multiplication": _FORMULA,
+}
+# Their problems depend on Python's hash seed, so they are other ones when made again; the scorer looks at the answer alone.
+UNSTABLE = ("isomorphic_strings", "polynomial_multiplication", "ransom_note")
+LONGEST = 20_000  # characters of an answer
+FULL = 1.0 - 1e-9
+_TAGGED = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
+
+
+def final(text: str) -> str:
+    """What stands between the last <answer> and </answer>, else the whole text; no blank lines around it."""
+    found = _TAGGED.findall(text)
+    return (found[-1] if found else text).strip("\n").strip()
+
+
+def fence(task: str, answer: str) -> str:
+    """Why a scorer that evaluates answers is not shown this one; "" where it may be."""
+    if len(answer) > LONGEST:
+        return f"{len(answer)} characters"
+    if task in FENCED and ("__" in answer or not FENCED[task].fullmatch(answer)):
+        return "not the kind of expression that is expected"
+    return ""
+
+
+# what runs in the sandbox
+
+
+@functools.lru_cache(64)
+def dataset(task: str, config: str, seed: int, size: int):
+    import reasoning_gym
+
+    return reasoning_gym.create_dataset(task, size=size, seed=seed, **json.loads(config))
+
+
+def warm() -> None:
+    import reasoning_gym  # noqa: F401
+
+
+def score(where: dict, question: str, answer: str) -> float:
+    """The task's score of an answer to one of its problems, which is made again. Raises LookupError where it is another one."""
+    found = dataset(where["task"], json.dumps(where["config"]), where["seed"], where["size"])
+    entry = found[where["index"]]
+    if entry["question"] != question and where["task"] not in UNSTABLE:
+        raise LookupError(f"{where['task']} made another problem this time; which version of reasoning-gym made the plan?")
+    try:
+        return float(found.score_answer(answer, entry | {"answer": where["answer"]}))
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError, SyntaxError):
+        return 0.0  # the scorer made nothing of the answer
+
+
+@dataclass
+class Gym:
+    seconds: float = 5.0  # of CPU for one answer
+
+    executes: ClassVar[bool] = True
+    version: ClassVar[str] = "1"
+
+    def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
+        finals = [final(answer) for answer in answers]
+        verdicts: list[Verdict | None] = []
+        calls = []
+        for problem, answer in zip(problems, finals, strict=True):
+            try:
+                where = json.loads(problem.answer)
+                why = fence(where["task"], answer)
+            except (ValueError, KeyError, TypeError):
+                verdicts.append(Verdict(State.FAILED, why="this is no problem of reasoning-gym (task.name=gym)"))
+                continue
+            if not answer:
+                verdicts.append(Verdict(State.UNPARSEABLE, why="no answer"))
+            elif why:
+                verdicts.append(Verdict(State.WRONG, answer[:200], why=why))
+            else:
+                verdicts.append(None)
+                calls.append(Call("iteration.verify.gym:score", [where, problem.prompt, answer]))
+        outcomes = iter(zip(calls, sandbox.run(calls), strict=True))
+        return [verdict or self.verdict(*next(outcomes)) for verdict in verdicts]
+
+    def verdict(self, call: Call, outcome: Outcome) -> Verdict:
+        answer = call.arguments[2][:200]
+        if outcome.state == "late" and call.arguments[0]["task"] in FENCED:
+            return Verdict(State.WRONG, answer, why=f"evaluating it did not end: {outcome.why}")
+        if outcome.state != "done":
+            return Verdict(State.FAILED, answer, why=f"the scorer {outcome.state}: {outcome.why}"[:300])
+        if outcome.value >= FULL:
+            return Verdict(State.CORRECT, answer, 1.0)
+        return Verdict(State.WRONG, answer, why=f"score {outcome.value:.3g}")
