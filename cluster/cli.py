@@ -104,9 +104,10 @@ def parser() -> argparse.ArgumentParser:
     verify = verbs.add_parser(
         "verify",
         help="try a verifier on a file of answers",
-        description="Grade the answers in FILE (JSONL, Parquet or CSV; column answer, completion, response or output) and print a "
-        "table. TASK is a config, whose task and verifier are taken, or the name of a verifier. A row is matched with its problem by "
-        "the column id, else by prompt; where it has a column expected, that is its problem's answer and no task is needed.",
+        description="Grade the answers in FILE (JSONL, Parquet or CSV; column answer, completion, response or output) and print "
+        "a table. TASK is a config, whose task and verifier are taken, or the name of a verifier. A row is matched with its "
+        "problem by the column id, else by prompt; where it has a column expected, that is its problem's answer and no task is "
+        "needed.",
     )
     verify.add_argument("task", metavar="TASK", help="a config, e.g. configs/humaneval.yaml, or a verifier, e.g. math")
     verify.add_argument("file", metavar="FILE", help="answers, one a row")
@@ -119,8 +120,8 @@ def parser() -> argparse.ArgumentParser:
     regrade = about_a_run(
         "regrade",
         "judge a run's answers again, with another verifier",
-        "Judge every stored answer of RUN by another or a newer verifier, generate nothing, and print what changed. Later rounds "
-        "are trained on the new verdicts by: flywheel resume RUN verdicts=NAME verify.name=VERIFIER",
+        "Judge every stored answer of RUN by another or a newer verifier, generate nothing, and print what changed. Later "
+        "rounds are trained on the new verdicts by: flywheel resume RUN verdicts=NAME verify.name=VERIFIER",
         regrade_verb,
     )
     regrade.add_argument("--verifier", required=True, metavar="NAME", help="e.g. math, replay, or mine.strict")

@@ -46,7 +46,13 @@ SETTINGS = ("alternatives", "ld.so.cache", "ocamlfind.conf", "ocamlfind.conf.d")
 ROOM = "/flywheel"  # where Python's packages and ours lie inside
 
 # What a filter of system calls refuses. The rest of the kernel is what bubblewrap's walls are for.
-REFUSED = ["ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick", "mount_setattr", "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register", "keyctl", "add_key", "request_key", "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "swapon", "swapoff", "reboot", "settimeofday", "clock_settime", "adjtimex", "clock_adjtime", "acct", "quotactl", "syslog", "personality", "open_by_handle_at", "name_to_handle_at", "lookup_dcookie", "iopl", "ioperm", "vhangup", "nfsservctl", "pidfd_getfd", "process_madvise"]
+REFUSED = """
+ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_getfd unshare setns mount umount2 pivot_root chroot
+move_mount open_tree fsopen fsmount fsconfig fspick mount_setattr bpf perf_event_open userfaultfd io_uring_setup io_uring_enter
+io_uring_register keyctl add_key request_key init_module finit_module delete_module kexec_load kexec_file_load swapon swapoff
+reboot settimeofday clock_settime adjtimex clock_adjtime acct quotactl syslog personality open_by_handle_at name_to_handle_at
+lookup_dcookie iopl ioperm vhangup nfsservctl
+"""
 
 
 @dataclass
@@ -125,7 +131,7 @@ def seccomp_filter() -> int | None:
     except (ImportError, OSError, RuntimeError):
         return None
     rules = pyseccomp.SyscallFilter(defaction=pyseccomp.ALLOW)
-    for name in REFUSED:
+    for name in REFUSED.split():
         with contextlib.suppress(OSError, ValueError, RuntimeError):  # not on this processor
             rules.add_rule(pyseccomp.ERRNO(1), name)
     rules.add_rule(pyseccomp.ERRNO(1), "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, 0x10000000, 0x10000000))  # NEWUSER

@@ -1,4 +1,4 @@
-"""Verifiers tried without a cluster: on a file of answers (`flywheel verify`), on a run's stored answers (`flywheel regrade`)."""
+"""Verifiers without a cluster: on a file of answers (`flywheel verify`), on a run's stored answers (`flywheel regrade`)."""
 
 from __future__ import annotations
 

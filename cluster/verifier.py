@@ -1,4 +1,4 @@
-"""Who judges ends: the actor, and what it shares with the command line. A verifier that breaks yields `failed`, never `wrong`."""
+"""Who judges ends, in an actor or at the command line. A verifier that breaks yields `failed`, never `wrong`."""
 
 from __future__ import annotations
 

@@ -125,8 +125,8 @@ class View:
         audit = record.get("audit")
         if audit and audit["checked"]:
             self.say(
-                f"round {record['number']}  audit: the second verifier rejects {audit['rejected']} of {audit['checked']} accepted "
-                f"answers, {audit['rate']:.1%} [{audit['low']:.1%}, {audit['high']:.1%}]"
+                f"round {record['number']}  audit: the second verifier rejects {audit['rejected']} of {audit['checked']} "
+                f"accepted answers, {audit['rate']:.1%} [{audit['low']:.1%}, {audit['high']:.1%}]"
             )
         if record.get("verifier"):
             told = ", ".join(f"{name} {value:+.3f}" for name, value in record["verifier"].items())

@@ -43,8 +43,8 @@ class File:
                 if mark in seen:
                     there, at = seen[mark]
                     raise UserError(
-                        f"{name}: row {row} is also row {at} of {there}: {problem.prompt[:50]!r} ({problem.id}); splits must not "
-                        "mix: take it out of one of them"
+                        f"{name}: row {row} is also row {at} of {there}: {problem.prompt[:50]!r} ({problem.id}); splits must "
+                        "not mix: take it out of one of them"
                     )
             seen |= {mark: (name, row) for mark, (row, _) in rows.items()}
             self._problems[split] = [problem for _, problem in rows.values()]

@@ -1,7 +1,7 @@
 """Python against tests: functions (HumanEval, MBPP) and whole programs (APPS). Only what the code returns or prints counts.
 
-The answer runs as a guest behind walls of its own. The tests run elsewhere and see plain data, so nothing that the answer does to
-itself can make them pass: it never sees them, cannot patch what compares, and where it ends early it has not answered.
+The answer runs as a guest behind walls of its own. The tests run elsewhere and see plain data, so nothing that the answer does
+to itself can make them pass: it never sees them, cannot patch what compares, and where it ends early it has not answered.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""reasoning-gym's own scorers, behind walls. Full marks are correct, anything less is wrong: some give marks for an empty answer."""
+"""reasoning-gym's own scorers, behind walls. Full marks are correct, anything less is wrong: some give marks for nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Are two mathematical answers the same? By math-verify (sympy), behind a limit that holds where its own does not.
 
-What is compared is the last \\boxed{...}, else what stands behind the last "####" or "answer is", else the last formula or number.
+What is compared is the last \\boxed{...}, else what stands behind the last "####" or "answer is", else the last formula or
+number.
 Source of the equivalence: https://github.com/huggingface/Math-Verify.
 """
 
@@ -22,9 +23,13 @@ LONGEST = 2_000  # characters of an answer that are looked at, from its end wher
 _STATED = re.compile(r"(?:####|(?i:\b(?:final\s+)?answer\s*(?:is|:|=)))\s*:?\s*")
 _MONEY = re.compile(r"^(?:\\?\$|[€£¥]|(?:USD|EUR)\s)\s*(?=[\d.,-])(?!.*\$)")
 _DECORATION = re.compile(r"^\s*(?:\*\*|__|`)+|(?:\*\*|__|`)+\s*$")
-_UNIT = r"(?:%s)(?:\^\{?[23]\}?|[²³]|\s?squared|\s?cubed)?" % "|".join(
-    ["dollars?", "euros?", "cents?", "pounds?", "apples?", "people", "students?", "books?", "tickets?", "marbles?", "pieces?", "units?", "square", "cubic", "miles?", "mph", "kilometers?", "kilometres?", "km/h", "km", "m/s", "meters?", "metres?", "centimeters?", "centimetres?", "cm", "mm", "inch(?:es)?", "feet", "foot", "ft", "yards?", "hours?", "hrs?", "minutes?", "mins?", "seconds?", "secs?", "days?", "weeks?", "months?", "years?", "kilograms?", "kg", "grams?", "ounces?", "oz", "lbs?", "liters?", "litres?", "gallons?", "degrees?", "°C", "°F", "°", "units", "kWh"]
-)
+_NAMES = """
+dollars? euros? cents? pounds? apples? people students? books? tickets? marbles? pieces? units? square cubic miles? mph
+kilometers? kilometres? km/h km m/s meters? metres? centimeters? centimetres? cm mm inch(?:es)? feet foot ft yards? hours? hrs?
+minutes? mins? seconds? secs? days? weeks? months? years? kilograms? kg grams? ounces? oz lbs? liters? litres? gallons? degrees?
+°C °F ° kWh
+"""
+_UNIT = rf"(?:{'|'.join(_NAMES.split())})(?:\^\{{?[23]\}}?|[²³]|\s?squared|\s?cubed)?"
 _WORDS = rf"{_UNIT}(?:\s+(?:per\s+)?{_UNIT})*\.?"
 _SPACE = r"(?:\s|~|\\[,;:!> ])*"
 # A single letter right behind a number is a variable; apart from it, or as text, a unit.

@@ -1,7 +1,8 @@
 """Proofs by tactics, checked by a theorem prover: Rocq (coqc), or Lean 4 where it is installed.
 
-The answer is compiled behind walls, into a module. Then a second run of the prover, whose text holds nothing of the answer's, states
-the theorem anew, takes the module's proof for it, and lists what it assumes: what the answer printed or redefined is not there.
+The answer is compiled behind walls, into a module. Then a second run of the prover, whose text holds nothing of the answer's,
+states the theorem anew, takes the module's proof for it, and lists what it assumes: what the answer printed or redefined is
+not there.
 Sources: Rocq's reference manual, Print Assumptions; Lean 4's, #print axioms.
 """
 
@@ -58,7 +59,7 @@ def bare(text: str) -> str:
 
 
 def refused(tactics: str) -> str:
-    """Why a Rocq text is no proof by tactics, "" where it may be one. A command begins with a capital letter, no tactic does."""
+    """Why a Rocq text is no proof by tactics, "" where it may be. A command begins with a capital letter, no tactic does."""
     try:
         text = bare(tactics)
     except ValueError as error:
