@@ -28,8 +28,8 @@ FENCED = {
     "intermediate_integration": _FORMULA,
     "polynomial_multiplication": _FORMULA,
 }
-# Their problems depend on Python's hash seed, so they are other ones when made again; the scorer looks at the answer alone.
-UNSTABLE = ("isomorphic_strings", "polynomial_multiplication", "ransom_note")
+# Their problems depend on more than the seed, so they are other ones when made again; the scorer looks at the answer alone.
+UNSTABLE = ("isomorphic_strings", "list_functions", "polynomial_multiplication", "ransom_note")
 LONGEST = 20_000  # characters of an answer
 FULL = 1.0 - 1e-9
 _TAGGED = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)

@@ -170,7 +170,7 @@ def shown(found: list) -> str:
     import sympy
 
     first = found[0]
-    if isinstance(first, sympy.Basic) and first.is_number and first.is_rational:
+    if isinstance(first, sympy.Number):
         first = sympy.nsimplify(first, rational=True)
     return str(first)[:200]
 

@@ -1,4 +1,4 @@
-"""What runs behind the walls, and what tries to get out. Every hostile text is judged by the real verifier in the real sandbox."""
+"""What runs behind the walls, and what tries to get out: hostile texts are judged by the real verifier in the real sandbox."""
 
 import ctypes
 import json

@@ -1,0 +1,90 @@
+"""Every task of reasoning-gym by its name: its own answer is accepted, rubbish is not, and some are refused."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from cluster.sandbox import why_no_walls
+from cluster.verifier import Grader
+from iteration.config import UserError
+from iteration.tasks.gym import REFUSED, Gym
+from iteration.types import State
+from iteration.verify.gym import FENCED, fence, final
+
+reasoning_gym = pytest.importorskip("reasoning_gym")
+from reasoning_gym.factory import DATASETS  # noqa: E402
+
+warnings.filterwarnings("ignore", module="reasoning_gym")
+RUBBISH = ["", "xyzzy plugh", "<answer></answer>", "I do not know"]
+
+
+@pytest.fixture(scope="module")
+def grader():
+    found = Grader("gym", {"seconds": 20.0}, {"kind": "rlimits" if why_no_walls() else "bubblewrap"})
+    yield found
+    found.close()
+
+
+def test_all_names_are_known():
+    assert len(DATASETS) == 106 and set(REFUSED) <= set(DATASETS) and set(FENCED) <= set(DATASETS) and len(FENCED) == 9
+
+
+@pytest.mark.parametrize("name", sorted(set(DATASETS) - set(REFUSED)))
+def test_its_own_answer_and_rubbish(grader, name):
+    problem = Gym(name).draw("train", 0, 1, np.random.default_rng(0))[0]
+    gold = json.loads(problem.answer)["answer"]
+    verdicts = grader.verify([problem] * 6, [gold, f"Well.\n<answer>\n{gold}\n</answer> Done.", *RUBBISH])
+    assert [v.state for v in verdicts[:2]] == [State.CORRECT] * 2, verdicts[:2]
+    assert all(v.state in (State.WRONG, State.UNPARSEABLE) for v in verdicts[2:]), verdicts[2:]
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_refused_by_name_with_the_reason(name):
+    with pytest.raises(UserError) as error:
+        Gym(name)
+    assert name in str(error.value) and REFUSED[name] in str(error.value)
+
+
+def test_mistakes_are_one_line():
+    with pytest.raises(UserError, match="no task 'chain_sums'; did you mean chain_sum"):
+        Gym("chain_sums")
+    with pytest.raises(UserError, match="chain_sum does not take"):
+        Gym("chain_sum", {"min_turms": 2})
+
+
+def test_splits_never_overlap_and_are_reproducible():
+    task = Gym("chain_sum", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1})
+    train, test = (task.draw(split, 0, 40, np.random.default_rng(3)) for split in ("train", "test"))
+    assert {p.prompt for p in train}.isdisjoint(p.prompt for p in test) and len(test) > 3
+    assert task.draw("train", 0, 40, np.random.default_rng(3)) == train
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "kept_out"),
+    [
+        ("countdown", "3*(4+5) - 6/2", False),
+        ("countdown", "__import__('os').system('x')", True),
+        ("countdown", "().__class__", True),
+        ("countdown", "open(1)", True),
+        ("simple_integration", "3*x**2/2 + sin(x) + C", False),
+        ("simple_integration", "exec(x)", True),
+        ("simple_integration", "x if x else 0", True),
+        ("n_queens", "[['Q', '_'], ['_', 'Q']]", False),
+        ("n_queens", "[print(1)]", True),
+        ("spiral_matrix", "1 2 3", False),
+        ("binary_matrix", "[x.__class__]", True),
+        ("string_insertion", "lambda: 1", True),
+        ("chain_sum", "anything (goes)", False),
+        ("chain_sum", "x" * 30_000, True),
+    ],
+)
+def test_fences(name, answer, kept_out):
+    assert bool(fence(name, answer)) == kept_out
+
+
+def test_the_final_answer():
+    assert (
+        final("a <answer> 1 </answer> b <answer>\n 2\n</answer>") == "2" and final(" 3\n") == "3" and final("<answer>4") == "4"
+    )

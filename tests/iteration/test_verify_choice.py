@@ -1,0 +1,85 @@
+import json
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from iteration.config import UserError
+from iteration.tasks import choice as task
+from iteration.types import State
+from iteration.verify.choice import Choice, letter
+
+
+@pytest.fixture
+def questions(tmp_path):
+    rows = [
+        {"Question": f"Which is {i}?", "Correct Answer": f"right {i}"}
+        | {f"Incorrect Answer {k}": f"wrong {i}.{k}" for k in (1, 2, 3)}
+        for i in range(200)
+    ]
+    path = tmp_path / "gpqa.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return task.Choice(train=str(path))
+
+
+def test_options_stand_in_an_order_that_is_drawn_and_kept(questions):
+    first, second = (questions.draw("train", 0, 1000, np.random.default_rng(seed)) for seed in (0, 1))
+    orders = {p.id: json.loads(p.answer)["order"] for p in first}
+    assert len(set(map(tuple, orders.values()))) == 24, "all orders occur"
+    again = {p.id: json.loads(p.answer)["order"] for p in second}
+    assert sum(orders[name] != again[name] for name in orders) > 100, "another draw has other orders"
+    for problem in first[:20]:
+        stored = json.loads(problem.answer)
+        options = dict(line.split(") ", 1) for line in problem.prompt.splitlines()[2:])
+        assert options[stored["right"]].startswith("right ")
+        assert [int(text.split(".")[1]) if "." in text else 0 for text in options.values()] == stored["order"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Answer: B", "B"),
+        ("The correct answer is (C).", "C"),
+        ("**Answer: D**", "D"),
+        ("so \\boxed{A}", "A"),
+        ("\\boxed{\\text{B}}", "B"),
+        ("A is wrong. B is wrong.\n\nC", "C"),
+        ("(D)", "D"),
+        ("The answer is A. Wait, the answer is B.", "B"),
+        ("I think it is an apple", ""),
+        ("", ""),
+        ("A or B", ""),
+        ("answer: all of them", ""),
+    ],
+)
+def test_letters(text, found):
+    assert letter(text) == found
+
+
+def test_a_vote_is_for_the_option_and_not_for_its_letter(questions):
+    problem = questions.draw("train", 0, 1, np.random.default_rng(0))[0]
+    moved = task.shuffled(questions.all()[0], [3, 1, 0, 2])
+    right = json.loads(problem.answer)["right"]
+    verdicts = Choice().verify([problem, moved, moved, moved], [f"Answer: {right}", "Answer: C", "Answer: A", "Answer: J"])
+    assert [v.state for v in verdicts] == [State.CORRECT, State.CORRECT, State.WRONG, State.UNPARSEABLE]
+    assert [v.answer for v in verdicts] == ["option 1", "option 1", "option 4", ""]
+    assert Choice().one(task.Problem("x", "", "B"), "Answer: B").state == State.FAILED
+
+
+def test_position_bias_of_one_who_always_says_a(questions):
+    problems = questions.draw("train", 0, 1000, np.random.default_rng(2))
+    verdicts = Choice().verify(problems, ["Answer: A"] * len(problems))
+    found = Choice().report(pa.table({"why": [v.why for v in verdicts]}))
+    rights = Counter(json.loads(p.answer)["right"] for p in problems)
+    assert found["bias to A"] == pytest.approx(1 - rights["A"] / len(problems))
+    assert sum(found.values()) == pytest.approx(0) and found["bias to B"] < -0.15
+
+
+def test_mistakes_name_the_row(tmp_path):
+    path = tmp_path / "q.jsonl"
+    path.write_text(json.dumps({"Question": "?", "Correct Answer": "x", "wrong": ["x", "y"]}))
+    with pytest.raises(UserError, match="row 1: two of its options are the same"):
+        task.Choice(test=str(path), wrong_keys=["wrong"])
+    with pytest.raises(UserError, match="no column 'Incorrect Answer 1'"):
+        task.Choice(test=str(path))
