@@ -106,8 +106,7 @@ def parser() -> argparse.ArgumentParser:
         help="try a verifier on a file of answers",
         description="Grade the answers in FILE (JSONL, Parquet or CSV; column answer, completion, response or output) and "
         "print a table. TASK is a config, whose task and verifier are taken, or the name of a verifier. A row is matched with "
-        "its problem by the column id, else by prompt; where it has a column expected, that is its problem's answer and no task is "
-        "needed.",
+        "its problem by the column id, else by prompt; where it has a column expected, that is its problem's answer.",
     )
     verify.add_argument("task", metavar="TASK", help="a config, e.g. configs/humaneval.yaml, or a verifier, e.g. math")
     verify.add_argument("file", metavar="FILE", help="answers, one a row")

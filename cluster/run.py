@@ -56,6 +56,7 @@ PACKAGES = {
 class Measure:
     """What each model is measured on: held-out problems, never trained on."""
 
+    split: str = "test"  # or validation, where the task has one: then nothing of the test set is looked at in a run
     levels: list[int] = field(default_factory=lambda: [0])
     problems: int = 200  # of each level
     samples: int = 4  # answers to each problem: pass@1 is their mean, and pass@k goes up to this k
@@ -114,7 +115,7 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
     }.items():
         if OmegaConf.select(found, key) < least:
             raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)}; expected at least {least}")
-    choices = {"train.start": ("previous", "base"), "train.pool": ("all", "last")}
+    choices = {"measure.split": ("test", "validation"), "train.start": ("previous", "base"), "train.pool": ("all", "last")}
     for key, known in choices.items():
         if OmegaConf.select(found, key) not in known:
             raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)!r}; expected {' or '.join(known)}")
@@ -350,7 +351,7 @@ class Run:
             return
         rng = np.random.default_rng(seed_of(self.options.seed, "held-out"))
         wanted = self.options.measure
-        problems = [p for level in wanted.levels for p in self.task.draw("test", level, wanted.problems, rng)]
+        problems = [p for level in wanted.levels for p in self.task.draw(wanted.split, level, wanted.problems, rng)]
         if not problems:
             raise UserError(f"measure.levels {wanted.levels}: the task has no held-out problem of these levels")
         self.store.put_table(plan_key(0, "test"), self._plan_table([problems[i] for i in rng.permutation(len(problems))]))

@@ -161,7 +161,10 @@ def regrade_run(store: Store, folder: str, verifier: str, words: list[str]) -> i
             )
     where = Path(store.place) / verdict_key(name, "traces/").rstrip("/")
     console.print(f"the verdicts lie in {where}", highlight=False, soft_wrap=True)
-    console.print(f"train later rounds by them: ./launch.sh resume {folder} verdicts={name} rounds=N", highlight=False)
+    console.print(
+        f"train later rounds by them: ./launch.sh resume {folder} verdicts={name} verify.name={verifier} rounds=N",
+        highlight=False,
+    )
     return 0
 
 

@@ -80,7 +80,7 @@ class Gym:
 def check_name(name: str) -> None:
     """Raises UserError for a task that there is not, or that cannot be trusted."""
     if importlib.util.find_spec("reasoning_gym") is None:
-        raise UserError("task.name=gym needs the package reasoning-gym; type: pip install reasoning-gym")
+        raise UserError("task.name=gym needs the package reasoning-gym; type: ./launch.sh setup gym")
     import reasoning_gym  # noqa: F401
     from reasoning_gym.factory import DATASETS
 

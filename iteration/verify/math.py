@@ -130,7 +130,9 @@ def parsed(text: str, read: str) -> list:
         return []
     latex, number = _configs()
     if prose(whole):
-        return math_verify.parse(final, [latex, number], parsing_timeout=None)
+        numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?", final)  # where math-verify sees none, e.g. between other signs
+        found = math_verify.parse(final, [latex, number], parsing_timeout=None)
+        return found or (math_verify.parse(numbers[-1].rstrip(","), [number], parsing_timeout=None) if numbers else [])
     return math_verify.parse(f"\\boxed{{{whole}}}", [latex], parsing_timeout=None)
 
 
@@ -191,7 +193,7 @@ class Math:
         if self.read not in ("auto", "boxed", "last"):
             raise ValueError(f"verify.read is {self.read!r}; expected auto, boxed or last")
         if importlib.util.find_spec("math_verify") is None:
-            raise ValueError("verify.name=math needs the package math-verify; type: pip install math-verify")
+            raise ValueError("verify.name=math needs the package math-verify; type: ./launch.sh setup")
         self.version = f"1, math-verify {importlib.metadata.version('math-verify')}"
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
