@@ -6,7 +6,7 @@ For root, whose processes the kernel does not count, the walls stand twice, and 
 
 A call goes to a *seat*: a process forked from one that has imported the function's module (cluster/inside.py), so it costs
 milliseconds. A *guest*, the process that runs a model's text, lives for one call; some wait ready. A call that needs long gets
-little beside others. Sources: bwrap(1), seccomp(2), setrlimit(2).
+what others leave. Sources: bwrap(1), seccomp(2), setrlimit(2).
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import marshal
 import os
+import py_compile
 import queue
+import resource
 import shutil
 import signal
 import socket
@@ -29,15 +32,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from cluster.inside import receive, send
 from iteration.config import UserError
 from iteration.types import Call, Outcome
 
-INSIDE = Path(__file__).with_name("inside.py")
+INSIDE, GUEST = (Path(__file__).with_name(name) for name in ("inside.py", "guest.py"))
 START_SECONDS = 60.0  # for a factory to import its module
-PATIENCE = 0.15  # seconds after which a call no longer counts among those that keep the cores busy
+PATIENCE = 0.06  # seconds after which a call no longer counts among those that keep the cores busy
 AT_ONCE = 32  # calls under way, those that need long included
 STARVED = 0.5  # share of its time that a process waited for a core, above which being late is not its fault
 MEGABYTE = 1 << 20
@@ -108,7 +109,7 @@ def walls(shown: dict[Path, str], megabytes: int) -> list[str]:
             outer += ["--ro-bind", f"/{name}", f"/{name}"]
     outer += ["--perms", "0755", "--dir", "/etc"]
     outer += [word for name in SETTINGS for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
-    unshare = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    unshare = ["--unshare-all", "--unshare-user", "--die-with-parent", "--cap-drop", "ALL"]
     sized = ["--size", str(megabytes * MEGABYTE), "--tmpfs"]
     rooms = ["--dev", "/dev", *sized, "/dev/shm", "--remount-ro", "/dev", *sized, "/tmp", "--chdir", "/tmp", "--clearenv"]
     clean = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
@@ -124,12 +125,12 @@ def walls(shown: dict[Path, str], megabytes: int) -> list[str]:
     return [*first, "--", *nobody, *second, *rooms, "--"]
 
 
-def seccomp_filter() -> int | None:
-    """A file with the compiled filter for `bwrap --seccomp`; None where there is no libseccomp."""
+def seccomp_filter() -> bytes:
+    """The compiled filter for `bwrap --seccomp`; nothing where there is no libseccomp."""
     try:
         import pyseccomp
     except (ImportError, OSError, RuntimeError):
-        return None
+        return b""
     rules = pyseccomp.SyscallFilter(defaction=pyseccomp.ALLOW)
     for name in REFUSED.split():
         with contextlib.suppress(OSError, ValueError, RuntimeError):  # not on this processor
@@ -138,32 +139,28 @@ def seccomp_filter() -> int | None:
     rules.add_rule(pyseccomp.ERRNO(38), "clone3")  # its flags cannot be seen; libraries fall back to clone
     rules.add_rule(pyseccomp.ERRNO(1), "socket", pyseccomp.Arg(0, pyseccomp.NE, socket.AF_UNIX))
     rules.add_rule(pyseccomp.ERRNO(1), "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, 0x5412))  # TIOCSTI
-    file = os.memfd_create("filter", 0)
-    rules.export_bpf(os.fdopen(os.dup(file), "wb"))
-    return file
+    with tempfile.TemporaryFile() as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        return file.read()
 
 
 class Inmate:
-    """A process of inside.py behind walls, and the socket to it."""
+    """A process behind walls, and the socket to it. program: a Python file; told: its first argument; rules: a filter."""
 
-    def __init__(self, options: SandboxOptions, told: dict, shown: dict[Path, str], walled: bool, filter_: int | None):
+    def __init__(self, options: SandboxOptions, program: str, told: str, shown: dict[Path, str], walled: bool, rules: bytes):
         self.socket, theirs = socket.socketpair()
         self._folder = ""
-        shown = shown | {INSIDE: f"{ROOM}/inside.py"}
-        said = [json.dumps(told), str(theirs.fileno())]
-        words = [python(), "-I", "-S", f"{ROOM}/inside.py" if walled else str(INSIDE), *said]
         fds, environment = [theirs.fileno()], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+        words = [python(), "-I", "-S", program if not walled else f"{ROOM}/{Path(program).name}", told, str(theirs.fileno())]
         if walled:
-            around = walls(shown, options.files_mb)
-            if filter_ is not None:
-                mine = os.dup(filter_)  # each reads from the start
-                os.lseek(mine, 0, os.SEEK_SET)
-                copy = os.memfd_create("filter", 0)
-                os.write(copy, os.read(mine, 1 << 20))
-                os.lseek(copy, 0, os.SEEK_SET)
-                os.close(mine)
-                around[-1:-1] = ["--seccomp", str(copy)]
-                fds.append(copy)
+            around = walls(shown | {Path(program): f"{ROOM}/{Path(program).name}"}, options.files_mb)
+            if rules:
+                file = os.memfd_create("filter", 0)
+                os.write(file, rules)
+                os.lseek(file, 0, os.SEEK_SET)
+                around[-1:-1] = ["--seccomp", str(file)]
+                fds.append(file)
             words, environment = around + words, None
         else:
             self._folder = tempfile.mkdtemp(prefix="flywheel-")
@@ -176,7 +173,7 @@ class Inmate:
                 pass_fds=fds,
                 env=environment,
                 cwd=self._folder or "/",
-                start_new_session=True,
+                process_group=0,  # no session of its own: who gives way does so among its siblings only
             )
         finally:
             theirs.close()
@@ -192,10 +189,15 @@ class Inmate:
             return f"the sandbox did not start (status {self.process.poll()})"
         return reply.get("error", "")
 
-    def family(self) -> list[psutil.Process]:
-        with contextlib.suppress(psutil.Error):
-            return psutil.Process(self.process.pid).children(recursive=True)
-        return []
+    def family(self) -> list[int]:
+        """The pids of all that is inside, seen from here."""
+        found, todo = [], [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            with contextlib.suppress(OSError):
+                todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found
 
     def end(self) -> int | None:
         """Kill it with all that is inside. Returns the status with which it had ended itself, None where it had not."""
@@ -223,11 +225,16 @@ class Sandbox:
         self._walled = options.kind == "bubblewrap" and not why_no_walls()
         if executes and options.kind == "bubblewrap" and not self._walled:
             raise UserError(why_no_walls())
-        self._filter = seccomp_filter() if self._walled else None
+        self._rules = seccomp_filter() if self._walled else b""
+        self._folder = tempfile.TemporaryDirectory(prefix="flywheel-")
+        # A guest is started for each answer: without a compiler's work.
+        self._guest_program = py_compile.compile(str(GUEST), f"{self._folder.name}/guest.pyc", doraise=True)
         self._factories: dict[str, Inmate] = {}
         self._seats: dict[str, list[socket.socket]] = {}
         self._spare: queue.SimpleQueue[Inmate] = queue.SimpleQueue()
-        self._cores = threading.Semaphore((os.cpu_count() or 1) + 1)
+        cores = os.cpu_count() or 1
+        # A new seat is slow until it is warm; a guest is always new, and the more begin at a time the less idles between.
+        self._turns = {False: threading.Semaphore(cores + 1), True: threading.Semaphore(2 * cores + 2)}
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(AT_ONCE, "sandbox")
         self._starters = ThreadPoolExecutor(os.cpu_count() or 1, "guests")
@@ -256,6 +263,7 @@ class Sandbox:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._spare.get_nowait().end()
+        self._folder.cleanup()
 
     # one call
 
@@ -271,7 +279,7 @@ class Sandbox:
 
     def _try(self, call: Call) -> Outcome:
         module, _, function = call.function.rpartition(":")
-        with self._cores_for() as release:
+        with self._turn(call.guest) as release:
             guest = self._take_guest() if call.guest else None
             watch = Watch(guest, self._options.memory_mb * MEGABYTE) if guest else None
             try:
@@ -307,8 +315,8 @@ class Sandbox:
             except TimeoutError:
                 release()
                 pause = 0.1
-                if watch is not None and watch.look():
-                    pause = 0.05
+                if watch is not None:
+                    watch.look()
                 if time.monotonic() - began > most:
                     seat.close()
                     return Outcome("broke", why=f"no end after {most:.0f} s")
@@ -328,16 +336,16 @@ class Sandbox:
         return Outcome("done", reply["value"])
 
     @contextlib.contextmanager
-    def _cores_for(self):
-        """Only as many calls begin at a time as there are cores; one that needs long makes room for the next."""
+    def _turn(self, guest: bool):
+        """Only so many calls begin at a time; one that needs long makes room for the next."""
         held = threading.Event()
-        self._cores.acquire()
+        self._turns[guest].acquire()
         held.set()
 
         def release() -> None:
             if held.is_set():
                 held.clear()
-                self._cores.release()
+                self._turns[guest].release()
 
         try:
             yield release
@@ -375,8 +383,9 @@ class Sandbox:
             shown = {package: f"{ROOM}/{package.name}"} | self._packages
             limits = {"memory": FACTORY_MB * MEGABYTE, "files": self._options.files_mb * MEGABYTE}
             path = [ROOM if self._walled else str(package.parent), *self._sites()]
-            told = {"role": "factory", "module": module, "limits": limits, "path": path}
-            made = Inmate(self._options, told, shown, self._walled, self._filter)
+            told = json.dumps({"module": module, "limits": limits, "path": path})
+            shown |= {GUEST: f"{ROOM}/guest.py"}
+            made = Inmate(self._options, str(INSIDE), told, shown, self._walled, self._rules)
             why = made.wait_ready()
             if why:
                 made.end()
@@ -400,8 +409,8 @@ class Sandbox:
             "seconds": self._seconds,
             "output": self._options.files_mb * MEGABYTE // 8,
         }
-        told = {"role": "guest", "limits": limits, "path": self._sites()}
-        self._spare.put(Inmate(self._options, told, self._packages, self._walled, self._filter))
+        told = marshal.dumps({"limits": limits, "path": self._sites()}).hex()
+        self._spare.put(Inmate(self._options, self._guest_program, told, self._packages, self._walled, self._rules))
 
     def _take_guest(self) -> Inmate:
         self._start_guest()  # the next one
@@ -420,20 +429,25 @@ class Watch:
         self._guest, self._most = guest, most
         self._began = time.monotonic()
         self._starved = 0.0
+        self._behind = False
         self.hungry = False
 
-    def look(self) -> bool:
-        """Kill it where it takes too much memory. Returns whether it was."""
+    def look(self) -> None:
+        """Let it take only the time that others leave from now on; kill it where it takes too much memory."""
         total, waited = 0, 0.0
-        for process in self._guest.family():
-            with contextlib.suppress(psutil.Error, OSError, IndexError):
-                total += process.memory_info().rss
-                waited += int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[1]) / 1e9
+        if not self._behind:
+            for pid in self._guest.family():
+                with contextlib.suppress(OSError):
+                    os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+            self._behind = True
+        for pid in self._guest.family():
+            with contextlib.suppress(OSError, IndexError):
+                total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+                waited += int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
         self._starved = max(self._starved, waited)
         if total > self._most and not self.hungry:
             self.hungry = True
             self._guest.process.kill()
-        return self.hungry
 
     def judged(self, outcome: Outcome, status: int | None) -> Outcome:
         """The outcome with how the guest ended; broken where it was late because the machine was busy."""

@@ -86,20 +86,41 @@ def plain(text: str) -> str:
 # what runs in the sandbox
 
 
+_SAMPLES = r"""
+\frac{1}{2} | 0.25
+x^2+2x+1 | (x+1)^2
+x^2 + 3 | x^2+4
+\{1, 2\} | \{2, 1, 3\}
+[0, 1) | 0 \le x < 2
+(-\infty,0)\cup(1,2] | (1,2)
+(1, 2) | (2, \frac{2}{2})
+2\sqrt{2} | \sqrt{8}
+\frac{\sqrt{3}}{2} | \sin 60^\circ
+2\pi | \frac{\pi}{3}
+\ln 2 | \log_{10} 5
+x = 3 | 4
+x=1 \text{ or } x=2 | 1, 2
+50\% | 1/3
+3+4i | 4i
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | \begin{pmatrix}1&2\\3&5\end{pmatrix}
+\text{Monday} | \text{May}
+72 | it is 71
+1,234 | She paid $12.50.
+5! | \binom{10}{3}
+\frac{x}{x+1} | 1-\frac{1}{x+1}
+3ab | 4ba
+\lfloor 4.7 \rfloor | |-4|
+3\times 10^{8} | 10^7
+-5 | 5
+2^{10} | 1000
+\infty | -\infty
+"""  # of every kind
+
+
 def warm() -> None:
-    """Use the parser's grammar before it is needed: it is built as it is used, and a fork keeps what there is."""
-    for text in (
-        "x^2 + \\frac{1}{2}",
-        "\\{1, 2\\}",
-        "[0, 1)",
-        "\\sqrt{2} \\cdot \\pi",
-        "x = 3",
-        "50\\%",
-        "\\text{a}",
-        "(1, 2)",
-        "it is 1/2",
-    ):
-        compare(text, text, "auto")
+    """Use the parser's grammar and sympy before they are needed: a fork keeps what has been built."""
+    for pair in _SAMPLES.strip().splitlines():
+        compare(*pair.split(" | ", 1), "auto")
 
 
 def compare(gold: str, answer: str, read: str) -> dict:

@@ -1,0 +1,231 @@
+"""The process that runs a model's text, behind walls (cluster/sandbox.py starts it there, as a file).
+
+It answers questions about that text until it is killed. Nothing here is trusted once the text runs: who asks sees plain data
+only (cluster/inside.py, Guest). It is started for each answer, so it imports what costs nothing: questions come by marshal,
+from a side that it may trust, and replies go as JSON, which is safe to read.
+"""
+
+import _collections_abc
+import _json
+import _socket
+import _struct
+import marshal
+import os
+import resource
+import sys
+
+ITEMS = 100_000  # taken out of an iterator
+
+
+def pack(value: object, keep: list) -> object:
+    """A value as lists, texts and numbers. What is not plain stays where it is, in `keep`, and is named by its place there."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value) if -(2**63) < value < 2**63 else ["h", hex(value)]
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, complex):
+        return ["c", value.real, value.imag]
+    if isinstance(value, (bytes, bytearray)):
+        return ["b", bytes(value).hex()]
+    for kind, name in ((list, "l"), (tuple, "t"), (set, "s"), (frozenset, "f")):
+        if isinstance(value, kind):
+            return [name, [pack(each, keep) for each in value]]
+    if isinstance(value, dict):
+        return ["d", [[pack(k, keep), pack(v, keep)] for k, v in value.items()]]
+    if isinstance(value, Remote):
+        return ["r", value.place]
+    if isinstance(value, _collections_abc.Iterator):
+        return ["i", [pack(each, keep) for each, _ in zip(value, range(ITEMS), strict=False)]]
+    keep.append(value)
+    return ["r", len(keep) - 1]
+
+
+def unpack(value: object, kept: list | None = None) -> object:
+    """The value again. kept: what places stand for; without it they are objects that equal nothing else."""
+    if not isinstance(value, list):
+        return value
+    kind, *rest = value
+    if kind == "h":
+        return int(rest[0], 16)
+    if kind == "c":
+        return complex(rest[0], rest[1])
+    if kind == "b":
+        return bytes.fromhex(rest[0])
+    if kind == "d":
+        return {unpack(k, kept): unpack(v, kept) for k, v in rest[0]}
+    if kind == "r":
+        return Remote(rest[0]) if kept is None else kept[rest[0]]
+    items = [unpack(each, kept) for each in rest[0]]
+    return {"l": list, "t": tuple, "s": set, "f": frozenset, "i": iter}[kind](items)
+
+
+class Remote:
+    """Something that stayed with the guest: it can be handed back, and equals only itself."""
+
+    def __init__(self, place: int):
+        self.place = place
+
+
+def text(value: object) -> str:
+    """JSON of what `pack` returns, and of dicts of it."""
+    if value is None or value is True or value is False:
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return _json.encode_basestring_ascii(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(text, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{text(k)}:{text(v)}" for k, v in value.items()) + "}"
+    said = repr(value)
+    return {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}.get(said, said)
+
+
+def limit(limits: dict) -> None:
+    """What one process may use. Children inherit it."""
+
+    def at_most(what: int, most: int) -> None:
+        hard = resource.getrlimit(what)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (most, most))
+
+    at_most(resource.RLIMIT_AS, limits["memory"])
+    at_most(resource.RLIMIT_FSIZE, limits["files"])
+    at_most(resource.RLIMIT_NOFILE, 64)
+    at_most(resource.RLIMIT_CORE, 0)
+    if limits.get("processes"):
+        at_most(resource.RLIMIT_NPROC, limits["processes"])
+    if limits.get("seconds"):
+        seconds = max(1, int(limits["seconds"] + 0.999))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # SIGXCPU says why, SIGKILL cannot be ignored
+
+
+def leave_terminal() -> None:
+    """Give up the terminal that the session may have: nothing is to be written or typed there."""
+    try:
+        tty = os.open("/dev/tty", os.O_RDWR)
+    except OSError:
+        return
+    import fcntl
+
+    fcntl.ioctl(tty, 0x5422)  # TIOCNOTTY
+    os.close(tty)
+
+
+def exactly(sock: object, n: int) -> bytes:
+    parts = []
+    while n:
+        part = sock.recv(min(n, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        n -= len(part)
+    return b"".join(parts)
+
+
+def send(sock: object, data: bytes) -> None:
+    sock.sendall(_struct.pack(">I", len(data)) + data)
+
+
+def serve(sock: object, limits: dict) -> None:
+    """Answer questions until the other side hangs up."""
+    leave_terminal()
+    limit(limits)
+    send(sock, b'{"ready": true}')
+    names: dict = {"__name__": "answer"}
+    keep: list = []
+    while True:
+        try:
+            asked = marshal.loads(exactly(sock, _struct.unpack(">I", exactly(sock, 4))[0]))
+        except EOFError:
+            return
+        try:
+            reply = {"value": pack(reply_to(asked, names, keep, limits), keep)}
+        except BaseException as error:
+            what = next((each for each in type(error).__mro__ if each.__module__ == "builtins"), Exception).__name__
+            reply = {"raised": [what, said(error)]}
+        try:
+            data = text(reply).encode()
+        except (TypeError, ValueError, RecursionError, MemoryError) as error:
+            data = text({"raised": ["TypeError", f"its value cannot be taken out: {type(error).__name__}"]}).encode()
+        send(sock, data)
+
+
+def said(error: BaseException) -> str:
+    try:
+        return str(error)[:300]
+    except BaseException:
+        return ""
+
+
+def reply_to(asked: dict, names: dict, keep: list, limits: dict) -> object:
+    if "define" in asked:
+        exec(compile(asked["define"], "answer.py", "exec"), names)
+        return None
+    if "program" in asked:
+        return program(asked["program"], asked["stdin"], limits)
+    if "command" in asked:
+        return command(asked["command"], asked["files"], limits)
+    target = names[asked["call"]]
+    keywords = {name: unpack(value, keep) for name, value in asked["keywords"].items()}
+    return target(*(unpack(value, keep) for value in asked["arguments"]), **keywords)
+
+
+def program(source: str, stdin: str, limits: dict) -> dict:
+    """Run a whole program in a process of its own: {"status", "stdout", "error"}."""
+    import io
+
+    with open("out", "w+b") as out, open("err", "w+b") as err:
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                with open("in", "w", encoding="utf-8", errors="surrogatepass") as file:
+                    file.write(stdin)
+                os.dup2(os.open("in", os.O_RDONLY), 0)
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                os.closerange(3, 64)
+                sys.stdin, sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(fd, mode)) for fd, mode in enumerate("rww"))
+                exec(compile(source, "answer.py", "exec"), {"__name__": "__main__"})
+                status = 0
+            except SystemExit as error:
+                status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+            except BaseException as error:
+                os.write(2, f"{type(error).__name__}: {said(error)}".encode("utf-8", "replace"))
+            finally:
+                try:
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                finally:
+                    os._exit(status & 255)
+        _, end = os.waitpid(child, 0)
+        out.seek(0)
+        err.seek(0)
+        printed = out.read(limits["output"]).decode("utf-8", "replace")
+        error = err.read()[-300:].decode("utf-8", "replace").strip()
+        return {"status": os.waitstatus_to_exitcode(end), "stdout": printed, "error": error}
+
+
+def command(words: list[str], files: dict[str, str], limits: dict) -> dict:
+    """Write files (name: text) and run a command beside them: {"status", "stdout", "error"}."""
+    import subprocess
+
+    for name, content in files.items():
+        with open(name, "w", encoding="utf-8", errors="replace") as file:
+            file.write(content)
+    with open("out", "w+b") as out, open("err", "w+b") as err:
+        status = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err).returncode
+        out.seek(0)
+        err.seek(0)
+        texts = [file.read(limits["output"]).decode("utf-8", "replace") for file in (out, err)]
+    return {"status": status, "stdout": texts[0], "error": texts[1][-1000:].strip()}
+
+
+if __name__ == "__main__":
+    told = marshal.loads(bytes.fromhex(sys.argv[1]))
+    sys.path += told["path"]
+    serve(_socket.socket(fileno=int(sys.argv[2])), told["limits"])
