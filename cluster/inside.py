@@ -21,11 +21,11 @@ import traceback
 
 if __name__ == "__main__":  # it lies beside guest.py there
     sys.path.insert(0, os.path.dirname(__file__))
-    from guest import exactly, limit, pack, said, unpack
+    from guest import channel, exactly, limit, pack, said, unpack
 
     sys.path.pop(0)
 else:
-    from cluster.guest import exactly, limit, pack, said, unpack
+    from cluster.guest import channel, exactly, limit, pack, said, unpack
 
 MOST = 64 << 20  # bytes of one message
 HASTE = 0.05  # seconds of CPU after which a call only gets what other seats leave
@@ -154,7 +154,7 @@ def seat(sock: socket.socket, module: object) -> None:
 def main() -> None:
     told = json.loads(sys.argv[1])
     sys.path.extend(told["path"])
-    factory(socket.socket(fileno=int(sys.argv[2])), told["module"], told["limits"])
+    factory(socket.socket(fileno=channel()), told["module"], told["limits"])
 
 
 if __name__ == "__main__":

@@ -151,8 +151,8 @@ class Inmate:
     def __init__(self, options: SandboxOptions, program: str, told: str, shown: dict[Path, str], walled: bool, rules: bytes):
         self.socket, theirs = socket.socketpair()
         self._folder = ""
-        fds, environment = [theirs.fileno()], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
-        words = [python(), "-I", "-S", program if not walled else f"{ROOM}/{Path(program).name}", told, str(theirs.fileno())]
+        fds, environment = [], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+        words = [python(), "-I", "-S", program if not walled else f"{ROOM}/{Path(program).name}", told]
         if walled:
             around = walls(shown | {Path(program): f"{ROOM}/{Path(program).name}"}, options.files_mb)
             if rules:
@@ -167,7 +167,7 @@ class Inmate:
         try:
             self.process = subprocess.Popen(
                 words,
-                stdin=subprocess.DEVNULL,
+                stdin=theirs,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=fds,
@@ -177,7 +177,7 @@ class Inmate:
             )
         finally:
             theirs.close()
-            for fd in fds[1:]:
+            for fd in fds:
                 os.close(fd)
 
     def wait_ready(self) -> str:

@@ -15,6 +15,7 @@ from iteration.tasks.mbpp import Mbpp
 from iteration.types import Problem, State
 from iteration.verify.code import Code, same_output, source_of
 
+pytestmark = pytest.mark.engine
 HUMANEVAL = Path(__file__).parents[3] / "shared/data/humaneval/HumanEval.jsonl.gz"
 
 

@@ -16,6 +16,7 @@ from iteration.verify.gym import FENCED, fence, final
 reasoning_gym = pytest.importorskip("reasoning_gym")
 from reasoning_gym.factory import DATASETS  # noqa: E402
 
+pytestmark = pytest.mark.engine
 warnings.filterwarnings("ignore", module="reasoning_gym")
 RUBBISH = ["", "xyzzy plugh", "<answer></answer>", "I do not know"]
 

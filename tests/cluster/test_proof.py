@@ -12,6 +12,7 @@ from iteration.types import Problem, State
 from iteration.verify.proof import Proof, assumed, bare, refused, tactics_of
 
 pytestmark = [
+    pytest.mark.engine,
     pytest.mark.skipif(not shutil.which("coqc"), reason="Rocq: there is no coqc (Debian package coq) on this machine"),
     pytest.mark.skipif(bool(why_no_walls()), reason=f"bubblewrap: {why_no_walls()}"),
 ]

@@ -19,6 +19,7 @@ from iteration.types import Call, Problem, State
 from iteration.verify.code import Code
 from tests.cluster.hostile import BOMBS, CHEATS, PROBE, PROBES
 
+pytestmark = pytest.mark.engine
 needs_walls = pytest.mark.skipif(bool(why_no_walls()), reason=f"bubblewrap: {why_no_walls()}")
 SECONDS = 1.0
 PROBLEM = Problem("p", "", json.dumps({"asserts": ["assert f(1) == 'contained'"]}))
