@@ -57,7 +57,6 @@ class Verifier:
         self._number, self._sandbox = number, sandbox
         self._own = name, options
         self._graders: dict[str, Grader] = {}
-        self._grader(None)
 
     def _grader(self, part: tuple[str, dict] | None) -> Grader:
         name, options = part or self._own
@@ -70,6 +69,8 @@ class Verifier:
         return f"Verifier {self._number}"
 
     def ready(self) -> str:
+        """The node. Raises UserError where the verifier cannot work there, e.g. without walls."""
+        self._grader(None)
         return here()
 
     def verify(self, problems: list[Problem], answers: list[str], part: tuple[str, dict] | None = None) -> list[Verdict]:
