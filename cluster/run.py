@@ -652,12 +652,15 @@ class Run:
     # what it is worth
 
     def results(self, model: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
-        """A model's held-out results by problem: (ids, levels [p], answers judged [p], correct [p])."""
+        """A model's held-out results by problem: (ids, levels [p], answers judged [p], correct [p]).
+
+        Problems whose ids agree up to a / are one problem that was asked in several ways.
+        """
         nodes = self.traces(model, "test", ["problem_id", "level", "state"]).drop_null()
         found: dict[str, list] = {}
         columns = (nodes[name].to_pylist() for name in ("problem_id", "level", "state"))
         for problem, level, state in zip(*columns, strict=True):
-            entry = found.setdefault(problem, [level, 0, 0])
+            entry = found.setdefault(problem.partition("/")[0], [level, 0, 0])
             entry[1] += state != State.FAILED
             entry[2] += state == State.CORRECT
         judged = {problem: entry for problem, entry in sorted(found.items()) if entry[1]}

@@ -1,6 +1,7 @@
 """Multiple choice (GPQA's form): a question, its right answer and wrong ones, in an order that is drawn anew each time.
 
-A problem keeps its order: it stands in the plan, and in what the verifier says. Source: Rein et al. 2023.
+A problem keeps its order: it stands in the plan, and in what the verifier says. With `orders` a question is several problems.
+Source: Rein et al. 2023.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Choice(File):
     wrong_keys: list[str] = field(  # columns of the wrong ones, or one column with a list of them
         default_factory=lambda: ["Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3"]
     )
+    orders: int = 1  # in which each question is asked; as many as there are samples, with search.n=1: an order for each sample
     template: str = "{prompt}\n\nThink step by step, and end with a line: Answer: LETTER"  # what the model is shown
 
     def columns(self) -> dict[str, str]:
@@ -41,7 +43,13 @@ class Choice(File):
         return json.dumps({"options": options})  # the right one first; `draw` puts them in order
 
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
-        return [shuffled(problem, rng.permutation(len(options_of(problem)))) for problem in super().draw(split, level, n, rng)]
+        questions = super().draw(split, level, max(1, n // self.orders), rng)
+        asked = [(problem, place) for problem in questions for place in range(self.orders)]
+        found = [shuffled(problem, rng.permutation(len(options_of(problem)))) for problem, _ in asked]
+        if self.orders == 1:
+            return found
+        # One question under several names; what stands before the / is what results are counted by.
+        return [replace(each, id=f"{each.id}/{place}") for each, (_, place) in zip(found, asked, strict=True)]
 
 
 def options_of(problem: Problem) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.engine import STEP, Generate
 from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
-from cluster.verifier import Verifier
+from cluster.verifier import Grader, Verifier
 from iteration.judge.process import Process
 from iteration.respond import respond
 from iteration.search.sample import Sample
@@ -64,6 +64,39 @@ def test_hundreds_of_problems_cross_as_one_message():
         assert [node.step.token_ids.tolist() for node in tree.nodes[1:]] == [[i, 0], [i, 1]]
         assert [node.verdict.state for node in tree.nodes[1:]] == [State.CORRECT, State.UNPARSEABLE]
         assert tree.nodes[1].step.logprobs.tolist() == [-0.5 * i, 0] and tree.nodes[1].step.model == "m00007"
+
+
+def test_what_a_verifier_failed_at_is_asked_of_another_and_moves_nobody():
+    asked = []
+
+    def actor(name, broken):
+        async def verify(problems, answers):
+            asked.append((name, list(answers)))
+            return [Verdict(State.FAILED if a in broken else State.CORRECT, f"{name} {a}") for a in answers]
+
+        return verify
+
+    async def run(sends):
+        asked.clear()
+        ends = RemoteVerifier(sends)
+        two = ends.verify(Problem("p", "", ""), ["a", "b"]), ends.verify(Problem("q", "", ""), ["c", "d"])
+        return [verdict.answer for found in await asyncio.gather(*two) for verdict in found]
+
+    assert asyncio.run(run([actor("1", "bc"), actor("2", "c"), actor("3", "")])) == ["1 a", "2 b", "3 c", "1 d"]
+    assert asked == [("1", ["a", "b", "c", "d"]), ("2", ["b", "c"]), ("3", ["c"])]
+    assert asyncio.run(run([actor("1", "b")])) == ["1 a", "1 b", "1 c", "1 d"] and asked[1] == ("1", ["b"]), "the same again"
+
+
+def test_a_verifier_that_returns_too_few_verdicts_shifts_none(monkeypatch):
+    class Short:
+        def verify(self, problems, answers):
+            return [Verdict(State.CORRECT, answer) for answer in answers if answer != "lost"]
+
+    grader = Grader("exact", {})
+    monkeypatch.setattr(grader, "_part", Short())
+    found = grader.verify([Problem("p", "", "")] * 3, ["a", "lost", "b"])
+    assert [(v.state, v.answer) for v in found] == [(State.CORRECT, "a"), (State.FAILED, ""), (State.CORRECT, "b")]
+    assert "0 verdicts for 1 answers" in found[1].why
 
 
 def test_an_error_reaches_everybody_who_waits():

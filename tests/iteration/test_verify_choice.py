@@ -36,6 +36,17 @@ def test_options_stand_in_an_order_that_is_drawn_and_kept(questions):
         assert [int(text.split(".")[1]) if "." in text else 0 for text in options.values()] == stored["order"]
 
 
+def test_a_question_in_several_orders(questions):
+    questions.orders = 4
+    drawn = questions.draw("train", 0, 40, np.random.default_rng(0))
+    assert len(drawn) == 40 and len({p.id for p in drawn}) == 40
+    groups = {}
+    for problem in drawn:
+        groups.setdefault(problem.id.partition("/")[0], []).append(json.loads(problem.answer)["order"])
+    assert len(groups) == 10 and all(len(orders) == 4 for orders in groups.values())
+    assert len({tuple(order) for orders in groups.values() for order in orders}) > 12
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
