@@ -16,7 +16,7 @@ from iteration.types import Call, Outcome, Problem, State, Verdict
 # and numbers, operators, single letters and a few functions where a formula is.
 _LISTS = re.compile(r"[\w\s,.|'\"\[\]-]*")
 _WORDS = "sin|cos|tan|sec|csc|cot|asin|acos|atan|sinh|cosh|tanh|exp|log|ln|sqrt|pi|Abs"
-_FORMULA = re.compile(rf"(?:\s|\d+(?:\.\d*)?|\.\d+|[-+*/^()]|\b(?:[^\W\d_]|{_WORDS})\b)*")
+_FORMULA = re.compile(rf"(?:\s|\d++(?:\.\d*+)?|\.\d++|[-+*/^()]|\b(?:[^\W\d_]|{_WORDS})\b)*+")
 FENCED = {
     "string_insertion": _LISTS,
     "spiral_matrix": _LISTS,

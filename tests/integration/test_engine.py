@@ -199,3 +199,39 @@ def test_a_value_model_is_served_updated_and_reads_shared_prefixes_once(generato
         "nothing old is in the cache"
     )
     ray.get(judge.close.remote(), timeout=30)
+
+
+def test_a_killed_engine_process_takes_its_actor_along_and_both_come_back(models, generator):
+    """As on GPUs, vLLM's engine here is a process of its own beside the actor: it gets a SIGKILL."""
+    import os
+    import time
+
+    import psutil
+    import ray
+    from ray.exceptions import RayActorError
+
+    from cluster.generator import Generator
+    from cluster.placement import hand
+
+    apart = environment(0) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    arguments = 1, str(models.parent), models.name, OPTIONS
+    handle = hand(Generator, "generator-apart", arguments, apart, concurrency=100).handle
+    before = ask(handle, PROMPTS)
+    actor = ray.get(handle.__ray_call__.remote(lambda self: os.getpid()))
+    engines = [child for child in psutil.Process(actor).children(recursive=True) if "EngineCore" in " ".join(child.cmdline())]
+    assert len(engines) == 1, "the engine is a process of its own"
+    engines[0].kill()
+    with pytest.raises(RayActorError):
+        ask(handle, PROMPTS)
+    until = time.monotonic() + 120
+    while True:
+        try:
+            after = ask(handle, PROMPTS)
+            break
+        except RayActorError:
+            assert time.monotonic() < until, "it did not come back"
+            time.sleep(0.5)
+    assert after["token_ids"].to_pylist() == before["token_ids"].to_pylist(), "with the weights that were asked for"
+    assert ray.get(handle.__ray_call__.remote(lambda self: os.getpid())) != actor
+    ray.get(handle.close.remote(), timeout=30)
+    ray.kill(handle)
