@@ -222,6 +222,8 @@ class Sandbox:
 
     def __init__(self, options: SandboxOptions, executes: bool, seconds: float, guest_packages: bool = True):
         self._options, self._executes, self._seconds = options, executes, seconds
+        self._wait = 5 * seconds + 5  # for one that sleeps; who works is stopped by its CPU
+        self._most = 60 * seconds + 120  # for a machine that stands still
         self._walled = options.kind == "bubblewrap" and not why_no_walls()
         if executes and options.kind == "bubblewrap" and not self._walled:
             raise UserError(why_no_walls())
@@ -231,7 +233,8 @@ class Sandbox:
         self._guest_program = py_compile.compile(str(GUEST), f"{self._folder.name}/guest.pyc", doraise=True)
         self._factories: dict[str, Inmate] = {}
         self._seats: dict[str, list[socket.socket]] = {}
-        self._spare: queue.SimpleQueue[Inmate] = queue.SimpleQueue()
+        self._spare: queue.SimpleQueue[Inmate | OSError] = queue.SimpleQueue()
+        self._coming = 0  # guests that wait, or are being started
         cores = os.cpu_count() or 1
         # A new seat is slow until it is warm; a guest is always new, and the more begin at a time the less idles between.
         self._turns = {False: threading.Semaphore(cores + 1), True: threading.Semaphore(2 * cores + 2)}
@@ -246,9 +249,7 @@ class Sandbox:
 
     def run(self, calls: Sequence[Call]) -> list[Outcome]:
         """One outcome for each call, in order. Nothing that a call does raises here."""
-        if self._executes:
-            for _ in range(min(len(calls), os.cpu_count() or 1)):
-                self._start_guest()
+        self._start_guests(min(sum(call.guest for call in calls), os.cpu_count() or 1))
         return list(self._threads.map(self._one, calls))
 
     def close(self) -> None:
@@ -262,7 +263,9 @@ class Sandbox:
             each.end()
         with contextlib.suppress(queue.Empty):
             while True:
-                self._spare.get_nowait().end()
+                left = self._spare.get_nowait()
+                if isinstance(left, Inmate):
+                    left.end()
         self._folder.cleanup()
 
     # one call
@@ -271,7 +274,7 @@ class Sandbox:
         for _ in range(2):  # what broke, or starved, is tried once more
             try:
                 outcome = self._try(call)
-            except (OSError, EOFError, ValueError, RuntimeError) as error:
+            except (OSError, EOFError, ValueError, RuntimeError, queue.Empty) as error:
                 outcome = Outcome("broke", why=f"the sandbox broke: {error or type(error).__name__}")
             if outcome.state != "broke":
                 break
@@ -281,27 +284,27 @@ class Sandbox:
         module, _, function = call.function.rpartition(":")
         with self._turn(call.guest) as release:
             guest = self._take_guest() if call.guest else None
-            watch = Watch(guest, self._options.memory_mb * MEGABYTE) if guest else None
+            watch = Watch(guest, self._options.memory_mb * MEGABYTE, self._seconds, self._wait, self._most) if guest else None
             try:
                 seat = self._seat(module)
                 asked = {
                     "function": function,
                     "arguments": call.arguments,
                     "seconds": self._seconds,
-                    "wait": 5 * self._seconds + 5,
+                    "wait": self._most,
                     "output": self._options.files_mb * MEGABYTE,
                 }
                 socket.send_fds(seat, [b"x"], [guest.socket.fileno()] if guest else [])
                 send(seat, asked)
-                outcome = self._reply(seat, module, release, watch, call)
+                outcome = self._reply(seat, module, release, watch)
             finally:
                 status = guest.end() if guest else None
             if watch is not None:
                 outcome = watch.judged(outcome, status)
         return outcome
 
-    def _reply(self, seat: socket.socket, module: str, release, watch, call: Call) -> Outcome:
-        began, most = time.monotonic(), 60 * self._seconds + 120  # its CPU is limited; this is for a machine that stands still
+    def _reply(self, seat: socket.socket, module: str, release, watch) -> Outcome:
+        began, most = time.monotonic(), 2 * self._most
         pause = PATIENCE
         while True:
             try:
@@ -397,8 +400,12 @@ class Sandbox:
         """Where installed packages are found inside."""
         return [place if self._walled else str(path) for path, place in self._packages.items()]
 
-    def _start_guest(self) -> None:
-        if not self._closed:
+    def _start_guests(self, n: int) -> None:
+        """See to it that so many guests wait, or will."""
+        with self._lock:
+            missing = 0 if self._closed else max(0, n - self._coming)
+            self._coming += missing
+        for _ in range(missing):
             self._starters.submit(self._new_guest)
 
     def _new_guest(self) -> None:
@@ -410,11 +417,19 @@ class Sandbox:
             "output": self._options.files_mb * MEGABYTE // 8,
         }
         told = marshal.dumps({"limits": limits, "path": self._sites()}).hex()
-        self._spare.put(Inmate(self._options, self._guest_program, told, self._packages, self._walled, self._rules))
+        try:
+            self._spare.put(Inmate(self._options, self._guest_program, told, self._packages, self._walled, self._rules))
+        except OSError as error:  # who takes it is told
+            self._spare.put(error)
 
     def _take_guest(self) -> Inmate:
-        self._start_guest()  # the next one
+        self._start_guests(1)
         guest = self._spare.get(timeout=START_SECONDS)
+        with self._lock:
+            self._coming -= 1
+        self._start_guests(os.cpu_count() or 1)  # for the next ones
+        if isinstance(guest, OSError):
+            raise guest
         why = guest.wait_ready()
         if why:
             guest.end()
@@ -425,16 +440,16 @@ class Sandbox:
 class Watch:
     """What a guest that takes long does with its time and memory."""
 
-    def __init__(self, guest: Inmate, most: int):
-        self._guest, self._most = guest, most
+    def __init__(self, guest: Inmate, most: int, seconds: float, wait: float, longest: float):
+        self._guest, self._most, self._seconds, self._wait, self._longest = guest, most, seconds, wait, longest
         self._began = time.monotonic()
         self._starved = 0.0
         self._behind = False
-        self.hungry = False
+        self._killed = ""
 
     def look(self) -> None:
-        """Let it take only the time that others leave from now on; kill it where it takes too much memory."""
-        total, waited = 0, 0.0
+        """Give it only the time that others leave from now on; kill it where it takes too much memory or sleeps too long."""
+        total, worked, waited = 0, 0.0, 0.0
         if not self._behind:
             for pid in self._guest.family():
                 with contextlib.suppress(OSError):
@@ -443,22 +458,28 @@ class Watch:
         for pid in self._guest.family():
             with contextlib.suppress(OSError, IndexError):
                 total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
-                waited += int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+                on, off = Path(f"/proc/{pid}/schedstat").read_text().split()[:2]
+                worked, waited = worked + int(on) / 1e9, max(waited, int(off) / 1e9)
         self._starved = max(self._starved, waited)
-        if total > self._most and not self.hungry:
-            self.hungry = True
+        if self._killed:
+            return
+        if total > self._most:
+            self._killed = "it took too much memory"
+        elif worked > 2 * self._seconds + 1:  # of several processes; of one the kernel sees to it
+            self._killed = "it took too much CPU"
+        elif time.monotonic() - self._began - self._starved > self._wait:  # of its own time: waiting for a core is not counted
+            self._killed = f"it did not end within {self._wait:g} s"
+        if self._killed:
             self._guest.process.kill()
 
     def judged(self, outcome: Outcome, status: int | None) -> Outcome:
-        """The outcome with how the guest ended; broken where it was late because the machine was busy."""
+        """The outcome with how the guest ended; broken where it was given up because the machine was busy."""
         spent = time.monotonic() - self._began
-        ended = ""
-        if self.hungry:
-            ended = "it took too much memory"
-        elif status in (128 + signal.SIGXCPU, 128 + signal.SIGKILL, -signal.SIGXCPU, -signal.SIGKILL):
+        ended = self._killed
+        if not ended and status in (128 + signal.SIGXCPU, 128 + signal.SIGKILL, -signal.SIGXCPU, -signal.SIGKILL):
             ended = "it took too much CPU"
-        elif status is not None:
+        elif not ended and status is not None:
             ended = f"it ended with status {status}"
-        if outcome.state == "late" and self._starved > STARVED * spent:
+        if not self._killed and spent > self._longest and self._starved > STARVED * spent:
             return Outcome("broke", why=f"it waited {self._starved:.0f} of {spent:.0f} s for a core")
         return Outcome(outcome.state, outcome.value, outcome.why, ended)

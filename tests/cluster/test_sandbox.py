@@ -99,14 +99,14 @@ def test_a_cheat_is_a_wrong_answer(verdicts, name):
 def test_nothing_hangs_and_nothing_is_left(verdicts, box):
     assert verdicts[1] < 180
     good = "def f(x):\n    return 'contained'"
-    assert [v.state for v in Code(seconds=SECONDS).verify([PROBLEM] * 8, [good] * 8, box)] == [State.CORRECT] * 8, (
-        "it still works"
-    )
+    for _ in range(4):
+        found = Code(seconds=SECONDS).verify([PROBLEM] * 4, [good] * 4, box)
+        assert [v.state for v in found] == [State.CORRECT] * 4, "it still works"
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         names = [" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])]
         guests = [name for name in names if "guest.pyc" in name and "bwrap" not in name]
-        if len(guests) <= 2 * (os.cpu_count() or 1) + 1:  # those that wait for the next text
+        if len(guests) <= (os.cpu_count() or 1) + 1:  # those that wait for the next text
             return
         time.sleep(0.2)
     raise AssertionError(f"{len(guests)} guests are left")
