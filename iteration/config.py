@@ -156,6 +156,8 @@ def check_keys(schema: DictConfig, source: DictConfig, where: str, prefix: str =
             continue
         if isinstance(below, DictConfig):
             expect_section(source, key, where, prefix)
+            if OmegaConf.get_type(below) is dict and below._metadata.ref_type is not Any:
+                continue  # an option that takes any keys, e.g. task.config of task.name=gym
         if isinstance(below, DictConfig) and isinstance(given, DictConfig):
             check_keys(below, given, where, f"{full}.")
 

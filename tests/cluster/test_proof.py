@@ -1,5 +1,6 @@
 """Rocq proofs in the real prover behind the real walls: right ones, wrong ones, and tricks."""
 
+import os
 import shutil
 
 import numpy as np
@@ -21,7 +22,7 @@ FALSE, TRUE = "forall n m : nat, n + m = n", "forall n m : nat, n + m = m + n"
 
 @pytest.fixture(scope="module")
 def grader():
-    found = Grader("proof", {"seconds": 6.0}, {})
+    found = Grader("proof", {"seconds": 4.0}, {})
     yield found
     found.close()
 
@@ -174,6 +175,8 @@ all: try solve [induction n; [exists 0; lia | destruct IHn as [k H]; exists (k +
 def test_every_shipped_theorem_can_be_proved(grader):
     problems = [problem_of(level, text) for level, text in STATEMENTS]
     assert len({p.id for p in problems}) == len(problems) >= 60
+    if not os.environ.get("FLYWHEEL_LONG"):  # all of them take 40 s
+        problems = problems[::5]
     verdicts = grader.verify(problems, [AUTOMATION] * len(problems))
     assert [(p.prompt, v) for p, v in zip(problems, verdicts, strict=True) if v.state != State.CORRECT] == []
 
