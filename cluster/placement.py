@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,9 +200,7 @@ class Actors:
         await self._hand_out(list(keys.items()), True, call, done, aside)
 
     def _hands(self, team: dict[str, Hand]) -> Hands:
-        others = tuple(each.handle for each in self.verifiers.hands if each.ready and each is not team["verifier"])
-        judge = team["judge"].handle if "judge" in team else None
-        return Hands(team["generator"].handle, team["verifier"].handle, judge, others)
+        return hands(team, [each for each in self.verifiers.hands if each.ready])
 
     async def audit(self, batches: list[tuple], part: tuple[str, dict], done: Callable, aside: Callable) -> None:
         """Let the verifiers judge batches (number, problems, answers) by another `part`; done((number, verdicts)) for each."""
@@ -323,6 +321,13 @@ def serves(version: str) -> Callable:
         await each.handle.update.remote(version)
 
     return fit
+
+
+def hands(team: dict[str, Hand], verifiers: Sequence[Hand] = ()) -> Hands:
+    """What a unit is searched with; the other verifiers are asked again what the team's own failed at."""
+    others = tuple(each.handle for each in verifiers if each is not team["verifier"])
+    judge = team["judge"].handle if "judge" in team else None
+    return Hands(team["generator"].handle, team["verifier"].handle, judge, others)
 
 
 def why_late(each: Hand, free: dict[str, float], nodes: list[dict[str, float]]) -> str:

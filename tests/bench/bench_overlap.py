@@ -122,6 +122,7 @@ def main() -> None:
         "apart, training a fifth of the search": (36.0, False),
         "apart, training three times the search": (540.0, False),
         "on the same device": (180.0, True),
+        "apart, next to no training": (2.0, False),
     }
     for name, (train, shared) in settings.items():
         walls = {}
