@@ -112,7 +112,8 @@ class Crew:
                 self.check()
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), 0.5)
+                    async with asyncio.timeout(0.5):
+                        await self._changed.wait()
         self.check()
 
     def check(self) -> None:
@@ -280,7 +281,8 @@ class Spread:
 async def ping(hand: Hand, say: Callable[[str], None]) -> None:
     """Start an actor anew that does not answer; who waits for its work then learns that it was lost."""
     try:
-        await asyncio.wait_for(_result(hand.handle.ready.remote()), PING_SECONDS)
+        async with asyncio.timeout(PING_SECONDS):
+            await _result(hand.handle.ready.remote())
     except TimeoutError:
         say(f"{hand.name} has not answered for {PING_SECONDS} s; it is started anew")
         ray.kill(hand.handle, no_restart=False)

@@ -244,7 +244,8 @@ class Actors:
 
         async def ask(call: Any, otherwise: Any) -> Any:
             try:
-                return await asyncio.wait_for(asyncio.ensure_future(call), 5)
+                async with asyncio.timeout(5):  # not wait_for, which may lose a cancellation
+                    return await asyncio.ensure_future(call)
             except Exception as error:
                 if not (lost(error) or isinstance(error, TimeoutError)):
                     raise
@@ -262,7 +263,8 @@ class Actors:
             return
         self._looked, own = time.monotonic(), ray.get_runtime_context().get_node_id()
         try:
-            nodes = await asyncio.wait_for(asyncio.to_thread(ray.nodes), LOST_SECONDS)
+            async with asyncio.timeout(LOST_SECONDS):
+                nodes = await asyncio.to_thread(ray.nodes)
         except TimeoutError:
             raise RuntimeError(f"Ray's head has not answered for {LOST_SECONDS} s") from None
         if not any(node["Alive"] for node in nodes if node["NodeID"] == own):
@@ -286,7 +288,8 @@ class Actors:
 
         async def ask(searcher: Hand) -> list:
             with contextlib.suppress(Exception):
-                return await asyncio.wait_for(asyncio.ensure_future(searcher.handle.waiting.remote()), 2)
+                async with asyncio.timeout(2):
+                    return await asyncio.ensure_future(searcher.handle.waiting.remote())
             return []
 
         waiting = {each.unit: each for found in await asyncio.gather(*map(ask, searchers)) for each in found}

@@ -203,17 +203,16 @@ class Run:
                     watch.result()  # it ends by itself only where there is no cluster any more
                 await work
             finally:
-                for task in (work, watch):
-                    task.cancel()
-                await asyncio.wait({work, watch})
+                work.cancel()
+                await asyncio.wait({work})
+                await ended(watch)
 
     async def _work(self, watch: asyncio.Task) -> None:
         async with self.actors:
             try:
                 await self._loop()
             finally:
-                watch.cancel()  # before the cluster goes
-                await asyncio.wait({watch})
+                await ended(watch)  # before the cluster goes
 
     def finished(self) -> bool:
         return self.store.has("rounds/" + round_key(self.options.rounds), ".json")  # rounds are finished in order
@@ -730,6 +729,13 @@ class Run:
                     for line in [f"nothing committed or trained for {doctor.span(said)}; pending:", *doctor.pending(now)]:
                         self.view.say(line)
                 said = min(said, now["silent"])
+
+
+async def ended(task: asyncio.Task) -> None:
+    """Cancel a task until it has ended: one cancellation may be lost where it meets the end of what is awaited (3.11)."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=1)
 
 
 def plan_key(number: int, split: str) -> str:
