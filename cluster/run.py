@@ -115,7 +115,8 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
     }.items():
         if OmegaConf.select(found, key) < least:
             raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)}; expected at least {least}")
-    choices = {"measure.split": ("test", "validation"), "train.start": ("previous", "base"), "train.pool": ("all", "last")}
+    choices = {"measure.split": ("test", "validation"), "sandbox.name": ("bubblewrap", "rlimits")}
+    choices |= {"train.start": ("previous", "base"), "train.pool": ("all", "last")}
     for key, known in choices.items():
         if OmegaConf.select(found, key) not in known:
             raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)!r}; expected {' or '.join(known)}")

@@ -58,25 +58,25 @@ lookup_dcookie iopl ioperm vhangup nfsservctl
 
 @dataclass
 class SandboxOptions:
-    kind: str = "bubblewrap"  # the walls; rlimits: limits only, for texts that you trust not to be hostile
+    name: str = "bubblewrap"  # the walls; rlimits: limits only, for texts that you trust not to be hostile
     memory_mb: int = 1024  # of an untrusted text, all its processes together
     processes: int = 16  # that it may have
     files_mb: int = 32  # that it may write, and of one reply or output
 
     def __post_init__(self) -> None:
-        if self.kind not in ("bubblewrap", "rlimits"):
-            raise ValueError(f"sandbox.kind is {self.kind!r}; expected bubblewrap or rlimits")
+        if self.name not in ("bubblewrap", "rlimits"):
+            raise ValueError(f"sandbox is {self.name!r}; expected bubblewrap or rlimits")
 
 
 def check(options: SandboxOptions, executes: bool, who: str) -> None:
     """Raises UserError where a verifier that runs what a model wrote would have no walls here."""
-    if options.kind == "rlimits" or not executes:
+    if options.name == "rlimits" or not executes:
         return
     missing = why_no_walls()
     if missing:
         raise UserError(
             f"{who} runs what the model wrote, and needs walls: {missing}. Type (Debian) apt-get install bubblewrap; or "
-            "sandbox.kind=rlimits, which limits time and memory but hides neither files nor network"
+            "sandbox=rlimits, which limits time and memory but hides neither files nor network"
         )
 
 
@@ -224,8 +224,8 @@ class Sandbox:
         self._options, self._executes, self._seconds = options, executes, seconds
         self._wait = 5 * seconds + 5  # for one that sleeps; who works is stopped by its CPU
         self._most = 60 * seconds + 120  # for a machine that stands still
-        self._walled = options.kind == "bubblewrap" and not why_no_walls()
-        if executes and options.kind == "bubblewrap" and not self._walled:
+        self._walled = options.name == "bubblewrap" and not why_no_walls()
+        if executes and options.name == "bubblewrap" and not self._walled:
             raise UserError(why_no_walls())
         self._rules = seccomp_filter() if self._walled else b""
         self._folder = tempfile.TemporaryDirectory(prefix="flywheel-")

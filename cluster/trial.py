@@ -44,6 +44,7 @@ def split_options(words: list[str]) -> tuple[DictConfig, dict]:
         if "=" not in word.lstrip("="):
             raise UserError(f"command line: found {word!r}, expected KEY=VALUE")
     found = OmegaConf.from_dotlist(words)
+    settings.name_parts(found, ["sandbox", "task", "verify"])
     sandbox = OmegaConf.to_container(found.pop("sandbox", OmegaConf.create({})))
     return found, sandbox
 

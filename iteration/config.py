@@ -73,14 +73,16 @@ def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list
             raise UserError(f"command line: found {word!r}, expected KEY=VALUE, e.g. rounds=3")
     words = [f"{word}''" if word.endswith("=") else word for word in dotlist]  # "KEY=" is the empty text
     sources = [(str(file), read(file)), ("command line", OmegaConf.from_dotlist(words))]
+    whole = OmegaConf.structured(schema)
     for where, source in sources:
+        parts = [key for key in whole if key in packages or OmegaConf.is_dict(whole._get_node(key)) and "name" in whole[key]]
+        name_parts(source, parts)
         for key in packages:
             expect_section(source, key.rstrip("*"), where)
     for key in packages:  # another part than the file's: the options that the file gives its own do not apply to it
         first, second = (source.get(key) or {} for _, source in sources)
         if second.get("name") and second.get("name") != first.get("name"):
             sources[0][1].pop(key, None)
-    whole = OmegaConf.structured(schema)
     raw = OmegaConf.merge(*(source for _, source in sources))
     with open_dict(whole):
         for key, package in packages.items():
@@ -126,6 +128,13 @@ def _chain(key: str, package: str, raw: DictConfig, sources: list[DictConfig]) -
     found = OmegaConf.create({name: OmegaConf.structured(part_class(key, package, name)) for name in raw.get(key) or {}})
     OmegaConf.set_struct(found, True)
     return found
+
+
+def name_parts(source: DictConfig, keys: list[str]) -> None:
+    """A plain word in place of a section is the part's name: `search=beam` for `search.name=beam`."""
+    for key in keys:
+        if isinstance(source.get(key), str):
+            source[key] = {"name": source[key]}
 
 
 def expect_section(source: DictConfig, key: str, where: str, prefix: str = "") -> None:

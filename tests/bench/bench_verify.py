@@ -101,7 +101,7 @@ def main() -> None:
         math.compare(gold, answer, "auto")
     in_process = n / (time.perf_counter() - began)
     kind = "rlimits" if why_no_walls() else "bubblewrap"
-    box = Sandbox(SandboxOptions(kind=kind), False, 3.0)
+    box = Sandbox(SandboxOptions(name=kind), False, 3.0)
     calls = [Call("iteration.verify.math:compare", [gold, answer, "auto"]) for gold, answer in pairs]
     sandboxed("math", box, calls, Call("tests.cluster.slow:forever", []), in_process, "math-verify in process")
     box.close()
@@ -117,7 +117,7 @@ def main() -> None:
         began = time.perf_counter()
         list(pool.map(by_subprocess, range(few)))
         plain = few / (time.perf_counter() - began)
-    box = Sandbox(SandboxOptions(kind=kind), True, 2.0)
+    box = Sandbox(SandboxOptions(name=kind), True, 2.0)
     call = Call("iteration.verify.code:judge", [SPEC, ANSWER], guest=True)
     hanging = Call("iteration.verify.code:judge", [SPEC, HANGS], guest=True)
     sandboxed(f"code ({kind}, {TESTS} tests each)", box, [call] * n, hanging, plain, "subprocess per test")

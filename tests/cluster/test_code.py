@@ -21,7 +21,7 @@ HUMANEVAL = Path(__file__).parents[3] / "shared/data/humaneval/HumanEval.jsonl.g
 
 @pytest.fixture(scope="module")
 def box():
-    sandbox = Sandbox(SandboxOptions(kind="rlimits" if why_no_walls() else "bubblewrap"), True, 2.0)
+    sandbox = Sandbox(SandboxOptions(name="rlimits" if why_no_walls() else "bubblewrap"), True, 2.0)
     yield sandbox
     sandbox.close()
 
@@ -171,14 +171,23 @@ class _Constants(ast.NodeTransformer):
         return node
 
 
+class _Returns(ast.NodeTransformer):
+    """Every return gives a constant that is no problem's answer."""
+
+    def visit_Return(self, node):
+        return ast.Return(ast.Constant("wrong"))
+
+
 def wrong_constant(row):
-    """The solution with its constants changed; None where it has none."""
+    """The solution with its constants changed; where it has none, a wrong constant stands for what it returns."""
     source = row["prompt"] + row["canonical_solution"]
     tree = ast.parse(source)
     function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == row["entry_point"])
     change = _Constants()
     function.body = [change.visit(part) for part in function.body]
-    return ast.unparse(ast.fix_missing_locations(tree)) if change.count else None
+    if not change.count:
+        function.body = [_Returns().visit(part) for part in function.body]
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 MUTANTS = {
@@ -217,8 +226,7 @@ def test_all_canonical_solutions_pass(box):
 def test_all_mutants_fail(box, kind):
     problems, found = Humaneval(test=str(HUMANEVAL)).all(), rows()
     pairs = [(p, MUTANTS[kind](row)) for p, row in zip(problems, found, strict=True)]
-    pairs = [(p, text) for p, text in pairs if text is not None]
-    assert len(pairs) >= (110 if kind == "wrong constant" else 164)
+    assert len(pairs) == 164
     verdicts = Code().verify([p for p, _ in pairs], [text for _, text in pairs], box)
     survived = [p.prompt for (p, _), v in zip(pairs, verdicts, strict=True) if v.state != State.WRONG]
     assert [re.search(r"def (\w+)", text)[1] for text in survived] == []

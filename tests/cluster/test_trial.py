@@ -54,7 +54,7 @@ def test_a_config_and_the_names_of_its_problems(tmp_path, capsys):
         (["verify", "math", "FILE", "reed=boxed"], "unknown key 'reed'; did you mean 'read'?"),
         (["verify", "math", "FILE", "read=best"], "expected auto, boxed or last"),
         (["verify", "math", "FILE", "boxed"], "found 'boxed', expected KEY=VALUE"),
-        (["verify", "code", "FILE", "sandbox.kind=none"], "expected bubblewrap or rlimits"),
+        (["verify", "code", "FILE", "sandbox=none"], "expected bubblewrap or rlimits"),
         (["verify", "code", "FILE", "sandbox.memory=1"], "unknown key 'memory'; did you mean 'memory_mb'?"),
         (["regrade", "nowhere", "--verifier", "math"], "nowhere: no run there"),
     ],

@@ -49,7 +49,7 @@ def test_gold_that_cannot_be_read_is_not_the_answer_s_fault():
 
 
 def test_a_comparison_that_hangs_is_cut_off_and_fails_alone():
-    box = Sandbox(SandboxOptions(kind="rlimits"), False, 1.0)
+    box = Sandbox(SandboxOptions(name="rlimits"), False, 1.0)
     try:
         problems = [Problem(str(i), "", "3") for i in range(4)]
         verdicts = Math().verify(problems, ["3", "\\boxed{9^{9^{9^{9}}}}", "4", "\\boxed{(((" * 400], box)
