@@ -166,7 +166,7 @@ class Spread:
     def __init__(self, crews: dict[str, Crew], most: dict[str, int], changed: asyncio.Event, deadline: float, say: Callable):
         self.going: dict[asyncio.Future, Attempt] = {}
         self._crews, self._most, self._changed, self._deadline, self._say = crews, most, changed, deadline, say
-        self._spans: list[float] = []
+        self.spans: list[tuple[list[str], float, float]] = []  # of what was done: the team's names, since 1970, seconds
         self._pings: set[asyncio.Task] = set()
 
     async def run(self, work: list, call: Callable, done: Callable, aside: Callable) -> None:
@@ -239,7 +239,8 @@ class Spread:
         error = future.exception()
         if error is None:
             attempt.job.over = True
-            self._spans.append(time.monotonic() - attempt.since)
+            seconds = time.monotonic() - attempt.since
+            self.spans.append(([hand.name for hand in attempt.team.values()], time.time() - seconds, seconds))
             for other in [f for f, each in self.going.items() if each.job is attempt.job]:
                 late = self.going[other]
                 self._drop(other)
@@ -259,7 +260,7 @@ class Spread:
 
     def _hurry(self, todo: deque[Job]) -> None:
         """Give what is past its deadline to another team too, and start actors anew that do not answer."""
-        patience = max(self._deadline, 3 * float(np.median(self._spans)) if self._spans else 0.0)
+        patience = max(self._deadline, 3 * float(np.median([seconds for *_, seconds in self.spans])) if self.spans else 0.0)
         for attempt in list(self.going.values()):
             if time.monotonic() - attempt.since < patience:
                 continue
@@ -276,6 +277,19 @@ class Spread:
                 attempt.job.copied = True
                 self._say(f"{attempt.job.each} takes longer than {patience:.0f} s; it is also given to others")
                 todo.appendleft(attempt.job)
+
+
+def busy(spans: list[tuple[list[str], float, float]], gap: float = 0.5) -> dict[str, list[tuple[float, float]]]:
+    """{name: [(began, seconds)]}: when each hand had work, with pauses of up to `gap` seconds left out."""
+    found: dict[str, list[list[float]]] = {}
+    for names, began, seconds in sorted(spans, key=lambda span: span[1]):
+        for name in names:
+            mine = found.setdefault(name, [])
+            if mine and began <= mine[-1][1] + gap:
+                mine[-1][1] = max(mine[-1][1], began + seconds)
+            else:
+                mine.append([began, began + seconds])
+    return {name: [(began, ended - began) for began, ended in mine] for name, mine in found.items()}
 
 
 async def ping(hand: Hand, say: Callable[[str], None]) -> None:

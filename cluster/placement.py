@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.crew import Crew, Hand, Spread, lost, ping
+from cluster.crew import Crew, Hand, Spread, busy, lost, ping
 from cluster.engine import environment
 from cluster.generator import Generator, Judge
 from cluster.searcher import Done, Hands, Searcher, Unit, Waiting
@@ -25,6 +25,7 @@ from cluster.store import Store, model_key
 from cluster.trainer import Trainer
 from cluster.verifier import Verifier, tag
 from iteration.config import UserError, part_class
+from iteration.types import Span
 
 if TYPE_CHECKING:
     from cluster.run import Config
@@ -63,6 +64,7 @@ class Actors:
         self.searchers, self.verifiers, self.trainers = crew(answers), crew(answers), crew(answers)
         self._spread: Spread | None = None
         self._born = 0  # generators hired so far
+        self.spans: list[Span] = []  # what the actors have worked at
         self._looked = time.monotonic()  # at the nodes
         self._steps = 0, 0  # (done, in all) of the training under way
         self._growing: asyncio.Task | None = None
@@ -174,6 +176,7 @@ class Actors:
 
     async def search(
         self,
+        phase: str,
         units: list[Unit],
         search: tuple[str, dict],
         judge: tuple[str, dict] | None,
@@ -182,10 +185,11 @@ class Actors:
     ) -> None:
         """Search units, a bounded number at a time. Raises the first error; what was committed stays committed.
 
-        aside(unit, reason) is called for a unit that kills its actors again and again.
+        phase: what it is done for, e.g. measure; aside(unit, reason): is called for a unit that kills its actors again and
+        again.
         """
         call = lambda team, unit: team["searcher"].handle.search.remote(unit, self._hands(team), search, judge)  # noqa: E731
-        await self._hand_out(units, any(unit.judge for unit in units), call, done, aside)
+        await self._hand_out(phase, units, any(unit.judge for unit in units), call, done, aside)
 
     async def score(
         self,
@@ -197,7 +201,7 @@ class Actors:
     ) -> None:
         """Let value model `version` score the answers of committed units: {unit's key: key of its scores}."""
         call = lambda team, each: team["searcher"].handle.score.remote(*each, self._hands(team), judge, version)  # noqa: E731
-        await self._hand_out(list(keys.items()), True, call, done, aside)
+        await self._hand_out("score", list(keys.items()), True, call, done, aside)
 
     def _hands(self, team: dict[str, Hand]) -> Hands:
         return hands(team, [each for each in self.verifiers.hands if each.ready])
@@ -208,13 +212,15 @@ class Actors:
         spread = Spread({"verifier": self.verifiers}, {}, self._changed, self._options.placement.deadline, self._view.say)
         await spread.run(batches, call, done, aside)
 
-    async def _hand_out(self, work: list, judged: bool, call: Callable, done: Callable, aside: Callable) -> None:
+    async def _hand_out(self, phase: str, work: list, judged: bool, call: Callable, done: Callable, aside: Callable) -> None:
         crews = {kind: self._crews()[kind] for kind in ("generator", "searcher", "verifier", *(["judge"] if judged else []))}
         most = {"generator": UNITS_IN_FLIGHT}
         self._spread = Spread(crews, most, self._changed, self._options.placement.deadline, self._view.say)
         try:
             await self._spread.run(work, call, done, aside)
         finally:
+            for name, worked in busy(self._spread.spans).items():
+                self.spans += [Span(name, phase, round(began, 2), round(seconds, 2)) for began, seconds in worked]
             self._spread = None
 
     async def train(self, method: str, *arguments: Any) -> Any:

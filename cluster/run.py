@@ -29,7 +29,7 @@ from cluster.searcher import Unit
 from cluster.store import SCORE, TRACE, Store, judge_key, make_folder, model_key, put, round_key, score_key, store_at, unit_key
 from cluster.trainer import Model, Train, TrainJudge, manifest_table
 from cluster.verifier import check_walls, tag
-from cluster.view import View
+from cluster.view import TRAINING, View
 from iteration import config as settings
 from iteration import curriculum
 from iteration.config import UserError
@@ -37,7 +37,7 @@ from iteration.examples import DECISION, answers, decide, flat, order, token_cou
 from iteration.filters.distinct import fingerprints
 from iteration.respond import seed_of
 from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k, wilson
-from iteration.types import Audit, Calibration, Diversity, History, Problem, Round, Score, State, Verdict
+from iteration.types import Audit, Calibration, Diversity, History, Problem, Round, Score, Span, State, Verdict
 
 AUDITED = 64  # answers in one message to the second verifier
 NOTE_SECONDS = 5  # between two notes of what is under way
@@ -175,6 +175,7 @@ class Run:
         self.store = store_at(self.options.run.dir).open()
         self.address = address
         self.seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))  # by round and phase
+        self._spans: list[Span] = []  # of what the driver did since the last record
         self._engines = asyncio.Lock()  # searching and measuring take turns with the weights
 
     def check_judge(self, part: Any) -> None:
@@ -419,7 +420,7 @@ class Run:
             if version:
                 await self.serve_judge(number, version)
             with self.phase(number, arm.phase, len(units), len(units) - len(todo)) as phase:
-                await self.actors.search(todo, arm.search, judge, phase.unit_done, self.set_aside)
+                await self.actors.search(arm.phase, todo, arm.search, judge, phase.unit_done, self.set_aside)
             missing = {unit.number for unit in units} - self.store.units(f"traces/{round_key(number)}/{split}")
             if missing:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
@@ -696,6 +697,8 @@ class Run:
     def finish(self, record: Round) -> None:
         """Commit the round's record, with its seconds and tokens."""
         record.seconds = {name: round(seconds, 2) for name, seconds in self.seconds[record.number].items()}
+        record.spans = self._spans + self.actors.spans
+        self._spans, self.actors.spans = [], []
         for split, phase in (("train", "search"), ("test", "measure")):
             if self.store.units(f"traces/{round_key(record.number)}/{split}"):
                 nodes = self.traces(record.number, split, ["node", "token_ids", "judge_tokens"])
@@ -712,6 +715,8 @@ class Run:
                 yield phase
             finally:
                 self.seconds[number][name] += phase.seconds
+                who = "trainer" if name in TRAINING else "driver"
+                self._spans.append(Span(who, name, round(time.time() - phase.seconds, 2), round(phase.seconds, 2)))
 
     async def _watch(self) -> None:
         """Feed the view while others work, and see to it that there is a cluster to work with."""

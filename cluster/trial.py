@@ -43,8 +43,7 @@ def split_options(words: list[str]) -> tuple[DictConfig, dict]:
     for word in words:
         if "=" not in word.lstrip("="):
             raise UserError(f"command line: found {word!r}, expected KEY=VALUE")
-    found = OmegaConf.from_dotlist(words)
-    settings.name_parts(found, ["sandbox", "task", "verify"])
+    found = OmegaConf.from_dotlist(settings.name_parts(words, ["sandbox", "task", "verify"]))
     sandbox = OmegaConf.to_container(found.pop("sandbox", OmegaConf.create({})))
     return found, sandbox
 

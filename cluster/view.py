@@ -19,6 +19,8 @@ from rich.text import Text
 from cluster.searcher import Done
 from cluster.store import Store
 
+TRAINING = ("train", "judge", "first model")  # phases that are the trainer's
+
 
 @dataclass
 class Phase:
@@ -93,7 +95,7 @@ class View:
         if now - then > 0.5:
             self._rate, self._seen = (tokens - before) / (now - then), (now, tokens)
         for phase in self._open:
-            if phase.name in ("train", "judge", "first model"):
+            if phase.name in TRAINING:
                 (phase.done, phase.units), phase.what = training, "steps"
             if phase.done != phase.seen:
                 self._stirred, phase.seen = now, phase.done

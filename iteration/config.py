@@ -71,12 +71,14 @@ def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list
     for word in dotlist:
         if "=" not in word.lstrip("="):
             raise UserError(f"command line: found {word!r}, expected KEY=VALUE, e.g. rounds=3")
-    words = [f"{word}''" if word.endswith("=") else word for word in dotlist]  # "KEY=" is the empty text
-    sources = [(str(file), read(file)), ("command line", OmegaConf.from_dotlist(words))]
     whole = OmegaConf.structured(schema)
+    parts = [key for key in whole if key in packages or OmegaConf.is_dict(whole._get_node(key)) and "name" in whole[key]]
+    words = [f"{word}''" if word.endswith("=") else word for word in name_parts(dotlist, parts)]  # "KEY=" is the empty text
+    sources = [(str(file), read(file)), ("command line", OmegaConf.from_dotlist(words))]
+    for key in parts:
+        if isinstance(sources[0][1].get(key), str):
+            sources[0][1][key] = {"name": sources[0][1][key]}
     for where, source in sources:
-        parts = [key for key in whole if key in packages or OmegaConf.is_dict(whole._get_node(key)) and "name" in whole[key]]
-        name_parts(source, parts)
         for key in packages:
             expect_section(source, key.rstrip("*"), where)
     for key in packages:  # another part than the file's: the options that the file gives its own do not apply to it
@@ -130,11 +132,10 @@ def _chain(key: str, package: str, raw: DictConfig, sources: list[DictConfig]) -
     return found
 
 
-def name_parts(source: DictConfig, keys: list[str]) -> None:
-    """A plain word in place of a section is the part's name: `search=beam` for `search.name=beam`."""
-    for key in keys:
-        if isinstance(source.get(key), str):
-            source[key] = {"name": source[key]}
+def name_parts(words: list[str], parts: list[str]) -> list[str]:
+    """A plain word in place of a section is the part's name: `search=beam` stands for `search.name=beam`."""
+    names = re.compile(rf"({'|'.join(parts)})=(?!null$)([A-Za-z_][\w.]*)")
+    return [f"{match[1]}.name={match[2]}" if (match := names.fullmatch(word)) else word for word in words]
 
 
 def expect_section(source: DictConfig, key: str, where: str, prefix: str = "") -> None:

@@ -96,6 +96,89 @@ def reliability(scores: np.ndarray, labels: np.ndarray, bins: int = 10) -> list[
     return [(float(scores[g].mean()), float(labels[g].mean()), int(g.sum())) for g in groups if g.any()]
 
 
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The law c = exp(a k^b) with a, b < 0, and how far it is off: the root mean square of c - fit over the points."""
+
+    a: float
+    b: float
+    error: float
+
+    def at(self, k: np.ndarray) -> np.ndarray:
+        """Expected coverage with k answers: float64, shaped like k."""
+        return np.exp(self.a * np.asarray(k, np.float64) ** self.b)
+
+
+def coverage_fit(k: np.ndarray, coverage: np.ndarray) -> Coverage | None:
+    """Fit c = exp(a k^b) by least squares in c; None with fewer than three points strictly between 0 and 1.
+
+    k, coverage: float [n]. log(-log c) = log(-a) + b log k is a line; it is fitted again and again with the weights
+    (c log c)^2 of the present fit, which is least squares in c to first order.
+    Source: Brown et al. 2024, Large Language Monkeys, section 3.1.
+    """
+    k, coverage = np.asarray(k, np.float64), np.asarray(coverage, np.float64)
+    inside = (coverage > 0) & (coverage < 1)
+    if inside.sum() < 3:
+        return None
+    x, y, fitted = np.log(k[inside]), np.log(-np.log(coverage[inside])), coverage[inside]
+    for _ in range(20):
+        weight = np.abs(fitted * np.log(fitted)) + 1e-12  # np.polyfit squares it
+        b, intercept = np.polyfit(x, y, 1, w=weight)
+        fitted = np.clip(np.exp(-np.exp(intercept + b * x)), 1e-12, 1 - 1e-12)
+    error = float(np.sqrt(np.mean((coverage[inside] - fitted) ** 2)))
+    return Coverage(float(-np.exp(intercept)), float(b), error)
+
+
+def maj_at_k(votes: np.ndarray, right: np.ndarray, k: int, draws: int = 400, seed: int = 0) -> float:
+    """The chance that the commonest of k answers, drawn without replacement from one problem's n, is right; ties share it.
+
+    votes: int [answers], how often each distinct answer was given, those that could not be read as the last one;
+    right: bool [answers]; the last is never right. Monte Carlo over `draws` where k < n. Source: Wang et al. 2022.
+    """
+    votes, right = np.asarray(votes, np.int64), np.asarray(right, bool)
+    n = int(votes.sum())
+    if k > n:
+        raise ValueError(f"maj@{k} needs at least {k} answers; found {n}")
+    rng = np.random.default_rng(seed)
+    drawn = votes[None] if k == n else rng.multivariate_hypergeometric(votes, k, size=draws, method="marginals")
+    drawn, right = drawn[:, :-1], right[:-1]  # what could not be read votes for nothing
+    if not drawn.shape[1]:
+        return 0.0
+    most = drawn.max(axis=1, keepdims=True)
+    leads = (drawn == most) & (most > 0)
+    return float(((leads & right).sum(axis=1) / np.maximum(1, leads.sum(axis=1))).mean())
+
+
+def difficulty_bins(rates: np.ndarray, bins: int = 5) -> np.ndarray:
+    """Quantiles of difficulty by a model's own solve rate: int64 [p], 0 the easiest; equal rates share a bin.
+
+    rates: float [p]. Source: Snell et al. 2024, Scaling LLM Test-Time Compute Optimally, section 3.2.
+    """
+    rates = np.asarray(rates, np.float64)
+    _, places, counts = np.unique(-rates, return_inverse=True, return_counts=True)
+    middle = (np.cumsum(counts) - counts / 2)[places] / max(1, len(rates))
+    return np.minimum((middle * bins).astype(np.int64), bins - 1)
+
+
+def two_fold_choice(scores: np.ndarray, bins: np.ndarray, seed: int = 0) -> tuple[np.ndarray, dict[int, list[int]]]:
+    """The best strategy of each bin, chosen on one half of its problems and scored on the other, and the other way round.
+
+    scores: float [strategies, p]; bins: int [p]. Returns (score of each problem under the strategy that the other fold chose,
+    float64 [p]; {bin: the strategies chosen}). Without the folds the best of several would look better than it is.
+    Source: Snell et al. 2024, section 3.2.
+    """
+    scores, bins = np.asarray(scores, np.float64), np.asarray(bins)
+    rng, found, chosen = np.random.default_rng(seed), np.zeros(len(bins)), {}
+    for each in np.unique(bins).tolist():
+        of = rng.permutation(np.flatnonzero(bins == each))
+        folds = of[: len(of) // 2], of[len(of) // 2 :]
+        for here, other in (folds, folds[::-1]):
+            best = int(scores[:, other if len(other) else here].mean(axis=1).argmax())
+            found[here] = scores[best, here]
+            chosen.setdefault(each, []).append(best)
+    return found, chosen
+
+
 def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return values[rng.integers(len(values), size=(_RESAMPLES, len(values)))].mean(axis=1)

@@ -310,12 +310,22 @@ class Audit:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When an actor worked, and at what."""
+
+    actor: str  # by name; driver for what it does itself
+    phase: str
+    began: float  # seconds since 1970
+    seconds: float
+
+
 @dataclass(slots=True)
 class Round:
     """One round as a record: what went in, what came out, what it cost. Written once, as rounds/r00003.json.
 
     `seconds` and `tokens` are by phase (search, filter, train, update, measure, judge, score); tokens of judge are those that
-    the search sent to it.
+    the search sent to it. `spans`: what was done since the round before was recorded.
     """
 
     number: int
@@ -338,3 +348,4 @@ class Round:
     verifier: dict[str, float] = field(default_factory=dict)  # what the verifier reports of the round's answers
     verdicts: str = ""  # the regrading that the training went by, "" for the verdicts of the search
     calibration: list[Calibration] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)

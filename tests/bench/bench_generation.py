@@ -81,7 +81,7 @@ async def system(folder: str, turn: int) -> tuple[float, dict[str, float], float
         units = run.units(1, "train", "m00000")
         search = named(run.config.search)
         warm = [dataclasses.replace(unit, round=900 + turn) for unit in units[:2]]
-        await run.actors.search(warm, search, None, lambda done: None, run.set_aside)
+        await run.actors.search("search", warm, search, None, lambda done: None, run.set_aside)
         before, start, tokens = processes(), time.perf_counter(), 0
 
         def done(unit):
@@ -89,7 +89,7 @@ async def system(folder: str, turn: int) -> tuple[float, dict[str, float], float
             tokens += unit.tokens
 
         await run.actors.search(
-            [dataclasses.replace(unit, round=800 + turn) for unit in units], search, None, done, run.set_aside
+            "search", [dataclasses.replace(unit, round=800 + turn) for unit in units], search, None, done, run.set_aside
         )
         seconds = time.perf_counter() - start
         after = processes()

@@ -77,7 +77,7 @@ async def system(folder: str) -> dict[str, dict]:
                 led = {"budget": BUDGET, "judge": "j00001-process"}
                 units = [dataclasses.replace(unit, round=800 + 10 * turn + number, **led) for unit in units]
                 before, start, done = await generator.ledger.remote(), time.perf_counter(), []
-                await run.actors.search(units, (name, options), ("process", {}), done.append, run.set_aside)
+                await run.actors.search("search", units, (name, options), ("process", {}), done.append, run.set_aside)
                 seconds, after = time.perf_counter() - start, await generator.ledger.remote()
             spent = {key: after[key] - before[key] for key in after}
             nodes = sum(len(run.store.table(unit.key, ["id"])) - len(unit.problems) for unit in units)

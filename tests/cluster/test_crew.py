@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ray.exceptions import ActorDiedError
 
 from cluster import crew
-from cluster.crew import IN_COMPANY, KILLS, Crew, Hand, Spread
+from cluster.crew import IN_COMPANY, KILLS, Crew, Hand, Spread, busy
 
 DEAD = ActorDiedError()
 
@@ -229,3 +229,10 @@ def test_whatever_dies_every_unit_is_over_exactly_once(seed, searchers, generato
 
     world = play(answer, range(20), searchers=searchers, generators=generators)
     assert sorted([*world.done, *world.aside]) == list(range(20))
+
+
+def test_when_each_hand_had_work():
+    spans = [(["g", "s0"], 10.0, 2.0), (["g", "s1"], 11.0, 3.0), (["g", "s0"], 14.2, 1.0), (["g", "s0"], 20.0, 1.0)]
+    found = busy(spans, gap=0.5)
+    assert found["g"] == [(10.0, pytest.approx(5.2)), (20.0, 1.0)], "overlapping work and short pauses are one span"
+    assert found["s0"] == [(10.0, 2.0), (14.2, 1.0), (20.0, 1.0)] and found["s1"] == [(11.0, 3.0)]

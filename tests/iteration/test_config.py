@@ -162,3 +162,11 @@ def test_every_shipped_config_loads():
         reader = read if path.stem in ("compare", "oracle") else load
         assert reader(path, []).name == path.stem
         assert len(path.read_text().splitlines()) < 40
+
+
+def test_a_plain_word_names_a_part(tmp_path):
+    config = load("configs/quickstart.yaml", ["search=beam", "search.keep=3", "sandbox=rlimits"])
+    assert (config.search.name, config.search.keep, config.sandbox.name) == ("beam", 3, "rlimits")
+    file = tmp_path / "short.yaml"
+    file.write_text("name: short\ntask: expressions\nsearch: beam\nverify: replay\n")
+    assert load(str(file), ["search.keep=3"]).search.keep == 3

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iteration.statistics import auc, bootstrap, paired_bootstrap, pass_at_k, reliability
+from iteration.statistics import (
+    auc,
+    bootstrap,
+    coverage_fit,
+    difficulty_bins,
+    maj_at_k,
+    paired_bootstrap,
+    pass_at_k,
+    reliability,
+    two_fold_choice,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +92,65 @@ def test_reliability_in_bins():
         (pytest.approx(0.06), 0.5, 2),
         (1.0, 1.0, 1),
     ]
+
+
+@pytest.mark.parametrize(("a", "b"), [(-2.0, -0.5), (-5.0, -0.3), (-0.7, -0.9), (-8.0, -0.15)])
+def test_the_law_of_coverage_gives_planted_values_back(a, b):
+    k = 2.0 ** np.arange(11)
+    fit = coverage_fit(k, np.exp(a * k**b))
+    assert (fit.a, fit.b, fit.error) == pytest.approx((a, b, 0), abs=1e-6)
+    assert fit.at(np.array([1.0]))[0] == pytest.approx(np.exp(a))
+
+
+def test_the_law_of_coverage_from_noisy_answers():
+    """A power law of pass rates has a coverage of this form; with binomial noise the law is found again, within its error."""
+    k = np.array([1, 2, 4, 8, 16, 32, 64])
+    truth = np.exp(-3.0 * k**-0.4)
+    noisy = np.random.default_rng(0).binomial(2000, truth) / 2000
+    fit = coverage_fit(k, noisy)
+    assert fit.a == pytest.approx(-3.0, rel=0.08) and fit.b == pytest.approx(-0.4, rel=0.08) and 0 < fit.error < 0.02
+
+
+def test_no_law_from_too_little():
+    assert coverage_fit(np.array([1, 2, 4]), np.array([0.5, 1.0, 1.0])) is None
+    assert coverage_fit(np.array([1, 2, 4]), np.array([0.0, 0.0, 0.0])) is None
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=4).filter(lambda votes: sum(votes) > 0), st.data())
+def test_majority_of_subsets(votes, data):
+    """Against every subset of k answers, counted out. The last kind of answer could not be read."""
+    k = data.draw(st.integers(1, sum(votes)))
+    right = [i == 0 and len(votes) > 1 for i in range(len(votes))]
+    answers = [i for i, n in enumerate(votes) for _ in range(n)]
+    credit = []
+    for subset in itertools.combinations(range(len(answers)), k):
+        counts = np.bincount([answers[i] for i in subset], minlength=len(votes))[:-1]
+        leaders = np.flatnonzero((counts == counts.max()) & (counts > 0)) if len(counts) else []
+        credit.append(sum(right[i] for i in leaders) / max(1, len(leaders)))
+    found = maj_at_k(np.array(votes), np.array(right), k, draws=4000)
+    assert found == pytest.approx(float(np.mean(credit)), abs=0.05)
+
+
+def test_majority_of_all_answers_is_exact_and_ties_share():
+    assert maj_at_k(np.array([3, 2, 9]), np.array([True, False, False]), 14) == 1.0, "9 that could not be read do not vote"
+    assert maj_at_k(np.array([2, 2, 0]), np.array([True, False, False]), 4) == 0.5
+    assert maj_at_k(np.array([0, 0, 5]), np.array([True, False, False]), 5) == 0.0
+    with pytest.raises(ValueError, match="maj@6 needs at least 6"):
+        maj_at_k(np.array([3, 2]), np.array([True, False]), 6)
+
+
+def test_difficulty_is_cut_in_quantiles_and_equal_rates_stay_together():
+    assert difficulty_bins(np.array([0.9, 0.1, 0.5, 0.3, 0.7])).tolist() == [0, 4, 2, 3, 1]
+    bins = difficulty_bins(np.array([0.0] * 6 + [1.0] * 4))
+    assert set(bins[:6]) == {3} and set(bins[6:]) == {1}
+
+
+def test_strategies_chosen_on_the_other_half():
+    bins = np.array([0] * 40 + [1] * 40)
+    first, second = np.r_[np.ones(40), np.zeros(40)], np.r_[np.zeros(40), np.ones(40)]
+    found, chosen = two_fold_choice(np.stack([first, second]), bins)
+    assert found.mean() == 1.0 and chosen == {0: [0, 0], 1: [1, 1]}
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 2, (200, 100)).astype(float)  # 200 strategies that are all the same
+    found, _ = two_fold_choice(noise, np.zeros(100, int))
+    assert abs(found.mean() - 0.5) < 0.1 < noise.mean(axis=1).max() - 0.5, "the best of many looks better than it is"

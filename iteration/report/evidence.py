@@ -1,0 +1,232 @@
+"""What a report stands on, in plain types: answers problem by problem, records of rounds, costs, and some trees to look at."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from iteration.cost import Size
+from iteration.statistics import Interval, bootstrap, maj_at_k, pass_at_k
+from iteration.types import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One problem, and what came of answering it.
+
+    `judged` answers have a verdict that did not fail, `correct` of them are; `votes` of each distinct answer, those that could
+    not be read last, and which of them are `right`; `prompt_tokens` of the prompt, once; `tokens` generated in all; `answers`
+    in all; `by_judge`: {rule: accuracy when it chooses among the first 1, 2, 4, ... answers}, where a judge scored them.
+    """
+
+    problem: str
+    level: int
+    judged: int
+    correct: int
+    votes: tuple[int, ...]
+    right: tuple[bool, ...]
+    prompt_tokens: int
+    tokens: int
+    answers: int
+    by_judge: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The same problems answered by one model in one way. `budget`: generated tokens for each, 0 where answers were counted."""
+
+    name: str
+    round: int
+    model: str
+    tried: tuple[Tried, ...]
+    budget: int = 0
+
+    def __len__(self) -> int:
+        return len(self.tried)
+
+    def levels(self) -> list[int]:
+        return sorted({each.level for each in self.tried})
+
+    def of(self, level: int) -> Results:
+        return replace(self, tried=tuple(each for each in self.tried if each.level == level))
+
+    def rates(self) -> dict[str, float]:
+        """{problem: share of its judged answers that are correct}."""
+        return {each.problem: each.correct / each.judged for each in self.tried if each.judged}
+
+    def pass_1(self) -> Interval:
+        return bootstrap(np.array(list(self.rates().values())))
+
+    def sizes(self) -> np.ndarray:
+        """Numbers of answers to look at: 1, 2, 3, 4, then by doubling, up to the fewest that any problem has."""
+        most = min((each.judged for each in self.tried), default=0)
+        doubling = [2**i for i in range(2, 40) if 2**i < most]
+        return np.array(sorted({k for k in (1, 2, 3, *doubling, most) if 1 <= k <= most}), np.int64)
+
+    def coverage(self) -> np.ndarray:
+        """pass@k for each of `sizes`, the mean over problems."""
+        judged, correct = (np.array([getattr(each, name) for each in self.tried]) for name in ("judged", "correct"))
+        return np.array([pass_at_k(judged, correct, int(k)).mean() for k in self.sizes()])
+
+    def majority(self) -> np.ndarray:
+        """maj@k for each of `sizes`, ties shared."""
+        sizes = [int(k) for k in self.sizes()]
+        draws = 200 if len(self) <= 1000 else 40
+        each = [[maj_at_k(t.votes, t.right, min(k, sum(t.votes)), draws) for k in sizes] for t in self.tried]
+        return np.array(each).reshape(-1, len(sizes)).mean(axis=0)
+
+    def chosen(self) -> dict[str, np.ndarray]:
+        """{rule: accuracy for 1, 2, 4, ... answers} of the rules that go by a judge."""
+        rules = [set(each.by_judge) for each in self.tried]
+        return {
+            rule: np.array([each.by_judge[rule] for each in self.tried]).mean(axis=0)
+            for rule in sorted(set.intersection(*rules) if rules else ())
+        }
+
+    def tokens_of_an_answer(self) -> float:
+        """Generated tokens of an answer, the mean over problems."""
+        return float(np.mean([each.tokens / max(1, each.answers) for each in self.tried]))
+
+    def tokens_of_a_problem(self) -> float:
+        return float(np.mean([each.tokens for each in self.tried]))
+
+    def context(self) -> float:
+        """Tokens that a generated token looks at, about: the prompt and half of the answer."""
+        return float(np.mean([each.prompt_tokens for each in self.tried])) + self.tokens_of_an_answer() / 2
+
+    def reading(self) -> float:
+        """Prompt tokens of a problem, read once."""
+        return float(np.mean([each.prompt_tokens for each in self.tried]))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a round took: operations by phase (search, judge, train, measure), the seconds that its devices were held."""
+
+    round: int
+    flops: dict[str, float]
+    device_seconds: float
+    problems: int  # searched
+    tokens: int  # generated and trained on
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A step of a search tree, equal siblings merged into one.
+
+    `answers`: how many answers went through here, of which `correct`; `state` where all end here alike; `value` of the judge;
+    `visits` of the search.
+    """
+
+    text: str
+    answers: int
+    correct: int
+    state: str
+    why: str
+    value: float | None
+    visits: int
+    children: tuple[Branch, ...]
+
+    def plain(self) -> list:
+        """For JSON, in the order of the fields."""
+        value = None if self.value is None else round(self.value, 3)
+        rest = [child.plain() for child in self.children]
+        return [self.text, self.answers, self.correct, self.state, self.why, value, self.visits, rest]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A problem whose trees may be looked at: {label of the round or arm: tree}."""
+
+    problem: str
+    level: int
+    prompt: str
+    answer: str
+    kind: str  # held-out, or searched in training
+    trees: dict[str, Branch]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One run. `held_out` by round, `searched` (training problems) by round, `arms`: other ways to answer held-out problems."""
+
+    name: str
+    folder: str
+    facts: dict[str, str]  # task, search, verifier, model, ...
+    rounds: list[dict]  # the records (iteration.types.Round) as read from JSON
+    wanted_rounds: int
+    size: Size
+    held_out: list[Results]
+    searched: list[Results]
+    arms: list[Results]
+    funnel: list[dict[str, int]]  # by round: sampled, judged, correct, distinct, kept, examples
+    work: list[Work]
+    price: float  # of a device for an hour
+    shown: list[Shown]
+    prompts: dict[str, str]  # of held-out problems, shortened
+    asides: int = 0  # units set aside
+
+    @property
+    def spans(self) -> list[Span]:
+        found = [Span(**each) for record in self.rounds for each in record.get("spans") or []]
+        return sorted(found, key=lambda span: (span.actor, span.began))
+
+    @property
+    def best(self) -> Results:
+        """Held-out results of the last model that was promoted."""
+        model = self.rounds[-1]["model_out"] if self.rounds else ""
+        return next((each for each in reversed(self.held_out) if each.model == model), self.held_out[-1])
+
+    def spent(self) -> dict[int, float]:
+        """{round: operations until its model was there}, from the first model on: search, judging and training."""
+        total, found = 0.0, {}
+        for work in self.work:
+            total += sum(flops for phase, flops in work.flops.items() if phase != "measure")
+            found[work.round] = total
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A way from the root to a leaf, step by step; a node that holds a whole answer is cut into its steps.
+
+    `nodes`: the stored node that each step is of; `values`: the judge's score after each, None without one; `visits` of the
+    node.
+    """
+
+    texts: tuple[str, ...]
+    nodes: tuple[int, ...]
+    values: tuple[float | None, ...]
+    visits: tuple[int, ...]
+    state: str  # "" where no answer ended
+    why: str
+
+
+def merge(walks: Sequence[Walk], at: int = 0) -> tuple[Branch, ...]:
+    """Walks as a tree in which equal beginnings stand once: the branches below step `at`, the most walked first."""
+    groups: dict[str, list[Walk]] = defaultdict(list)
+    for walk in walks:
+        if at < len(walk.texts):
+            groups[walk.texts[at]].append(walk)
+    found = []
+    for text, members in groups.items():
+        ends = [walk for walk in members if len(walk.texts) == at + 1]
+        states = {walk.state for walk in ends}
+        values = [walk.values[at] for walk in members if walk.values[at] is not None]
+        visits = {walk.nodes[at]: walk.visits[at] for walk in members}
+        found.append(
+            Branch(
+                text,
+                len(members),
+                sum(walk.state == "correct" for walk in members),
+                states.pop() if len(states) == 1 else "",
+                next((walk.why for walk in ends if walk.why), ""),
+                float(np.mean(values)) if values else None,
+                sum(visits.values()),
+                merge(members, at + 1),
+            )
+        )
+    return tuple(sorted(found, key=lambda branch: (-branch.answers, branch.text)))
