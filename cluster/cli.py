@@ -91,6 +91,67 @@ def parser() -> argparse.ArgumentParser:
     )
     about_a_run("status", "what a run has done", "Read a run folder; no cluster is needed.", status_verb)
 
+    evaluate = verbs.add_parser(
+        "eval",
+        help="measure any model on any task, by samples and by searches; nothing is trained",
+        description="Answer a task's held-out problems with MODEL (a Hugging Face folder or id): measure.samples answers to "
+        "each of measure.problems, and by every --search at every --budget. TASK is a config, whose task and verifier are "
+        "taken, or the name of a task (then type verify=NAME too). The same command again goes on where it ended; it ends with "
+        "a table and a report.",
+    )
+    evaluate.add_argument("model", metavar="MODEL", help="e.g. runs/quickstart/models/m00005")
+    evaluate.add_argument("task", metavar="TASK", help="a config, e.g. configs/gsm8k.yaml, or a task, e.g. expressions")
+    evaluate.add_argument("options", nargs="*", metavar="KEY=VALUE", help="e.g. measure.samples=64 measure.levels=[4]")
+    evaluate.add_argument(
+        "--search",
+        action="append",
+        default=[],
+        metavar="NAME[:KEY=VALUE,...]",
+        help="e.g. beam:keep=4,times=1000; may be repeated",
+    )
+    evaluate.add_argument(
+        "--budget", action="append", type=int, default=[], metavar="TOKENS", help="generated for a problem; again for more"
+    )
+    evaluate.add_argument("--judge", default="", metavar="FOLDER", help="a value model, e.g. RUN/judges/j00003-process")
+    evaluate.add_argument("--address", default="", help="join this Ray cluster instead of starting one")
+    evaluate.set_defaults(act=eval_verb)
+
+    report = verbs.add_parser(
+        "report",
+        help="what a run found, as one HTML file; of two runs, side by side",
+        description="Draw the report of RUN from its folder alone, into RUN/report.html: one file that needs nothing else. "
+        "Every run draws its own at its end.",
+    )
+    report.add_argument("runs", nargs="+", metavar="RUN", help="one run folder, or several to compare")
+    report.add_argument("--to", default="", metavar="FILE", help="where to write it (default: RUN/report.html)")
+    report.add_argument(
+        "--price", type=float, metavar="PRICE", help="of a device for an hour (default: report.price of the run)"
+    )
+    report.add_argument("--pictures", default="", metavar="FOLDER", help="also write each chart as an SVG file")
+    report.set_defaults(act=report_verb)
+
+    runs = verbs.add_parser("runs", help="a table of the runs in a folder", description="Every run in FOLDER, a line each.")
+    runs.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="(default: %(default)s)")
+    runs.set_defaults(act=runs_verb)
+
+    traces = about_a_run(
+        "traces",
+        "page through a run's answers, or export them",
+        "Print the answers of RUN that fit, newest round last; or write them with --to: Parquet or JSON lines with a column "
+        "messages (chat-format SFT data, as TRL and others load it), prompt, completion, and what is known of each.",
+        traces_verb,
+    )
+    traces.add_argument("--problem", default="", metavar="TEXT", help="a problem's id, or a part of its text")
+    traces.add_argument("--state", choices=["correct", "wrong", "unparseable", "failed"], help="only these verdicts")
+    traces.add_argument("--correct", action="store_const", const="correct", dest="state", help="short for --state correct")
+    traces.add_argument("--kept", action="store_true", help="only what the filters kept for training")
+    traces.add_argument("--round", type=int, metavar="N", help="only this round")
+    traces.add_argument(
+        "--split", default="train", metavar="NAME", help="train, or test: the held-out answers (default: train)"
+    )
+    traces.add_argument("--page", type=int, default=1, metavar="N", help="which page (default: %(default)s)")
+    traces.add_argument("--to", default="", metavar="FILE", help="write them all: FILE.parquet or FILE.jsonl")
+
     why = verbs.add_parser(
         "why",
         help="one trace's whole story",
@@ -177,7 +238,11 @@ class Verb(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    known = parser().parse_args(arguments)
+    whole = parser()
+    known, rest = whole.parse_known_args(arguments)
+    if any(word.startswith("-") or "=" not in word for word in rest) or (rest and not hasattr(known, "options")):
+        whole.error(f"unrecognized arguments: {' '.join(rest)}")
+    known.options = [*getattr(known, "options", []), *rest]  # KEY=VALUE may also stand behind --options
     # Parts of the user's own, in packages below this folder, are found here and in the actors.
     sys.path.insert(0, os.getcwd())
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
@@ -237,12 +302,17 @@ def run_verb(known: argparse.Namespace) -> int:
 def resume_verb(known: argparse.Namespace) -> int:
     store = open_run(known.run)
     file, options = str(store.local("config.yaml")), [*known.options, f"run.dir={store.place}"]
-    from cluster.compare import Comparison, read
+    from cluster import compare, evaluate
     from cluster.run import Run, load
     from iteration.config import read as read_file
 
-    seed_of_a_comparison = "compare" in read_file(file)
-    kind, config = (Comparison, read(file, options)) if seed_of_a_comparison else (Run, load(file, options))
+    sections = read_file(file)
+    if "compare" in sections:
+        kind, config = compare.Comparison, compare.read(file, options)
+    elif "eval" in sections:
+        kind, config = evaluate.Evaluation, evaluate.read(file, options)
+    else:
+        kind, config = Run, load(file, options)
     return turn(kind, config, known.address, f"./launch.sh resume {known.run}")
 
 
@@ -257,17 +327,84 @@ def turn(kind: type, config, address: str, again: str) -> int:
         status = guarded(lambda: asyncio.run(run.turn()), run.store.root / "error.log", again)
     if status:
         return status
-    view.console.print(rounds_table(records(run.store)))
     here, there = Path.cwd(), Path(run.store.place)
     folder = there.relative_to(here) if there.is_relative_to(here) else run.store.place
+    if config.rounds:
+        view.console.print(rounds_table(records(run.store)))
+    report = draw({str(folder): run.store})
     last = records(run.store)[-1]["model_out"]
     print(f"{(time.monotonic() - began) / 60:.1f} minutes; the run lies in {folder}; its last model is {folder}/models/{last}")
+    print(f"  report:       {report.relative_to(here) if report.is_relative_to(here) else report}")
     print(f"  status:       ./launch.sh status {folder}")
+    if not config.rounds:
+        return 0
     print(f"  more rounds:  ./launch.sh resume {folder} rounds={config.rounds + 3}")
     kept = first_kept(run.store)
     if kept:
         print(f"  one trace:    ./launch.sh why {kept} --run {folder}")
     return 0
+
+
+def draw(runs: dict, to: str = "", price: float | None = None) -> Path:
+    """Write the report of runs, by the names of their folders, and show what is being done."""
+    from rich.console import Console
+
+    from cluster.report import write
+
+    command = " ".join(["./launch.sh report", *runs])
+    with Console(stderr=True).status("report") as status:
+        return write(runs, command, Path(to) if to else None, price, lambda what: status.update(f"report: {what}"))
+
+
+def eval_verb(known: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from cluster.evaluate import Evaluation, read, table, words
+    from cluster.report import gather
+    from cluster.store import store_at
+
+    file = known.task if known.task.endswith((".yaml", ".yml")) else ""
+    given = words(known.model, known.task, known.search, known.budget, known.judge, known.options)
+    config = read(file, given)
+    again = " ".join(["./launch.sh", *sys.argv[1:]])
+    status = turn(Evaluation, config, known.address, again)
+    if not status:
+        Console(width=None if sys.stdout.isatty() else 140).print(table(gather(store_at(config.run.dir), config.run.dir)))
+    return status
+
+
+def report_verb(known: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    stores = {folder.rstrip("/"): open_run(folder) for folder in known.runs}
+    path = draw(stores, known.to, known.price)
+    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB; one file, open it in a browser)")
+    if known.pictures:
+        from cluster.report import gather
+        from iteration.report.page import pictures
+
+        for number, (folder, store) in enumerate(stores.items()):
+            where = Path(known.pictures) / (Path(folder).name if number else "")
+            drawn = pictures(replace(gather(store, folder), folder=folder), where)
+            print(f"{len(drawn)} pictures in {where}")
+    return 0
+
+
+def runs_verb(known: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from cluster.listing import runs_table
+
+    Console(width=None if sys.stdout.isatty() else 140).print(runs_table(known.folder))
+    return 0
+
+
+def traces_verb(known: argparse.Namespace) -> int:
+    from cluster.listing import Wanted, export, show
+
+    wanted = Wanted(known.problem, known.state or "", known.kept, known.round, known.split)
+    store = open_run(known.run)
+    return export(store, wanted, Path(known.to)) if known.to else show(store, known.run, wanted, known.page)
 
 
 def stop_verb(known: argparse.Namespace) -> int:

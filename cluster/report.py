@@ -21,6 +21,7 @@ from cluster.view import records
 from iteration import choose
 from iteration.cost import Size
 from iteration.examples import flat, paths, token_counts
+from iteration.report.charts import JUDGED
 from iteration.report.evidence import Branch, Evidence, Results, Shown, Tried, Walk, Work, merge
 from iteration.report.page import page
 from iteration.types import Problem, State
@@ -35,10 +36,15 @@ class Report:
     price: float = 0.0  # of a device (a GPU; without GPUs an engine's or the trainer's share of the machine) for an hour
 
 
-def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: None) -> Evidence:
-    """All that a report needs, from the run folder alone. folder: how the user calls it; tell: is told what is being read."""
+def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: None, room: int = ALL_TEXTS) -> Evidence:
+    """All that a report needs, from the run folder alone. folder: how the user calls it; tell: is told what is being read;
+    room: bytes for trees."""
     config = OmegaConf.load(store.local("config.yaml"))
     rounds = records(store)
+    if store.has("evaluated", ".json"):  # the searches of `flywheel eval` come after its only round
+        later = store.json("evaluated")
+        rounds[0]["spans"] += later["spans"]
+        rounds[0]["seconds"] |= later["seconds"]
     texts = Texts(store, config)
     held_out, searched = [], []
     for number in range(len(rounds)):
@@ -62,7 +68,7 @@ def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: No
         funnel=[funnel(store, record) for record in rounds if record["number"]],
         work=[work(config, size, record, held_out, searched) for record in rounds],
         price=float(OmegaConf.select(config, "report.price") or 0.0),
-        shown=texts.chosen(held_out),
+        shown=texts.chosen(held_out, room),
         prompts=prompts,
         asides=sum(len(store.asides(f"traces/{round_key(r['number'])}/train")) for r in rounds),
     )
@@ -174,7 +180,7 @@ def one(name: str, trees: list[Answered], prompts: dict[str, int]) -> Tried:
     if len(trees) == 1 and any(len(values) for values in trees[0].pool.values):
         pool = trees[0].pool
         sizes = [2**i for i in range(max(1, len(pool)).bit_length())]
-        for rule, choice in (("judge's vote", choose.weighted), ("judge's best", choose.best)):
+        for rule, choice in ((JUDGED, choose.weighted), ("best by the judge", choose.best)):
             scores = pool.scores("product")
             pick = lambda pool, of, choice=choice, scores=scores: choice(pool, scores, of)  # noqa: E731
             by_judge[rule] = tuple(choose.curve(pool, pick, sizes).tolist())
@@ -271,7 +277,7 @@ class Texts:
             entry = self._shown.setdefault((kind, problem), {"problem": problems[problem], "trees": {}})
             entry["trees"][label] = branch(nodes.slice(start, min(stop - start, 2000)), self._end)
 
-    def chosen(self, held_out: list[Results]) -> list[Shown]:
+    def chosen(self, held_out: list[Results], room: int) -> list[Shown]:
         """The most telling first: held-out problems that changed most, then some of each round's own; as many as there is
         room for."""
         rates = [each.rates() for each in held_out]
@@ -279,14 +285,13 @@ class Texts:
         change = {name: abs(last.get(name, 0) - first.get(name, 0)) for name in first}
         order = sorted(self._shown.items(), key=lambda each: (each[0][0] != "held-out", -change.get(each[0][1], 0), each[0][1]))
         searched = [each for each in order if each[0][0] == "searched"]
-        found, room = [], ALL_TEXTS
+        found, left = [], room
         for (kind, name), entry in searched + [each for each in order if each[0][0] == "held-out"]:
             problem = entry["problem"]
             shown = Shown(name, problem.level, problem.prompt, problem.answer, kind, entry["trees"])
             size = len(json.dumps([tree.plain() for tree in shown.trees.values()])) + len(problem.prompt) + len(problem.answer)
-            limit = ALL_TEXTS // 3 if kind == "searched" else 0  # the rest is for held-out problems
-            if room - size >= (ALL_TEXTS - limit if limit else 0):
-                room -= size
+            if left - size >= (room * 2 // 3 if kind == "searched" else 0):  # at most a third for what was searched
+                left -= size
                 found.append(shown)
         return sorted(found, key=lambda each: each.kind != "held-out")
 
@@ -311,7 +316,7 @@ def branch(nodes: pa.Table, end: str) -> Branch:
         columns = zip(*steps, strict=True) if steps else ((), (), (), ())
         walks.append(Walk(*map(tuple, columns), states[route[-1]] or "", whys[route[-1]] or ""))
     correct = sum(walk.state == "correct" for walk in walks)
-    return Branch(texts[0], len(walks), correct, "", "", None, visits[0] or 0, merge(walks))
+    return Branch(texts[0], sum(bool(walk.state) for walk in walks), correct, "", "", None, visits[0] or 0, merge(walks))
 
 
 def write(
@@ -319,7 +324,7 @@ def write(
 ) -> Path:
     """Write the report of one run, or of several side by side, by the names that the user gives their folders. Returns where it
     lies: by default in the first run's folder."""
-    found = [gather(store, folder, tell) for folder, store in runs.items()]
+    found = [gather(store, folder, tell, ALL_TEXTS // len(runs)) for folder, store in runs.items()]
     if price is not None:
         found = [replace(each, price=price) for each in found]
     names = Counter(each.name for each in found)

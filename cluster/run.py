@@ -24,6 +24,7 @@ from cluster.engine import Generate
 from cluster.measured import Measured, tries
 from cluster.placement import Actors, Placement, named, serves
 from cluster.remote import encode, lists
+from cluster.report import Report
 from cluster.sandbox import SandboxOptions
 from cluster.searcher import Unit
 from cluster.store import SCORE, TRACE, Store, judge_key, make_folder, model_key, put, round_key, score_key, store_at, unit_key
@@ -96,6 +97,7 @@ class Config:
     train_judge: TrainJudge = field(default_factory=TrainJudge)
     measure: Measure = field(default_factory=Measure)
     sandbox: SandboxOptions = field(default_factory=SandboxOptions)
+    report: Report = field(default_factory=Report)
     placement: Placement = field(default_factory=Placement)
     run: RunFolder = field(default_factory=RunFolder)
 
@@ -770,7 +772,7 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
     for key, before, now in settings.differences(*(OmegaConf.create(OmegaConf.to_yaml(each)) for each in (old, config))):
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
-        if key == "run.dir" or key.startswith("placement."):  # the folder may have been moved, to another cluster too
+        if key == "run.dir" or key.startswith(("placement.", "report.")):  # the folder may have been moved
             continue
         if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict says who gave it
             continue

@@ -66,7 +66,7 @@ def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list
 
     schema: the dataclass of the whole; packages: where the parts live, by key, e.g. {"search": "iteration.search"}. A key
     that ends in "*" holds several parts by name. A part that the schema gives a default (None or a name) may be left out.
-    Raises UserError naming the file (or the command line) and the key.
+    file: "" for none. Raises UserError naming the file (or the command line) and the key.
     """
     for word in dotlist:
         if "=" not in word.lstrip("="):
@@ -74,7 +74,8 @@ def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list
     whole = OmegaConf.structured(schema)
     parts = [key for key in whole if key in packages or OmegaConf.is_dict(whole._get_node(key)) and "name" in whole[key]]
     words = [f"{word}''" if word.endswith("=") else word for word in name_parts(dotlist, parts)]  # "KEY=" is the empty text
-    sources = [(str(file), read(file)), ("command line", OmegaConf.from_dotlist(words))]
+    of_file = read(file) if str(file) else OmegaConf.create({})
+    sources = [(str(file) or "command line", of_file), ("command line", OmegaConf.from_dotlist(words))]
     for key in parts:
         if isinstance(sources[0][1].get(key), str):
             sources[0][1][key] = {"name": sources[0][1][key]}

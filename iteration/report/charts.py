@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from iteration.cost import cheapest
-from iteration.report.evidence import Evidence, Results
+from iteration.report.evidence import Evidence, Results, Tried
 from iteration.statistics import coverage_fit, difficulty_bins, two_fold_choice
 from iteration.types import Calibration
 
 Spec = dict[str, Any]
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a6d3b", "#7f7f7f"]
 HEIGHT = 210
+JUDGED = "vote by the judge"
 CONFIG: Spec = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
@@ -36,7 +37,7 @@ CONFIG: Spec = {
         "titleOrient": "left",
         "symbolOpacity": 1,
     }
-    | {"titleFontWeight": "normal", "labelLimit": 220},
+    | {"titleFontWeight": "normal", "labelLimit": 220, "layout": {"bottom": {"anchor": "start", "direction": "vertical"}}},
     "title": {"color": "currentColor", "fontSize": 13, "fontWeight": "normal", "anchor": "start"},
     "text": {"color": "currentColor"},
     "range": {"category": COLOURS, "ordinal": {"scheme": "plasma", "extent": [0.3, 0.82]}},
@@ -116,7 +117,7 @@ def accuracy_by_round(runs: list[Evidence]) -> Spec | None:
                     | {"what": f"level {score['level']}" + (f", {run.name}" if len(runs) > 1 else "")}
                 )
     spec = chart(rows)
-    if spec is None:
+    if spec is None or len({row["round"] for row in rows}) < 2:
         return None
     x, y = by_round(), share("pass_1", "held-out pass@1")
     colour = named("what", None)
@@ -193,9 +194,7 @@ def saturation(results: Results, title: str) -> Spec | None:
     if spec is None or len(sizes) < 2:
         return None
     tip = tips(("how", "", ""), ("k", "answers", "d"), ("accuracy", "accuracy", ".1%"))
-    return lines(
-        spec, number("k", "answers to each problem, k", log=True), share("accuracy", "accuracy"), named("how", None), tip
-    )
+    return lines(spec, answers(rows), share("accuracy", "accuracy"), named("how", None), tip)
 
 
 # test-time compute
@@ -204,49 +203,41 @@ def saturation(results: Results, title: str) -> Spec | None:
 def test_time(run: Evidence, level: int) -> Spec | None:
     """Accuracy against generated tokens for each way to answer: votes over samples, and every search that was tried."""
     rows = []
-    samples = run.best.of(level)
-    if len(samples):
-        each = samples.tokens_of_an_answer()
-        for how, curve in (("sample, majority", samples.majority()), ("sample, coverage", samples.coverage())):
-            rows += [
-                {"tokens": float(k * each), "accuracy": float(value), "how": how, "detail": f"{k} answers"}
-                for k, value in zip(samples.sizes(), curve, strict=True)
-            ]
-    for arm in run.arms:
-        here = arm.of(level)
+    for results in [run.best, *run.arms]:
+        here = results.of(level)
         if not len(here):
             continue
-        said = f"{arm.name}, budget {arm.budget}" if arm.budget else arm.name
-        found = {"majority": here.majority(), "coverage": here.coverage()}
-        if not arm.budget:  # samples: a whole curve
-            rows += [
-                {
-                    "tokens": float(k * here.tokens_of_an_answer()),
-                    "accuracy": float(v),
-                    "how": f"{arm.name}, {how}",
-                    "detail": f"{k}",
-                }
-                for how, curve in found.items()
-                for k, v in zip(here.sizes(), curve, strict=True)
+        way = "sample" if results is run.best else results.name
+        if results.budget:
+            rules = {"vote": all_votes(here), "coverage": any_correct(here)}
+            rules |= {rule: float(curve[-1]) for rule, curve in here.chosen().items() if rule == JUDGED}
+            detail = f"budget {results.budget:,}"
+            points = [(here.tokens_of_a_problem(), rule, value, detail) for rule, value in rules.items()]
+        else:  # samples: a whole curve
+            each, sizes = here.tokens_of_an_answer(), here.sizes()
+            curves = {"vote": here.majority(), "coverage": here.coverage()}
+            points = [
+                (float(k * each), rule, float(value), f"{k} answers")
+                for rule, curve in curves.items()
+                for k, value in zip(sizes, curve, strict=True)
             ]
-            continue
-        chosen = {rule: curve[-1] for rule, curve in here.chosen().items()}
-        votes = {"majority": all_votes(here)} | chosen | {"coverage": any_correct(here)}
-        rows += [
-            {"tokens": here.tokens_of_a_problem(), "accuracy": float(v), "how": f"{arm.name}, {how}", "detail": said}
-            for how, v in votes.items()
-        ]
+        rows += [{"tokens": t, "rule": rule, "accuracy": v, "detail": d, "way": way} for t, rule, v, d in points]
     spec = chart(rows)
-    if spec is None or len(rows) < 2:
+    if spec is None or len(rows) < 3:
         return None
-    tip = tips(("how", "", ""), ("detail", "", ""), ("tokens", "tokens a problem", ",.0f"), ("accuracy", "accuracy", ".1%"))
-    x = number("tokens", "generated tokens for each problem", log=True)
-    return lines(spec, x, share("accuracy", "accuracy"), named("how", None), tip)
+    tip = tips(("way", "", ""), ("rule", "", ""), ("detail", "", ""), ("tokens", "tokens", ",.0f"), ("accuracy", "", ".1%"))
+    x, dash = number("tokens", "generated tokens for each problem", log=True), named("rule", None)
+    return lines(spec, x, share("accuracy", "accuracy"), named("way", None), tip, dash)
 
 
 def all_votes(results: Results) -> float:
     """Accuracy of the majority over all answers of each problem, however many there are."""
     return float(np.mean([_majority(each.votes, each.right) for each in results.tried]))
+
+
+def voted(each: Tried) -> float:
+    """The vote by the judge where there is one, else the plain vote."""
+    return each.by_judge[JUDGED][-1] if JUDGED in each.by_judge else _majority(each.votes, each.right)
 
 
 def any_correct(results: Results) -> float:
@@ -394,7 +385,7 @@ def strategies(run: Evidence) -> list[list[str]]:
     found = []
     for budget in sorted({arm.budget for arm in run.arms if arm.budget}):
         arms = [arm for arm in run.arms if arm.budget == budget]
-        solved = [{each.problem: _majority(each.votes, each.right) for each in arm.tried} for arm in arms]
+        solved = [{each.problem: voted(each) for each in arm.tried} for arm in arms]
         names = sorted(set.intersection(*(set(each) for each in solved)))
         base = next((arm.rates() for arm in run.arms if not arm.budget), None) or run.held_out[0].rates()
         names = [name for name in names if name in base]

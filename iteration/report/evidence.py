@@ -76,15 +76,16 @@ class Results:
         sizes = [int(k) for k in self.sizes()]
         draws = 200 if len(self) <= 1000 else 40
         each = [[maj_at_k(t.votes, t.right, min(k, sum(t.votes)), draws) for k in sizes] for t in self.tried]
-        return np.array(each).reshape(-1, len(sizes)).mean(axis=0)
+        return np.array(each).reshape(len(self), len(sizes)).mean(axis=0)
 
     def chosen(self) -> dict[str, np.ndarray]:
-        """{rule: accuracy for 1, 2, 4, ... answers} of the rules that go by a judge."""
-        rules = [set(each.by_judge) for each in self.tried]
-        return {
-            rule: np.array([each.by_judge[rule] for each in self.tried]).mean(axis=0)
-            for rule in sorted(set.intersection(*rules) if rules else ())
-        }
+        """{rule: accuracy for 1, 2, 4, ... answers} of the rules that go by a judge; of all answers where there are fewer."""
+        rules = sorted({rule for each in self.tried for rule in each.by_judge})
+        most = max((len(curve) for each in self.tried for curve in each.by_judge.values()), default=0)
+        nothing = (0.0,)  # no answer came to its end
+        curves = {rule: [each.by_judge.get(rule, nothing) for each in self.tried] for rule in rules}
+        longest = {rule: [(*curve, *curve[-1:] * (most - len(curve))) for curve in several] for rule, several in curves.items()}
+        return {rule: np.array(several).mean(axis=0) for rule, several in longest.items()}
 
     def tokens_of_an_answer(self) -> float:
         """Generated tokens of an answer, the mean over problems."""
@@ -104,7 +105,7 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a round took: operations by phase (search, judge, train, measure), the seconds that its devices were held."""
+    """What a round took: operations by phase (search, judge, train, measure), seconds for which devices were held."""
 
     round: int
     flops: dict[str, float]
@@ -117,8 +118,8 @@ class Work:
 class Branch:
     """A step of a search tree, equal siblings merged into one.
 
-    `answers`: how many answers went through here, of which `correct`; `state` where all end here alike; `value` of the judge;
-    `visits` of the search.
+    `answers`: how many that ended went through here, of which `correct`; `state` where all end here alike; `value` of the
+    judge; `visits` of the search.
     """
 
     text: str
@@ -206,7 +207,7 @@ class Walk:
 
 
 def merge(walks: Sequence[Walk], at: int = 0) -> tuple[Branch, ...]:
-    """Walks as a tree in which equal beginnings stand once: the branches below step `at`, the most walked first."""
+    """Walks as a tree in which equal beginnings stand once: the branches below step `at`, the most correct first."""
     groups: dict[str, list[Walk]] = defaultdict(list)
     for walk in walks:
         if at < len(walk.texts):
@@ -220,7 +221,7 @@ def merge(walks: Sequence[Walk], at: int = 0) -> tuple[Branch, ...]:
         found.append(
             Branch(
                 text,
-                len(members),
+                sum(bool(walk.state) for walk in members),
                 sum(walk.state == "correct" for walk in members),
                 states.pop() if len(states) == 1 else "",
                 next((walk.why for walk in ends if walk.why), ""),
@@ -229,4 +230,4 @@ def merge(walks: Sequence[Walk], at: int = 0) -> tuple[Branch, ...]:
                 merge(members, at + 1),
             )
         )
-    return tuple(sorted(found, key=lambda branch: (-branch.answers, branch.text)))
+    return tuple(sorted(found, key=lambda branch: (-branch.correct, -branch.answers, branch.text)))

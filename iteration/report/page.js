@@ -25,8 +25,7 @@ const run = () => runs[Number($("run").value)];
 const problem = () => run().problems.find((each) => each.kind + " " + each.id === $("problem").value);
 
 function branch([text, answers, correct, state, why, value, visits, children], open) {
-  const bar = make("span", { class: "bar", title: `${correct} of ${answers} correct` });
-  bar.append(make("i"));
+  const bar = make("span", { class: answers ? "bar" : "bar none", title: answers ? `${correct} of ${answers} answers correct` : "no answer ended here" }, make("i"));
   bar.firstChild.style.width = (100 * correct) / Math.max(1, answers) + "%";
   const told = [answers > 1 ? `${correct}/${answers}` : null, value !== null ? `v ${value.toFixed(2)}` : null, visits ? `n ${visits}` : null];
   const row = make("span", { class: "row" }, bar, make("span", { class: "step", textContent: text.replace(/\n$/, "") || "(nothing)" }),
@@ -44,6 +43,7 @@ function show(place, label) {
   const tree = label && problem() && problem().trees[label];
   place.replaceChildren();
   place.style.display = label ? "" : "none";
+  place.parentElement.classList.toggle("two-trees", $("right").value !== "");
   if (!tree) return;
   const [, answers, correct, , , , , children] = tree;
   place.append(make("h3", { textContent: `${label}: ${correct} of ${answers} answers correct` }), make("ul", {}, ...children.map((child) => branch(child, false))));

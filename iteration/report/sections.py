@@ -84,9 +84,8 @@ def verdict(run: Evidence) -> Verdict:
     shared = sorted(before.keys() & after.keys())
     if len(run.held_out) < 2 or first is best:
         here = first.pass_1()
-        said = (
-            f"{first.name}: pass@1 {percent(here.mean)} [{percent(here.low)}, {percent(here.high)}] on {len(first)} problems."
-        )
+        interval = f"[{percent(here.low)}, {percent(here.high)}]"
+        said = f"The first model: pass@1 {percent(here.mean)} {interval} on {len(first)} problems."
         headline = said if len(run.held_out) < 2 else f"It does not turn: no model was better than the first. {said}"
         return Verdict("no" if len(run.held_out) > 1 else "unclear", headline, facts, advice(run))
     gain = paired_bootstrap(np.array([before[n] for n in shared]), np.array([after[n] for n in shared]))
@@ -186,6 +185,8 @@ def test_time(run: Evidence) -> Panel:
 
 def training(run: Evidence) -> Panel:
     panel = Panel()
+    if len(run.rounds) < 2:
+        return panel
     panel.draw("", charts.training_compute(run))
     panel.draw("where the operations went", charts.compute(run))
     return panel
@@ -299,8 +300,8 @@ PARTS: list[tuple[str, str, str, Callable[[Evidence], Panel]]] = [
     (
         "coverage",
         "Coverage",
-        "The share of problems that at least one of k answers solves (unbiased pass@k), and the law c = exp(a k^b) fitted to "
-        "it.",
+        "The share of problems that at least one of k answers solves (unbiased pass@k), and the law c = exp(a k^b) fitted "
+        "to it.",
         coverage,
     ),
     (
@@ -311,12 +312,12 @@ PARTS: list[tuple[str, str, str, Callable[[Evidence], Panel]]] = [
         saturation,
     ),
     ("test-time", "Test-time compute", "Accuracy against generated tokens, for every way to answer that was tried.", test_time),
-    ("training", "Training compute", "Held-out pass@1 against all operations spent since the first model.", training),
+    ("training", "Training compute", "Held-out pass@1 against all operations since the first model.", training),
     (
         "exchange",
         "Training against search",
-        "Each line is one round's model. A later one reaches the same accuracy with fewer operations for each question; whether "
-        "its training pays depends on how many questions there are.",
+        "Each line is one round's model. A later one reaches the same accuracy with fewer operations for each question; "
+        "whether its training pays depends on how many questions there are.",
         exchange,
     ),
     ("difficulty", "Difficulty", "Held-out problems in fifths by how often the first model solves them.", difficulty),
