@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import json
 import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from iteration.config import UserError
@@ -26,6 +28,9 @@ EPILOG = """examples:
   flywheel stop runs/quickstart; flywheel resume runs/quickstart
   flywheel verify math answers.jsonl                 what a verifier makes of a file of answers
   flywheel regrade runs/quickstart --verifier exact  what another verifier would have said
+  flywheel report runs/quickstart                    its curves and trees, as one HTML file; of two runs, side by side
+  flywheel eval runs/quickstart/models/m00005 configs/coverage.yaml   test-time compute curves of any model, no training
+  flywheel traces runs/quickstart --kept --to sft.jsonl   what was trained on, as chat-format data for others
   flywheel submit configs/quickstart.yaml --address http://127.0.0.1:8265
 """
 
@@ -39,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = whole.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Verb)
 
+    def as_json(verb: argparse.ArgumentParser) -> None:
+        verb.add_argument("--json", action="store_true", help="JSON lines instead of text, for programs")
+
     run = verbs.add_parser(
         "run",
         help="start a run, or go on with it",
@@ -48,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/quickstart.yaml")
     run.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options that replace those of the file")
     run.add_argument("--address", default="", help="join this Ray cluster (e.g. auto or HOST:6379) instead of starting one")
+    as_json(run)
     run.set_defaults(act=run_verb)
 
     compare = verbs.add_parser(
@@ -75,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     )
     resume.add_argument("options", nargs="*", metavar="KEY=VALUE", help="e.g. rounds=8 placement.generators=4")
     resume.add_argument("--address", default="", help="join this Ray cluster (e.g. auto or HOST:6379) instead of starting one")
+    as_json(resume)
     about_a_run(
         "stop",
         "stop a run",
@@ -89,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
         "from the folder alone.",
         doctor_verb,
     )
-    about_a_run("status", "what a run has done", "Read a run folder; no cluster is needed.", status_verb)
+    as_json(about_a_run("status", "what a run has done", "Read a run folder; no cluster is needed.", status_verb))
 
     evaluate = verbs.add_parser(
         "eval",
@@ -114,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--judge", default="", metavar="FOLDER", help="a value model, e.g. RUN/judges/j00003-process")
     evaluate.add_argument("--address", default="", help="join this Ray cluster instead of starting one")
+    as_json(evaluate)
     evaluate.set_defaults(act=eval_verb)
 
     report = verbs.add_parser(
@@ -132,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
 
     runs = verbs.add_parser("runs", help="a table of the runs in a folder", description="Every run in FOLDER, a line each.")
     runs.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="(default: %(default)s)")
+    as_json(runs)
     runs.set_defaults(act=runs_verb)
 
     traces = about_a_run(
@@ -188,6 +200,14 @@ def parser() -> argparse.ArgumentParser:
     regrade.add_argument(
         "options", nargs="*", metavar="KEY=VALUE", help="the verifier's options, e.g. read=boxed; and sandbox.*"
     )
+
+    metrics = verbs.add_parser(
+        "metrics",
+        help="how Prometheus and Grafana are pointed at runs",
+        description="Say how Prometheus finds the metrics of runs, and what they are; write its config, alerts, a dashboard.",
+    )
+    metrics.add_argument("--to", default="", metavar="FOLDER", help="write prometheus.yml, alerts.yml and grafana.json there")
+    metrics.set_defaults(act=metrics_verb)
 
     submit = verbs.add_parser(
         "submit",
@@ -296,7 +316,7 @@ def run_verb(known: argparse.Namespace) -> int:
     from cluster.run import Run, load
 
     again = " ".join(["./launch.sh run", known.config, *known.options])
-    return turn(Run, load(known.config, known.options), known.address, again)
+    return turn(Run, load(known.config, known.options), known, again)
 
 
 def resume_verb(known: argparse.Namespace) -> int:
@@ -313,35 +333,26 @@ def resume_verb(known: argparse.Namespace) -> int:
         kind, config = evaluate.Evaluation, evaluate.read(file, options)
     else:
         kind, config = Run, load(file, options)
-    return turn(kind, config, known.address, f"./launch.sh resume {known.run}")
+    return turn(kind, config, known, f"./launch.sh resume {known.run}")
 
 
-def turn(kind: type, config, address: str, again: str) -> int:
+def turn(kind: type, config, known: argparse.Namespace, again: str) -> int:
     """Run what is left of a run. again: the command that goes on with it."""
-    from cluster.view import View, records, rounds_table
+    from cluster.view import End, JsonView, View, records
 
     began = time.monotonic()
     quiet()
-    with View(config.rounds) as view:
-        run = kind(config, address, view)
+    with (JsonView if known.json else View)(config.rounds) as view:
+        run = kind(config, known.address, view)
         status = guarded(lambda: asyncio.run(run.turn()), run.store.root / "error.log", again)
     if status:
         return status
     here, there = Path.cwd(), Path(run.store.place)
-    folder = there.relative_to(here) if there.is_relative_to(here) else run.store.place
-    if config.rounds:
-        view.console.print(rounds_table(records(run.store)))
-    report = draw({str(folder): run.store})
-    last = records(run.store)[-1]["model_out"]
-    print(f"{(time.monotonic() - began) / 60:.1f} minutes; the run lies in {folder}; its last model is {folder}/models/{last}")
-    print(f"  report:       {report.relative_to(here) if report.is_relative_to(here) else report}")
-    print(f"  status:       ./launch.sh status {folder}")
-    if not config.rounds:
-        return 0
-    print(f"  more rounds:  ./launch.sh resume {folder} rounds={config.rounds + 3}")
-    kept = first_kept(run.store)
-    if kept:
-        print(f"  one trace:    ./launch.sh why {kept} --run {folder}")
+    folder = str(there.relative_to(here)) if there.is_relative_to(here) else run.store.place
+    report = draw({folder: run.store})
+    done = records(run.store)
+    shown = str(report.relative_to(here) if report.is_relative_to(here) else report)
+    view.over(End(folder, time.monotonic() - began, done[-1]["model_out"], shown, first_kept(run.store)), done)
     return 0
 
 
@@ -367,8 +378,8 @@ def eval_verb(known: argparse.Namespace) -> int:
     given = words(known.model, known.task, known.search, known.budget, known.judge, known.options)
     config = read(file, given)
     again = " ".join(["./launch.sh", *sys.argv[1:]])
-    status = turn(Evaluation, config, known.address, again)
-    if not status:
+    status = turn(Evaluation, config, known, again)
+    if not status and not known.json:
         Console(width=None if sys.stdout.isatty() else 140).print(table(gather(store_at(config.run.dir), config.run.dir)))
     return status
 
@@ -393,9 +404,24 @@ def report_verb(known: argparse.Namespace) -> int:
 def runs_verb(known: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from cluster.listing import runs_table
+    from cluster.listing import found_runs, runs_table
 
-    Console(width=None if sys.stdout.isatty() else 140).print(runs_table(known.folder))
+    found = found_runs(known.folder)
+    if known.json:
+        for each in found:
+            print(json.dumps(asdict(each)))
+    else:
+        Console(width=None if sys.stdout.isatty() else 140).print(runs_table(found))
+    return 0
+
+
+def metrics_verb(known: argparse.Namespace) -> int:
+    from cluster.metrics import told, write
+
+    if known.to:
+        print("\n".join(f"wrote {path}" for path in write(Path(known.to))))
+    else:
+        print("\n".join(told()))
     return 0
 
 
@@ -471,26 +497,24 @@ def status_verb(known: argparse.Namespace) -> int:
     from omegaconf import OmegaConf
     from rich.console import Console
 
-    from cluster.store import round_key
+    from cluster.listing import under_way
     from cluster.view import records, rounds_table
 
     store = open_run(known.run)
     config = OmegaConf.load(store.local("config.yaml"))
-    done = records(store)
+    done, units = records(store), under_way(store)
     finished = sum(record["number"] > 0 for record in done)
+    if known.json:
+        driver = store.driver()
+        told = {"name": config.name, "wanted": config.rounds, "finished": finished, "driver": driver and driver["who"]}
+        print(json.dumps(told | {"under_way": [asdict(each) for each in units], "rounds": done}))
+        return 0
     console = Console()
     console.print(
         f"{config.name}: {finished} of {max(finished, config.rounds)} rounds finished in {known.run}", highlight=False
     )
-    for number in range(config.rounds + 1):
-        for split, phase in (("train", "search"), ("test", "measure")):
-            plan = f"plans/{round_key(number if split == 'train' else 0)}/{split}"
-            if any(record["number"] == number for record in done) or not store.has(plan):
-                continue
-            planned = set(store.table(plan, ["unit"])["unit"].to_pylist())
-            committed = store.units(f"traces/{round_key(number)}/{split}") & planned
-            if committed or split == "train":
-                console.print(f"round {number}  {phase}: {len(committed)} of {len(planned)} units committed", highlight=False)
+    for each in units:
+        console.print(f"round {each.round}  {each.phase}: {each.committed} of {each.planned} units committed", highlight=False)
     if done:
         console.print(rounds_table(done))
     if finished < config.rounds:

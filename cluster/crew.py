@@ -166,7 +166,7 @@ class Spread:
     def __init__(self, crews: dict[str, Crew], most: dict[str, int], changed: asyncio.Event, deadline: float, say: Callable):
         self.going: dict[asyncio.Future, Attempt] = {}
         self._crews, self._most, self._changed, self._deadline, self._say = crews, most, changed, deadline, say
-        self.spans: list[tuple[list[str], float, float]] = []  # of what was done: the team's names, since 1970, seconds
+        self.spans: list[tuple[list[str], float, float]] = []  # of what was done: the team's names, since when, how long
         self._pings: set[asyncio.Task] = set()
 
     async def run(self, work: list, call: Callable, done: Callable, aside: Callable) -> None:
@@ -240,7 +240,7 @@ class Spread:
         if error is None:
             attempt.job.over = True
             seconds = time.monotonic() - attempt.since
-            self.spans.append(([hand.name for hand in attempt.team.values()], time.time() - seconds, seconds))
+            self.spans.append(([hand.name for hand in attempt.team.values()], attempt.since, seconds))
             for other in [f for f, each in self.going.items() if each.job is attempt.job]:
                 late = self.going[other]
                 self._drop(other)

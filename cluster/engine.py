@@ -98,6 +98,8 @@ class Ledger:
     prompt_tokens: int = 0  # read
     cached_tokens: int = 0  # of those, found in the prefix cache
     busy: float = 0.0  # seconds with at least one request inside
+    running: int = 0  # answers that it works on now, if there is room for them in its cache
+    waiting: int = 0  # answers that wait for a place: all of a request's, until its last one is done
 
 
 class Served:
@@ -115,17 +117,22 @@ class Served:
         self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(folder, options), **extra))
 
     @contextlib.contextmanager
-    def _request(self):
-        """Yields a new request's name, and counts the time in which there is one."""
+    def _request(self, answers: int = 1):
+        """Yields a new request's name, and counts the time in which there is one. answers: that it asks for."""
         if not self._inside:
             self._since = time.monotonic()
-        self._inside += 1
+        self._count(answers)
         try:
             yield f"{next(self._ids)}"
         finally:
-            self._inside -= 1
+            self._count(-answers)
             if not self._inside:
                 self.ledger.busy += time.monotonic() - self._since
+
+    def _count(self, answers: int) -> None:
+        self._inside += answers
+        self.ledger.running = min(self._inside, self.options.max_seqs)
+        self.ledger.waiting = self._inside - self.ledger.running
 
     def _read(self, output) -> None:
         self.ledger.prompt_tokens += len(output.prompt_token_ids)
@@ -199,7 +206,7 @@ class Engine(Served):
         room = self.options.context
         if len(prompt) >= room:
             raise ValueError(f"a prompt has {len(prompt)} tokens but generate.context is {room}; raise generate.context")
-        with self._request() as name:
+        with self._request(sampling.n) as name:
             async for output in self._engine.generate({"prompt_token_ids": prompt.tolist()}, sampling, name):
                 self.ledger.tokens += sum(len(each.token_ids) for each in output.outputs)
                 self._read(output)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 
-from cluster.engine import Engine, Generate, Scorer, Served
+from cluster.engine import Engine, Generate, Ledger, Scorer, Served
 from cluster.store import store_at
 from cluster.verifier import here
 
@@ -50,9 +49,9 @@ class Server:
             raise RuntimeError(f"{version} was asked for, but {self!r} serves {self._engine.version}")
         return self._engine
 
-    async def ledger(self) -> dict:
-        """What the engine has done since it started (cluster.engine.Ledger)."""
-        return asdict(self._engine.ledger) if self._engine else {"tokens": 0}
+    async def ledger(self) -> Ledger:
+        """What the engine has done since it started."""
+        return self._engine.ledger if self._engine else Ledger()
 
     async def close(self) -> None:
         if self._engine:

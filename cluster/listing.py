@@ -60,36 +60,79 @@ class Wanted:
     split: str = "train"
 
 
-def runs_table(folder: str) -> Table:
-    """Every run in a folder. Raises UserError where there is none."""
-    found = sorted(Path(folder).glob("*/config.yaml"), key=lambda path: path.stat().st_mtime)
-    found += sorted(Path(folder).glob("*/*/config.yaml"), key=lambda path: path.stat().st_mtime)  # a comparison's seeds
-    if not found:
+@dataclass(frozen=True)
+class Found:
+    """A run in a folder, from its files alone."""
+
+    folder: str
+    task: str
+    search: str
+    verifier: str
+    finished: int  # rounds
+    wanted: int
+    pass_1: dict[int, float]  # of the best model so far, by level
+    state: str  # finished, stopped, or running with its driver
+    written: float  # when a round was last recorded, seconds since 1970
+
+
+def found_runs(folder: str) -> list[Found]:
+    """Every run in a folder, the oldest first. Raises UserError where there is none."""
+    paths = [*Path(folder).glob("*/config.yaml"), *Path(folder).glob("*/*/config.yaml")]  # the latter of a comparison's seeds
+    if not paths:
         raise UserError(f"{folder}: no run there; expected a folder with runs, e.g. runs")
+    found = []
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime):
+        store, config = Store(path.parent), OmegaConf.load(path)
+        done = records(store)
+        scores = {record["trained"] or record["model_out"]: record["scores"] for record in done}
+        best = scores.get(done[-1]["model_out"], done[-1]["scores"]) if done else []
+        rounds = max((record["number"] for record in done), default=0)
+        over = store.has("evaluated", ".json") if "eval" in config else bool(done) and rounds >= config.rounds
+        driver = store.driver()
+        state = f"running, {driver['who']}" if driver else "finished" if over else "stopped"
+        written = max(file.stat().st_mtime for file in [path, *path.parent.glob("rounds/*")])
+        parts = (str(OmegaConf.select(config, f"{part}.name")) for part in ("task", "search", "verify"))
+        pass_1 = {score["level"]: score["pass_1"] for score in best}
+        found.append(Found(os.path.relpath(path.parent), *parts, rounds, config.rounds, pass_1, state, written))
+    return found
+
+
+def runs_table(found: list[Found]) -> Table:
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
     for name in ("run", "task", "search", "verifier", "rounds", "held-out pass@1 %", "state", "last written"):
-        table.add_column(name, justify="right" if name in ("rounds",) else "left", no_wrap=name != "held-out pass@1 %")
-    for path in found:
-        store, config = Store(path.parent), OmegaConf.load(path)
-        done, best = records(store), ""
-        if done:
-            scores = {record["trained"] or record["model_out"]: record["scores"] for record in done}
-            last = scores.get(done[-1]["model_out"], done[-1]["scores"])
-            best = ", ".join(f"{100 * s['pass_1']:.1f} (level {s['level']})" for s in last)
-        rounds = max((record["number"] for record in done), default=0)
-        driver = store.driver()
-        state = f"running, {driver['who']}" if driver else "finished" if done and rounds >= config.rounds else "stopped"
-        newest = max((file.stat().st_mtime for file in [path, *path.parent.glob("rounds/*")]), default=0.0)
-        written = time.strftime("%Y-%m-%d %H:%M", time.localtime(newest))
-        table.add_row(
-            os.path.relpath(path.parent),
-            *(str(OmegaConf.select(config, f"{part}.name")) for part in ("task", "search", "verify")),
-            f"{rounds} of {config.rounds}",
-            best,
-            state,
-            written,
-        )
+        table.add_column(name, no_wrap=name != "held-out pass@1 %")
+    for run in found:
+        scores = ", ".join(f"{100 * value:.1f} (level {level})" for level, value in run.pass_1.items())
+        written = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.written))
+        rounds = f"{run.finished} of {run.wanted}"
+        table.add_row(run.folder, run.task, run.search, run.verifier, rounds, scores, run.state, written)
     return table
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A phase of an unfinished round, as far as it is committed."""
+
+    round: int
+    phase: str
+    committed: int  # units
+    planned: int
+
+
+def under_way(store: Store) -> list[UnderWay]:
+    """What is begun and not finished."""
+    config, found = OmegaConf.load(store.local("config.yaml")), []
+    for number in range(config.rounds + 1):
+        if store.has(f"rounds/{round_key(number)}", ".json"):
+            continue
+        for split, phase in (("train", "search"), ("test", "measure")):
+            plan = f"plans/{round_key(number if split == 'train' else 0)}/{split}"
+            if store.has(plan):
+                planned = set(store.table(plan, ["unit"])["unit"].to_pylist())
+                committed = store.units(f"traces/{round_key(number)}/{split}") & planned
+                if committed or split == "train":
+                    found.append(UnderWay(number, phase, len(committed), len(planned)))
+    return found
 
 
 def chosen(store: Store, wanted: Wanted) -> Iterator[pa.Table]:

@@ -18,11 +18,11 @@ from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.crew import Crew, Hand, Spread, busy, lost, ping
-from cluster.engine import environment
+from cluster.engine import Ledger, environment
 from cluster.generator import Generator, Judge
 from cluster.searcher import Done, Hands, Searcher, Unit, Waiting
 from cluster.store import Store, model_key
-from cluster.trainer import Trainer
+from cluster.trainer import Progress, Trainer
 from cluster.verifier import Verifier, tag
 from iteration.config import UserError, part_class
 from iteration.types import Span
@@ -66,7 +66,7 @@ class Actors:
         self._born = 0  # generators hired so far
         self.spans: list[Span] = []  # what the actors have worked at
         self._looked = time.monotonic()  # at the nodes
-        self._steps = 0, 0  # (done, in all) of the training under way
+        self._training = Progress()
         self._growing: asyncio.Task | None = None
 
     async def __aenter__(self) -> Actors:
@@ -220,7 +220,9 @@ class Actors:
             await self._spread.run(work, call, done, aside)
         finally:
             for name, worked in busy(self._spread.spans).items():
-                self.spans += [Span(name, phase, round(began, 2), round(seconds, 2)) for began, seconds in worked]
+                self.spans += [
+                    Span(name, phase, round(self._view.wall(began), 2), round(seconds, 2)) for began, seconds in worked
+                ]
             self._spread = None
 
     async def train(self, method: str, *arguments: Any) -> Any:
@@ -237,16 +239,16 @@ class Actors:
             except Exception as error:
                 if not lost(error):
                     raise
-                deaths, before = (1 if self._steps[0] > before else deaths + 1), self._steps[0]
+                deaths, before = (1 if self._training.done > before else deaths + 1), self._training.done
                 if deaths == TRAINER_DEATHS:
                     raise
-                self._view.say(f"the trainer was lost at step {self._steps[0]}; Ray starts it anew")
+                self._view.say(f"the trainer was lost at step {self._training.done}; Ray starts it anew")
                 self.trainers.suspect(trainer)
             finally:
                 call.cancel()
 
-    async def progress(self) -> tuple[int, tuple[int, int]]:
-        """(tokens generated since the engines started, (steps done, steps in all) of the training under way)."""
+    async def progress(self) -> tuple[dict[str, Ledger], Progress]:
+        """({engine's name: what it has done since it started}, the training under way)."""
 
         async def ask(call: Any, otherwise: Any) -> Any:
             try:
@@ -258,10 +260,10 @@ class Actors:
                 return otherwise
 
         ready = [each for each in self.generators.hands if each.ready]
-        ledgers = await asyncio.gather(*(ask(each.handle.ledger.remote(), {"tokens": 0}) for each in ready))
+        ledgers = await asyncio.gather(*(ask(each.handle.ledger.remote(), Ledger()) for each in ready))
         if self.trainers.hands and self.trainers.hands[0].ready:
-            self._steps = await ask(self.trainers.hands[0].handle.progress.remote(), self._steps)
-        return sum(ledger["tokens"] for ledger in ledgers), self._steps
+            self._training = await ask(self.trainers.hands[0].handle.progress.remote(), self._training)
+        return {each.name: ledger for each, ledger in zip(ready, ledgers, strict=True)}, self._training
 
     async def check_alive(self) -> None:
         """Raises RuntimeError where this process has lost its cluster: nothing would ever end."""
@@ -314,7 +316,7 @@ class Actors:
             for attempt in attempts
         ]
         late = [{"actor": name, "seconds": seconds, "why": why} for name, seconds, why in await asyncio.to_thread(self.missing)]
-        return {"units": units, "actors": late, "steps": list(self._steps)}
+        return {"units": units, "actors": late, "steps": [self._training.done, self._training.steps]}
 
 
 async def answers(each: Hand) -> None:

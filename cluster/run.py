@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -22,11 +22,12 @@ from cluster import doctor, regrade
 from cluster.crew import Hand
 from cluster.engine import Generate
 from cluster.measured import Measured, tries
+from cluster.metrics import Metrics, Trackers
 from cluster.placement import Actors, Placement, named, serves
 from cluster.remote import encode, lists
 from cluster.report import Report
 from cluster.sandbox import SandboxOptions
-from cluster.searcher import Unit
+from cluster.searcher import Done, Unit
 from cluster.store import SCORE, TRACE, Store, judge_key, make_folder, model_key, put, round_key, score_key, store_at, unit_key
 from cluster.trainer import Model, Train, TrainJudge, manifest_table
 from cluster.verifier import check_walls, tag
@@ -50,6 +51,7 @@ PACKAGES = {
     "judge": "iteration.judge",
     "learn": "iteration.learn",
     "filters*": "iteration.filters",
+    "track*": "cluster.track",
 }
 
 
@@ -91,6 +93,7 @@ class Config:
     judge: Any = None  # a value model, taught anew in each round, that scores steps for the next round's search
     learn: Any = field(default_factory=lambda: {"name": "sft"})
     filters: Any = None
+    track: Any = None  # trackers of experiments that are told every round
     model: Model = field(default_factory=Model)
     generate: Generate = field(default_factory=Generate)
     train: Train = field(default_factory=Train)
@@ -171,12 +174,15 @@ class Run:
             second = settings.make(config.audit, "audit", PACKAGES["audit"])
             check_walls(f"audit.name={config.audit.name}", second, self.options.sandbox)
         self.learn = settings.make(config.learn, "learn", PACKAGES["learn"])
+        self.trackers = Trackers(settings.make(part, "track", PACKAGES["track*"], str(k)) for k, part in config.track.items())
+        self.metrics: Metrics | None = None  # once there is a cluster
         self.judge = named(config.judge) if config.judge else None
         if config.judge:
             self.check_judge(settings.make(config.judge, "judge", PACKAGES["judge"]))
         self.store = store_at(self.options.run.dir).open()
         self.address = address
         self.seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))  # by round and phase
+        self.done: dict = {}  # the newest round's record
         self._spans: list[Span] = []  # of what the driver did since the last record
         self._engines = asyncio.Lock()  # searching and measuring take turns with the weights
 
@@ -198,6 +204,7 @@ class Run:
             if self.finished():
                 return
             self.store.sweep()
+            self.trackers.open(self.options.name, self.store.root, OmegaConf.to_container(self.config))
             self.actors = Actors(self.options, self.config, self.store, self.address, self.phase, self.view)
             watch = asyncio.create_task(self._watch())
             work = asyncio.create_task(self._work(watch))
@@ -210,6 +217,7 @@ class Run:
                 work.cancel()
                 await asyncio.wait({work})
                 await ended(watch)
+                self.trackers.close()
 
     async def _work(self, watch: asyncio.Task) -> None:
         async with self.actors:
@@ -254,7 +262,7 @@ class Run:
                     logprob_drift=drift,
                 )
             )
-        self.view.round_done(self.store.json("rounds/" + round_key(0)))
+        self.said(self.store.json("rounds/" + round_key(0)))
         return 0
 
     async def improve(self, number: int, previous: Awaitable[int], answered: int) -> int:
@@ -310,8 +318,12 @@ class Run:
                 )
             )
         record = self.store.json(key)
-        self.view.round_done(record)
+        self.said(record)
         return int(record["model_out"][1:])
+
+    def said(self, record: dict) -> None:
+        self.view.round_done(record)
+        self.done = record
 
     # what is searched
 
@@ -422,15 +434,27 @@ class Run:
             if version:
                 await self.serve_judge(number, version)
             with self.phase(number, arm.phase, len(units), len(units) - len(todo)) as phase:
-                await self.actors.search(arm.phase, todo, arm.search, judge, phase.unit_done, self.set_aside)
+                await self.actors.search(arm.phase, todo, arm.search, judge, self.counted(phase.unit_done), self.set_aside)
             missing = {unit.number for unit in units} - self.store.units(f"traces/{round_key(number)}/{split}")
             if missing:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
             return drift
 
+    def counted(self, done: Callable) -> Callable:
+        """What is told of a committed unit, and counts its verdicts."""
+
+        def both(unit: Done) -> None:
+            done(unit)
+            if self.metrics:
+                self.metrics.unit(unit)
+
+        return both
+
     def set_aside(self, unit: Unit, reason: str) -> None:
         """A unit that kills its actors: an empty one takes its name, so the round goes on without it."""
         self.store.set_aside(unit.key, TRACE, reason)
+        if self.metrics:
+            self.metrics.add("units_aside", 1)
         self.view.say(f"WARNING: {unit.key} is set aside with its {len(unit.problems)} problems: {reason}")
 
     def score_aside(self, keys: tuple[str, str], reason: str) -> None:
@@ -708,6 +732,7 @@ class Run:
                 if split == "train":
                     record.tokens["judge"] = pc.sum(nodes["judge_tokens"]).as_py() or 0
         self.store.put_json("rounds/" + round_key(record.number), asdict(record))
+        self.trackers.round(asdict(record))
 
     @contextlib.contextmanager
     def phase(self, number: int, name: str, units: int = 0, done: int = 0):
@@ -718,7 +743,7 @@ class Run:
             finally:
                 self.seconds[number][name] += phase.seconds
                 who = "trainer" if name in TRAINING else "driver"
-                self._spans.append(Span(who, name, round(time.time() - phase.seconds, 2), round(phase.seconds, 2)))
+                self._spans.append(Span(who, name, round(self.view.wall(phase.since), 2), round(phase.seconds, 2)))
 
     async def _watch(self) -> None:
         """Feed the view while others work, and see to it that there is a cluster to work with."""
@@ -728,9 +753,13 @@ class Run:
             if not self.actors.started:
                 continue
             await self.actors.check_alive()
-            self.view.tick(*await self.actors.progress())
+            ledgers, training = await self.actors.progress()
+            self.view.tick(sum(each.tokens for each in ledgers.values()), (training.done, training.steps))
+            self.metrics = self.metrics or Metrics(self.options.name)
+            self.metrics.look(ledgers, training, self.view, self.done)
             if time.monotonic() - noted >= NOTE_SECONDS:
                 noted, now = time.monotonic(), await self.actors.pending() | self.view.now()
+                self.metrics.waits(now)
                 doctor.note(self.store, now)
                 if now["silent"] - said >= self.options.placement.silence:
                     said = now["silent"]
@@ -772,7 +801,7 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
     for key, before, now in settings.differences(*(OmegaConf.create(OmegaConf.to_yaml(each)) for each in (old, config))):
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
-        if key == "run.dir" or key.startswith(("placement.", "report.")):  # the folder may have been moved
+        if key == "run.dir" or key.startswith(("placement.", "report.", "track")):  # the folder may have been moved
             continue
         if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict says who gave it
             continue

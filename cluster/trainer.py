@@ -73,6 +73,17 @@ class TrainJudge(Optimise):
     tokens: int = 400_000  # taught in each round, on the answers of the newest rounds
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Of the training under way, or of the last one."""
+
+    of: str = ""  # the model or value model that is being made
+    done: int = 0  # optimiser steps
+    steps: int = 0  # in all
+    loss: float = 0.0  # of the last step
+    tokens: int = 0  # trained on so far
+
+
 class Trainer:
     """Ray actor. A training is a function of model, manifest and seed; one that was killed goes on from its last checkpoint, to
     the same model."""
@@ -84,7 +95,7 @@ class Trainer:
 
         self._store, self._model, self._train, self._train_judge, self._seed = store_at(root), model, train, train_judge, seed
         self._device = "cuda" if train.gpus else "cpu"
-        self._progress = 0, 0
+        self._progress = Progress()
         self._loading = threading.Lock()  # two models loaded at once, in two threads, get each other's weights or none
         torch.set_num_threads(train.threads or os.cpu_count() or 1)
 
@@ -94,8 +105,7 @@ class Trainer:
     def ready(self) -> str:
         return here()
 
-    def progress(self) -> tuple[int, int]:
-        """(steps done, steps in all) of the training under way."""
+    def progress(self) -> Progress:
         return self._progress
 
     def begin(self, task: tuple[str, dict]) -> dict:
@@ -232,7 +242,7 @@ class Trainer:
             model = kind.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa", **head)
         model.to(self._device).train()
         plan = list(batches(data, order, options.rows, options.row_tokens, np.random.default_rng(self._seed)))
-        self._progress = 0, len(plan)
+        self._progress = Progress(name, 0, len(plan))
         checkpoints, losses = Checkpoints(self._store, name, self._train.checkpoint), []
         for step, loss in enumerate(fit(model, plan, options, learn, checkpoints), 1):
             if not math.isfinite(loss):  # such a model is never committed
@@ -240,7 +250,7 @@ class Trainer:
                     f"training diverged: the loss is {loss} at step {step}; lower train.lr in a fork (run.fork=RUN@ROUND)"
                 )
             losses.append(loss)
-            self._progress = step, len(plan)
+            self._progress = Progress(name, step, len(plan), loss, self._progress.tokens + plan[step - 1].tokens)
         edge = max(1, len(losses) // 20)
         tokens, slots = sum(batch.tokens for batch in plan), sum(batch.token_ids.size for batch in plan)
         model.save_pretrained(target)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from rich import box
 from rich.console import Console, Group
@@ -44,9 +46,25 @@ class Phase:
     def seconds(self) -> float:
         return time.monotonic() - self.since
 
-    def solved(self) -> str:
+    @property
+    def rate(self) -> float | None:
+        """Share of the judged answers that are correct."""
         judged = sum(n for state, n in self.states.items() if state != "failed")
-        return f"{self.states['correct'] / judged:.1%} solved" if judged else ""
+        return self.states["correct"] / judged if judged else None
+
+    def solved(self) -> str:
+        return "" if self.rate is None else f"{self.rate:.1%} solved"
+
+
+@dataclass(frozen=True)
+class End:
+    """What is said of a run that is finished."""
+
+    folder: str
+    seconds: float
+    model: str  # the last one
+    report: str
+    trace: str = ""  # one that was kept, as an example to look at
 
 
 class View:
@@ -55,11 +73,16 @@ class View:
         self.console = console if console.is_terminal else Console(width=110, file=console.file)
         self._rounds = rounds
         self._open: list[Phase] = []  # several with lag=1
-        self._rate, self._seen = 0.0, (time.monotonic(), 0)
+        self.rate, self._seen = 0.0, (time.monotonic(), 0)  # tokens a second
         self._spans: list[float] = []  # seconds that each finished round took
         self._number, self._ended = 0, time.monotonic()  # the last finished round, and when it was
         self._stirred = time.monotonic()  # when anything was last committed or trained
         self._live: Live | None = None
+        self._zero = time.time() - time.monotonic()
+
+    def wall(self, since: float) -> float:
+        """A moment of the monotonic clock in seconds since 1970, for people; a wall clock that jumps does not bend it."""
+        return self._zero + since
 
     def __enter__(self) -> View:
         if self.console.is_terminal:
@@ -84,26 +107,47 @@ class View:
         try:
             yield phase
             self._stirred = time.monotonic()
-            said = [f"{phase.seconds:6.1f} s", f"{phase.done} units" if units else "", phase.solved(), phase.note]
-            self.say(f"round {number}  {name:<11} " + ", ".join(filter(None, said)))
+            self.phase_done(phase)
         finally:
             self._open.remove(phase)
+
+    def phase_done(self, phase: Phase) -> None:
+        said = [f"{phase.seconds:6.1f} s", f"{phase.done} units" if phase.units else "", phase.solved(), phase.note]
+        self.say(f"round {phase.number}  {phase.name:<11} " + ", ".join(filter(None, said)))
 
     def tick(self, tokens: int, training: tuple[int, int]) -> None:
         """tokens: generated since the start; training: (steps done, steps in all)."""
         now, (then, before) = time.monotonic(), self._seen
         if now - then > 0.5:
-            self._rate, self._seen = (tokens - before) / (now - then), (now, tokens)
+            self.rate, self._seen = max(0.0, (tokens - before) / (now - then)), (now, tokens)
         for phase in self._open:
             if phase.name in TRAINING:
                 (phase.done, phase.units), phase.what = training, "steps"
             if phase.done != phase.seen:
                 self._stirred, phase.seen = now, phase.done
 
+    def phases(self) -> list[Phase]:
+        """Those that are open."""
+        return list(self._open)
+
     def now(self) -> dict:
         """The open phases, and the seconds since anything was committed or trained."""
         phases = [{"number": phase.number, "name": phase.name, "seconds": phase.seconds} for phase in self._open]
         return {"phases": phases, "silent": time.monotonic() - self._stirred}
+
+    def over(self, end: End, rounds: list[dict]) -> None:
+        """The run is finished. rounds: the records of all of them."""
+        if self._rounds:
+            self.console.print(rounds_table(rounds))
+        self.say(
+            f"{end.seconds / 60:.1f} minutes; the run lies in {end.folder}; its last model is {end.folder}/models/{end.model}"
+        )
+        self.say(f"  report:       {end.report}")
+        self.say(f"  status:       ./launch.sh status {end.folder}")
+        if self._rounds:
+            self.say(f"  more rounds:  ./launch.sh resume {end.folder} rounds={self._rounds + 3}")
+        if end.trace:
+            self.say(f"  one trace:    ./launch.sh why {end.trace} --run {end.folder}")
 
     def round_done(self, record: dict) -> None:
         self._number, self._ended = record["number"], time.monotonic()
@@ -157,11 +201,48 @@ class View:
             if phase.units:
                 line.append(f"{phase.done}/{phase.units} {phase.what}   ")
             if phase.name in ("search", "measure"):
-                line.append(f"{self._rate:,.0f} tokens/s   {phase.solved()}   ")
+                line.append(f"{self.rate:,.0f} tokens/s   {phase.solved()}   ")
             lines.append(line)
             if phase.units:
                 lines.append(Padding(ProgressBar(total=phase.units, completed=phase.done, width=60), (0, 0, 0, 2)))
         return Group(*lines, Text(self._left()))
+
+
+class JsonView(View):
+    """The same as JSON, a line an event: message, phase, progress (every ten seconds), round, end."""
+
+    def __init__(self, rounds: int = 0, console: Console | None = None):
+        super().__init__(rounds, console)
+        self._told = time.monotonic()
+
+    def __enter__(self) -> View:
+        return self
+
+    def emit(self, event: str, **what: Any) -> None:
+        self.console.file.write(
+            json.dumps({"event": event, "at": round(self.wall(time.monotonic()), 3), **what}, ensure_ascii=False) + "\n"
+        )
+        self.console.file.flush()
+
+    def say(self, line: str) -> None:
+        self.emit("message", text=line)
+
+    def phase_done(self, phase: Phase) -> None:
+        told = {"units": phase.done, "states": dict(phase.states), "note": phase.note}
+        self.emit("phase", round=phase.number, name=phase.name, seconds=round(phase.seconds, 3), **told)
+
+    def tick(self, tokens: int, training: tuple[int, int]) -> None:
+        super().tick(tokens, training)
+        if time.monotonic() - self._told >= 10:
+            self._told = time.monotonic()
+            phases = [{"round": p.number, "name": p.name, "done": p.done, "of": p.units, "what": p.what} for p in self._open]
+            self.emit("progress", phases=phases, tokens_per_second=round(self.rate, 1))
+
+    def round_done(self, record: dict) -> None:
+        self.emit("round", **record)
+
+    def over(self, end: End, rounds: list[dict]) -> None:
+        self.emit("end", **asdict(end))
 
 
 def rounds_table(records: list[dict]) -> Table:
