@@ -49,7 +49,7 @@ METRICS = [
     Metric("engines", "gauge", "Engines that are fit for work"),
     Metric("units_done", "gauge", "Units committed in the phase under way", ("phase",)),
     Metric("units_pending", "gauge", "Units not yet committed in the phase under way", ("phase",)),
-    Metric("units_aside", "counter", "Units set aside because they killed their actors"),
+    Metric("units_aside", "gauge", "Units set aside by this driver because they killed their actors"),
     Metric("oldest_unit_seconds", "gauge", "Age of the oldest unit under way, 0 where there is none"),
     Metric("verdicts", "counter", "Answers judged, by state: correct, wrong, unparseable, failed", ("state",)),
     Metric("solve_rate", "gauge", "Share of judged answers that are correct in the phase under way, from 0 to 1", ("phase",)),
@@ -73,16 +73,14 @@ class Metrics:
             each.set_default_tags({"run": run})
         self._phases: set[str] = set()
         self._before: Counter = Counter()  # what growing numbers were when they were last looked at
-        for state in ("correct", "wrong", "unparseable", "failed"):
-            self.add("verdicts", 0, state=state)
-        for name in ("tokens_generated", "tokens_trained", "units_aside"):
-            self.add(name, 0)
+        self.asides = 0
 
     def set(self, name: str, value: float, **labels: str) -> None:
         self._series[name].set(float(value), labels)
 
     def add(self, name: str, value: float, **labels: str) -> None:
-        self._series[name].inc(float(value), labels)
+        if value > 0:  # Ray takes no nought
+            self._series[name].inc(float(value), labels)
 
     def grown(self, name: str, of: str, value: float) -> None:
         """Count on from a number that only grows, of one actor; where it has fallen the actor was started anew."""
@@ -100,6 +98,7 @@ class Metrics:
         for name, ledger in ledgers.items():
             self.grown("tokens_generated", name, ledger.tokens)
         self.set("engines", len(ledgers))
+        self.set("units_aside", self.asides)
         self.set("tokens_per_second", view.rate)
         self.set("requests_running", sum(each.running for each in ledgers.values()))
         self.set("requests_waiting", sum(each.waiting for each in ledgers.values()))
@@ -135,7 +134,7 @@ def scalars(record: dict) -> dict[str, float]:
     found: dict[str, float] = {}
     for score in record["scores"]:
         level = f"level {score['level']}"
-        found |= {f"pass@1/{level}": score["pass_1"], f"pass@{score['k']}/{level}": score["pass_k"]}
+        found |= {f"pass_at_1/{level}": score["pass_1"], f"pass_at_{score['k']}/{level}": score["pass_k"]}
     found |= {f"counts/{name}": float(n) for name, n in record["counts"].items()}
     found |= {f"seconds/{name}": float(n) for name, n in record["seconds"].items()}
     found |= {f"tokens/{name}": float(n) for name, n in record["tokens"].items()}

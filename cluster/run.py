@@ -454,7 +454,7 @@ class Run:
         """A unit that kills its actors: an empty one takes its name, so the round goes on without it."""
         self.store.set_aside(unit.key, TRACE, reason)
         if self.metrics:
-            self.metrics.add("units_aside", 1)
+            self.metrics.asides += 1
         self.view.say(f"WARNING: {unit.key} is set aside with its {len(unit.problems)} problems: {reason}")
 
     def score_aside(self, keys: tuple[str, str], reason: str) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+
+from cluster.metrics import METRICS
+from tests.ports import free_port, wait_for_port
 
 TOP = Path(__file__).parents[2]
 LIMIT = 900  # seconds, for one run on a slow machine
@@ -69,19 +77,50 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> bool:
     raise TimeoutError("the run did not come so far")
 
 
+@contextlib.contextmanager
+def prometheus(folder: Path):
+    """A real Prometheus, pointed at runs as `flywheel metrics` says. Yields a query function, None where there is none."""
+    if not shutil.which("prometheus"):
+        yield None
+        return
+    flywheel("metrics", "--to", str(folder))
+    port = free_port()
+    where = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    command = ["prometheus", *where, f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def ask(query: str) -> list[dict]:
+        url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
+        with urllib.request.urlopen(url, timeout=30) as reply:
+            return json.load(reply)["data"]["result"]
+
+    try:
+        wait_for_port(port)
+        yield ask
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    """The quickstart at reduced size, once: its folder and what it printed."""
+    """The quickstart at reduced size, once: its folder and what it printed. Prometheus, where there is one, looks on, and what
+    it has seen at the end lies in seen.json beside the folder."""
     folder = tmp_path_factory.mktemp("small") / "run"
-    said = flywheel(
-        "run",
-        "configs/quickstart.yaml",
-        f"run.dir={folder}",
-        "rounds=2",
-        "problems=160",
-        "unit=16",
-        "measure.levels=[3,4]",
-        "measure.problems=100",
-        "train.tokens=80000",
-    )
+    with prometheus(folder.parent / "prometheus") as ask:
+        said = flywheel(
+            "run",
+            "configs/quickstart.yaml",
+            f"run.dir={folder}",
+            "rounds=2",
+            "problems=160",
+            "unit=16",
+            "measure.levels=[3,4]",
+            "measure.problems=100",
+            "train.tokens=80000",
+            "track.tensorboard={}",
+        )
+        if ask:
+            seen = {each.exported: ask(f'max_over_time({each.exported}{{run="quickstart"}}[30m])') for each in METRICS}
+            (folder.parent / "seen.json").write_text(json.dumps(seen))
     return folder, said
