@@ -160,3 +160,29 @@ def test_a_comparison_is_resumed_and_its_tables_are_whole(judged, tmp_path):
     assert {"compare-sample", "compare-mcts-60", "source-mcts", "test-mcts"} <= splits
     again = flywheel(*words)
     assert "engines" not in again and "tables.json" in again, "a finished comparison starts nothing"
+
+
+def test_an_evaluation_is_killed_gone_on_with_and_reported(judged, tmp_path):
+    """Any model on any task, without training: samples, and two searches at two budgets led by the run's value model."""
+    run, _ = judged
+    folder = tmp_path / "eval"
+    options = ["verify=replay", "measure.levels=[3]", "measure.problems=24", "measure.samples=16", "unit=8"]
+    searches = ["--search", "beam:keep=2,width=3,times=1000", "--search", "mcts:simulations=500", "--budget", "60"]
+    words = ["eval", str(run / "models/m00002"), "expressions", *options, *searches, "--budget", "120", f"run.dir={folder}"]
+    words += ["--judge", str(run / "judges/j00002-process"), "placement.dashboard=false"]
+    process = start(*words)
+    assert wait_for(lambda: any(folder.glob("traces/r00000/eval-beam-120/*.parquet")), process)
+    kill_all(process.pid)
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("traces/**/*.parquet")}
+    said = flywheel(*words)
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what was committed is not searched again"
+    for split in ("test", "eval-beam-60", "eval-beam-120", "eval-mcts-60", "eval-mcts-120"):
+        assert len(list(folder.glob(f"traces/r00000/{split}/*.parquet"))) == 3
+    assert "16 samples" in said and "beam, budget 60" in said and "mcts, budget 120" in said and "coverage %" in said
+    assert not list(folder.glob("models/m00001")) and f"report:       {folder}/report.html" in said
+    page = (folder / "report.html").read_text()
+    assert "Test-time compute" in page and "best single strategy" in page
+    assert "engines" not in flywheel(*words), "a finished evaluation starts nothing"
+    wrong = ["eval", str(run / "models/m00002"), "expressions", *options, "--search", "beam", f"run.dir={tmp_path / 'x'}"]
+    assert "search beam goes by a judge; type --judge FOLDER" in flywheel(*wrong, status=2)
+    assert "verify.name is missing" in flywheel("eval", "MODEL", "expressions", status=2)

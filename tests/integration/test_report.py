@@ -77,7 +77,9 @@ def test_a_tree_opens_on_click_and_rounds_stand_side_by_side(small, browser):
     first.locator("li").first.wait_for()
     while left.locator("details:not([open]) > summary").count():  # down to every verdict
         left.locator("details:not([open]) > summary").first.click()
-        page.wait_for_function("[...document.querySelectorAll('#tree-a details[open]')].every(each => each.querySelector('li'))")
+        page.wait_for_function(
+            "[...document.querySelectorAll('#tree-a details[open]')].every(each => each.querySelector('li'))"
+        )
     assert left.locator("b.wrong, b.correct, b.unparseable").count() > 0
     page.locator("#tree-left").select_option("round 1")
     assert left.locator("h3").inner_text().startswith("round 1:")
