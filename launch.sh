@@ -18,6 +18,11 @@ usage: ./launch.sh [VERB ...]
   ./launch.sh why TRACE_ID [--run RUN]     one trace's whole story
   ./launch.sh verify TASK FILE             try a verifier on a file of answers
   ./launch.sh regrade RUN --verifier NAME  judge a run's answers again, with another verifier
+  ./launch.sh report RUN [RUN]             curves, costs and trees of a run as one HTML file; two runs side by side
+  ./launch.sh eval MODEL TASK              test-time compute curves of any model, without training
+  ./launch.sh runs                         a table of runs
+  ./launch.sh traces RUN                   page through answers; --kept --to FILE exports them as training data
+  ./launch.sh metrics                      how Prometheus and Grafana are pointed at runs
   ./launch.sh submit CONFIG [KEY=VALUE ...] [--address URL]   run as a job on a Ray cluster
   ./launch.sh test [PYTEST OPTIONS]        the tests: all of them, or e.g. -m "not engine" for the fast ones
   ./launch.sh torture [--minutes N]        kill a real run at random for N minutes, and check that nothing is lost

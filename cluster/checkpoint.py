@@ -15,23 +15,31 @@ import time
 import warnings
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from cluster.ranks import agreed
 from cluster.store import Store
 
 if TYPE_CHECKING:
     import torch
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 class Checkpoints:
-    """The checkpoints of the training of `name`, e.g. m00003, at most one every `seconds`."""
+    """The checkpoints of the training of `name`, e.g. m00003, at most one every `seconds`.
 
-    def __init__(self, store: Store, name: str, seconds: float):
+    With a mesh every rank writes its own shares into the same folder, and rank 0 commits it; they may be read by another number
+    of ranks.
+    """
+
+    def __init__(self, store: Store, name: str, seconds: float, mesh: DeviceMesh | None = None):
+        self._mesh, self._first = mesh, mesh is None or mesh.get_rank() == 0
         # On the trainer's own machine, wherever the run is: they are no part of its state.
         self._store, self._folder, self._seconds = Store(store.root), f"checkpoints/{name}", seconds
         self._last = time.monotonic()
         self.lives: list[int] = []  # the steps at which earlier lives of this training ended
         self._writing: Future | None = None
+        self._group: Any = None
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is what is meant
 
     def restore(self, model: torch.nn.Module, adam: torch.optim.Optimizer, steps: int) -> list[float]:
@@ -39,7 +47,7 @@ class Checkpoints:
         import torch
         from torch.distributed import checkpoint
 
-        key = self._newest()
+        key = agreed(self._newest(), self._mesh)
         if not key:
             return []
         progress = self._store.json(f"{key}/progress")
@@ -49,28 +57,44 @@ class Checkpoints:
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
             adam.state[parameter] = {"step": torch.zeros((), device=parameter.device)} | moments
         reader = checkpoint.HuggingFaceStorageReader(path=str(self._store.root / key))
-        checkpoint.load(state(model, adam), storage_reader=reader, no_dist=True)
+        checkpoint.load(state(model, adam), storage_reader=reader, no_dist=self._mesh is None)
         self.lives = [*progress["lives"], len(progress["losses"])]
         return progress["losses"]
 
     def save(self, model: torch.nn.Module, adam: torch.optim.Optimizer, steps: int, losses: list[float]) -> None:
         """Begin to write one if it is time, and the one before is written. The weights may be changed when this returns."""
-        if time.monotonic() - self._last < self._seconds or (self._writing and not self._writing.done()):
+        due = time.monotonic() - self._last >= self._seconds and not (self._writing and not self._writing.done())
+        if not agreed(due, self._mesh):
             return
         from torch.distributed import checkpoint
 
         self.close()
         self._last = time.monotonic()
-        folder, progress = self._store.new_folder(), {"steps": steps, "losses": list(losses), "lives": self.lives}
-        writer = checkpoint.HuggingFaceStorageWriter(path=str(folder))
-        written = checkpoint.async_save(state(model, adam), storage_writer=writer, no_dist=True)
+        folder = Path(agreed(str(self._store.new_folder()) if self._first else "", self._mesh))
+        progress = {"steps": steps, "losses": list(losses), "lives": self.lives}
+        writer = checkpoint.HuggingFaceStorageWriter(path=str(folder), save_distributed=self._mesh is not None)
+        written = checkpoint.async_save(
+            state(model, adam), storage_writer=writer, process_group=self._gloo(), no_dist=self._mesh is None
+        )
         self._writing = Future()
         written.add_done_callback(lambda written: self._commit(written, folder, progress))
+
+    def _gloo(self) -> Any:
+        """A group of its own for the thread that writes: its messages may cross those of the training."""
+        if self._mesh is None:
+            return None
+        from torch import distributed
+
+        self._group = self._group or distributed.new_group(backend="gloo")
+        return self._group
 
     def _commit(self, written: Future, folder: Path, progress: dict) -> None:
         """Runs in the thread that wrote the tensors."""
         try:
             written.result()
+            if not self._first:
+                self._writing.set_result("")
+                return
             (folder / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
             key = f"{self._folder}/s{len(progress['losses']):06d}"
             self._store.commit_folder(key, folder)
@@ -110,6 +134,8 @@ def state(model: torch.nn.Module, adam: torch.optim.Optimizer) -> dict[str, torc
     """Weights and optimiser as one flat dict of tensors, which are the live ones."""
     found = {}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:  # it stays as it is
+            continue
         found[f"model.{name}"] = parameter.data
         found |= {f"adam.{name}.{key}": value for key, value in adam.state[parameter].items()}
     return found

@@ -116,6 +116,12 @@ class Crew:
                         await self._changed.wait()
         self.check()
 
+    async def all(self) -> None:
+        """Wait until all of them are fit. Raises what went wrong with making them fit."""
+        while not all(hand.ready for hand in self.hands):
+            await self.first()
+            await asyncio.sleep(0.1)
+
     def check(self) -> None:
         if self.error:
             raise self.error

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import time
+from asyncio import FIRST_EXCEPTION
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster.crew import Crew, Hand, Spread, busy, lost, ping
 from cluster.engine import Ledger, environment
 from cluster.generator import Generator, Judge
+from cluster.ranks import Group
 from cluster.searcher import Done, Hands, Searcher, Unit, Waiting
 from cluster.store import Store, model_key
 from cluster.trainer import Progress, Trainer
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 UNITS_IN_FLIGHT = 3  # per engine: while one unit ends, the next ones keep the engine full
 START_SECONDS = 300
+GROUPED = ("train", "judge")  # methods of the trainer that all its ranks work on together
+TOLD_SECONDS = 30  # in which Ray tells that a rank is dead, where others have felt it already
 TRAINER_DEATHS = 5  # in one call, without a step done in between
 NODES_SECONDS = 5  # between two looks at which nodes there are
 LOST_SECONDS = 60  # after which a head that does not answer is taken for dead
@@ -106,7 +110,9 @@ class Actors:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
             self.started = True
             trainer = root, options.model, options.train, options.train_judge, options.seed
-            self.trainers.hire(hand(Trainer, "trainer", trainer, gpus=options.train.gpus, concurrency=4))
+            for rank in range(options.train.ranks):
+                name = f"trainer-{rank}" if rank else "trainer"
+                self.trainers.hire(hand(Trainer, name, trainer, gpus=options.train.gpus, concurrency=4))
         url = dashboard_url()
         self._view.say(
             (f"Ray at {self._address}" if self._address else "Ray for this run") + (f", dashboard {url}" if url else "")
@@ -226,16 +232,21 @@ class Actors:
             self._spread = None
 
     async def train(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the trainer; again where it died: a training goes on from its last checkpoint."""
-        (trainer,) = self.trainers.hands
+        """Call a method of the trainer, of all its ranks where they work together (GROUPED); again where one of them died: a
+        training goes on from its last checkpoint. Returns what rank 0 does."""
+        ranks = self.trainers.hands if method in GROUPED else self.trainers.hands[:1]
         deaths, before = 0, 0
         while True:
-            await self.trainers.first()
-            call = asyncio.ensure_future(getattr(trainer.handle, method).remote(*arguments))
+            await self.trainers.all()
+            calls = [asyncio.ensure_future(each) for each in await self._together(ranks, method, arguments)]
             try:
-                while not (await asyncio.wait({call}, timeout=self._options.placement.deadline))[0]:
-                    await ping(trainer, self._view.say)
-                return call.result()
+                while (await asyncio.wait(calls, timeout=self._options.placement.deadline, return_when=FIRST_EXCEPTION))[1]:
+                    if any(call.done() and call.exception() for call in calls):
+                        break
+                    for each in ranks:
+                        await ping(each, self._view.say)
+                await self._all_told(calls)
+                return calls[0].result()
             except Exception as error:
                 if not lost(error):
                     raise
@@ -243,9 +254,28 @@ class Actors:
                 if deaths == TRAINER_DEATHS:
                     raise
                 self._view.say(f"the trainer was lost at step {self._training.done}; Ray starts it anew")
-                self.trainers.suspect(trainer)
+                for each in ranks:
+                    if len(ranks) > 1:  # the others wait for the dead one
+                        ray.kill(each.handle, no_restart=False)
+                    self.trainers.suspect(each)
             finally:
-                call.cancel()
+                for call in calls:
+                    call.cancel()
+
+    async def _together(self, ranks: Sequence[Hand], method: str, arguments: tuple) -> list:
+        """Call a method of each rank."""
+        if len(ranks) == 1:
+            return [getattr(ranks[0].handle, method).remote(*arguments)]
+        address = await ranks[0].handle.rendezvous.remote()
+        groups = [Group(rank, len(ranks), address) for rank in range(len(ranks))]
+        return [getattr(each.handle, method).remote(*arguments, group) for each, group in zip(ranks, groups, strict=True)]
+
+    async def _all_told(self, calls: list[asyncio.Future]) -> None:
+        """Raise what went wrong: the loss of a rank before what others say of it, who notice it first."""
+        await asyncio.wait(calls, timeout=TOLD_SECONDS if any(c.done() and c.exception() for c in calls) else None)
+        errors = [call.exception() for call in calls if call.done() and call.exception()]
+        for error in sorted(errors, key=lambda error: not lost(error)):
+            raise error
 
     async def progress(self) -> tuple[dict[str, Ledger], Progress]:
         """({engine's name: what it has done since it started}, the training under way)."""

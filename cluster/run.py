@@ -117,11 +117,18 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
         "placement.generators": 0,
         "placement.searchers": 1,
         "placement.verifiers": 1,
+        "train.ranks": 1,
+        "train.lora": 0,
     }.items():
         if OmegaConf.select(found, key) < least:
             raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)}; expected at least {least}")
     choices = {"measure.split": ("test", "validation"), "sandbox.name": ("bubblewrap", "rlimits")}
-    choices |= {"train.start": ("previous", "base"), "train.pool": ("all", "last")}
+    choices |= {
+        "train.schedule": ("cosine", "linear", "constant"),
+        "train.gpus": (0, 1),
+        "train.start": ("previous", "base"),
+        "train.pool": ("all", "last"),
+    }
     for key, known in choices.items():
         if OmegaConf.select(found, key) not in known:
             raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)!r}; expected {' or '.join(known)}")
@@ -131,6 +138,11 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
     if not 0 <= found.retry <= 1:
         raise UserError(f"{file}: retry is {found.retry}; expected a share between 0 and 1")
     sequences = settings.part_class("learn", PACKAGES["learn"], found.learn.name).sequences
+    if sequences > 1 and found.train.ranks > 1:
+        raise UserError(
+            f"{file}: train.ranks is {found.train.ranks}, but learn.name={found.learn.name} compares with a copy of the model, "
+            "which is not shared out; type train.ranks=1"
+        )
     rows = {"train": sequences} | ({"train_judge": 1} if found.judge else {})
     for key, times in rows.items():
         if found[key].row_tokens < times * found.generate.context:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from cluster import ranks
 from cluster.checkpoint import Checkpoints
+from cluster.ranks import ALONE, Group
 from cluster.store import Store, judge_key, model_key, round_key, store_at, unit_key
 from cluster.verifier import here
 from iteration import losses, tiny
@@ -26,12 +29,16 @@ from iteration.respond import seed_of
 from iteration.steps import step_ends
 from iteration.types import Examples, Problem
 
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
 
 @dataclass
 class Optimise:
-    """AdamW with a short warm-up and a cosine down to a twentieth."""
+    """AdamW with a short warm-up."""
 
     lr: float = 1e-3  # highest learning rate
+    schedule: str = "cosine"  # after the warm-up: cosine or linear down to a twentieth, or constant
     rows: int = 8  # packed rows in one optimiser step
     row_tokens: int = 128  # slots of one row; no example may be longer
     micro_rows: int = 8  # rows in one forward pass (gradients are accumulated over `rows`)
@@ -39,6 +46,7 @@ class Optimise:
     betas: tuple[float, float] = (0.9, 0.98)  # AdamW's
     weight_decay: float = 0.05  # of matrices; not of norms and biases
     clip: float = 1.0  # largest norm of the gradient
+    recompute: bool = False  # activations are computed again in the backward pass: less memory, a third more time
 
 
 @dataclass
@@ -62,8 +70,11 @@ class Train(Optimise):
     start: str = "previous"  # each round trains on from the best model so far (previous), or anew from the first one (base)
     pool: str = "all"  # what is trained on: what all rounds kept, or only the last one
     checkpoint: float = 60.0  # seconds between two checkpoints of a training under way
-    threads: int = 0  # CPU threads; 0: all cores
-    gpus: int = 0  # 0: train on the CPU
+    threads: int = 0  # CPU threads of each rank; 0: all cores
+    gpus: int = 0  # of each rank: 0 trains on the CPU, 1 on a GPU
+    ranks: int = 1  # processes that share the model (FSDP2); with gpus=1 so many GPUs
+    bf16: bool = True  # on GPUs: compute in bfloat16, with weights and moments in float32
+    lora: int = 0  # rank of low-rank adapters that are trained instead of the weights, and merged into them; 0: all weights
 
 
 @dataclass
@@ -108,6 +119,12 @@ class Trainer:
     def progress(self) -> Progress:
         return self._progress
 
+    def rendezvous(self) -> str:
+        """Where the other ranks find this one."""
+        import ray
+
+        return ranks.meeting_point(ray.util.get_node_ip_address())
+
     def begin(self, task: tuple[str, dict]) -> dict:
         """Commit models/m00000: the model of `model.path`, or a small one trained on the task's own corpus."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -149,8 +166,11 @@ class Trainer:
         self._store.put_folder(key, write)
         return self._over(model_key(0), key)
 
-    def train(self, model: str, base: str, learn: tuple[str, dict]) -> dict:
-        """Train model `base` on a manifest (m00003: r00003) and commit it as `model`. Returns its training record."""
+    def train(self, model: str, base: str, learn: tuple[str, dict], group: Group = ALONE) -> dict:
+        """Train model `base` on a manifest (m00003: r00003) and commit it as `model`. Returns its training record.
+
+        In a group every rank is called with the same arguments; rank 0 commits.
+        """
         key, number = f"models/{model}", f"r{model[1:]}"
         if not self._store.has(key, ""):
             manifest = self._store.table(f"manifests/{number}")
@@ -162,11 +182,20 @@ class Trainer:
             index = where[[place[item] for item in items]]
             record = {"base": base, "manifest": number, "examples": len(manifest), "learn": learn[0]}
             source = self._store.folder(f"models/{base}")
-            fit = lambda folder: self._fit(model, source, folder, data, index, self._train, record, part)  # noqa: E731
-            self._store.put_folder(key, fit)
-        return self._over(model, key)
+            fit = lambda folder: self._fit(model, source, folder, data, index, self._train, record, part, group)  # noqa: E731
+            self._put(key, fit, group)
+        return self._over(model, key, group)
 
-    def judge(self, number: int, base: int, judge: tuple[str, dict], verify: tuple[str, dict], step_end: str) -> dict:
+    def _put(self, key: str, fit: Callable[[Path | None], None], group: Group) -> None:
+        """Rank 0 commits the folder that `fit` fills; the others only take part."""
+        if group.first:
+            self._store.put_folder(key, fit)
+        else:
+            fit(None)
+
+    def judge(
+        self, number: int, base: int, judge: tuple[str, dict], verify: tuple[str, dict], step_end: str, group: Group = ALONE
+    ) -> dict:
         """Teach a value model and commit it as judges/j<number>-<name>: a scalar head on a copy of model `base`'s trunk.
 
         It learns from the answers of the newest rounds up to `number`, so on the levels that it is going to judge.
@@ -189,12 +218,14 @@ class Trainer:
             of = data.weights > 0
             record = {"trunk": model_key(base), "answers": len(data), "steps_labelled": int(of.sum())}
             record |= {"share_positive": float(data.labels[of].mean())}
-            fit = lambda folder: self._fit(name, source, folder, data, indices, options, record, Teach())  # noqa: E731
-            self._store.put_folder(key, fit)
-        return self._over(name, key)
+            fit = lambda folder: self._fit(name, source, folder, data, indices, options, record, Teach(), group)  # noqa: E731
+            self._put(key, fit, group)
+        return self._over(name, key, group)
 
-    def _over(self, name: str, key: str) -> dict:
+    def _over(self, name: str, key: str, group: Group = ALONE) -> dict:
         """A training that is committed needs no checkpoints any more, whoever committed it. Returns its record."""
+        if not group.first:
+            return {}
         Checkpoints(self._store, name, 0).clear()
         return self._store.json(f"{key}/training")
 
@@ -218,14 +249,15 @@ class Trainer:
         self,
         name: str,
         source: Path,
-        target: Path,
+        target: Path | None,
         data: Examples,
         order: np.ndarray,
         options: Optimise,
         record: dict,
         learn: Learn | Teach,
+        group: Group = ALONE,
     ) -> None:
-        """Train the model of folder `source` and save it, with its tokenizer and training.json, to `target`.
+        """Train the model of folder `source` and save it, with its tokenizer and training.json, to `target` (None: not here).
 
         name: under which the training's checkpoints lie.
         """
@@ -238,24 +270,37 @@ class Trainer:
         value = isinstance(learn, Teach)
         kind = transformers.AutoModelForSequenceClassification if value else transformers.AutoModelForCausalLM
         head = {"num_labels": 1} if value else {}
-        with self._loading:
-            model = kind.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa", **head)
-        model.to(self._device).train()
+        lora = 0 if value else getattr(options, "lora", 0)
         plan = list(batches(data, order, options.rows, options.row_tokens, np.random.default_rng(self._seed)))
         self._progress = Progress(name, 0, len(plan))
-        checkpoints, losses = Checkpoints(self._store, name, self._train.checkpoint), []
-        for step, loss in enumerate(fit(model, plan, options, learn, checkpoints), 1):
-            if not math.isfinite(loss):  # such a model is never committed
-                raise UserError(
-                    f"training diverged: the loss is {loss} at step {step}; lower train.lr in a fork (run.fork=RUN@ROUND)"
-                )
-            losses.append(loss)
-            self._progress = Progress(name, step, len(plan), loss, self._progress.tokens + plan[step - 1].tokens)
+        with ranks.joined(group, self._device) as mesh:
+            half = self._train.bf16 and self._device == "cuda"
+            with self._loading:
+                model = ranks.load(kind, source, group, mesh, half, lora, **head)
+            model.train()
+            if options.recompute:
+                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            checkpoints = Checkpoints(self._store, name, self._train.checkpoint, mesh)
+            losses, norms, before = [], [], time.monotonic()
+            for step, loss in enumerate(fit(model, plan, options, learn, checkpoints, group, mesh, norms), 1):
+                if not math.isfinite(loss):  # such a model is never committed
+                    raise UserError(
+                        f"training diverged: the loss is {loss} at step {step}; lower train.lr in a fork (run.fork=RUN@ROUND)"
+                    )
+                losses.append(loss)
+                self._progress = Progress(name, step, len(plan), loss, self._progress.tokens + plan[step - 1].tokens)
+            spent = time.monotonic() - before
+            ranks.save(model, kind, source, target, mesh, lora)
+        if target is None:
+            return
         edge = max(1, len(losses) // 20)
         tokens, slots = sum(batch.tokens for batch in plan), sum(batch.token_ids.size for batch in plan)
-        model.save_pretrained(target)
         tokenizer.save_pretrained(target)
-        details = {
+        mine = sum(batch.tokens for batch in plan[len(plan) - len(norms) :])  # of this life
+        speed = mine / max(spent, 1e-9)
+        used = {"gradient_norm": float(np.mean(norms[-edge:])) if norms else 0.0, "tokens_per_second": round(speed, 1)}
+        used |= ranks.used(model, speed, options.row_tokens / 2, group)
+        details = used | {
             "steps": len(plan),
             "tokens": tokens,
             "packing": round(tokens / slots, 4) if slots else 1.0,
@@ -301,37 +346,62 @@ class Teach:
         return float(batch.weights.sum())
 
 
+def pace(schedule: str, step: int, steps: int, warmup: int) -> float:
+    """Share of the highest learning rate at a step: a linear warm-up, then the schedule down to a twentieth at the end."""
+    down = {"cosine": 0.525 + 0.475 * math.cos(math.pi * step / steps), "linear": 1 - 0.95 * step / steps, "constant": 1.0}
+    return min(1.0, (step + 1) / warmup) * down[schedule]
+
+
 def fit(
-    model, plan: list[Batch], options: Optimise, learn: Learn | Teach, checkpoints: Checkpoints | None = None
+    model,
+    plan: list[Batch],
+    options: Optimise,
+    learn: Learn | Teach,
+    checkpoints: Checkpoints | None = None,
+    group: Group = ALONE,
+    mesh: DeviceMesh | None = None,
+    norms: list[float] | None = None,
 ) -> Iterator[float]:
     """One optimiser step a batch; yields each step's loss, for a policy in nats per target token.
 
     The loss is normalised by the total of the whole batch, so accumulation over micro-batches does not change it. Sequences
     packed in one row do not see each other: transformers builds the block mask from positions that begin again at 0. With
     checkpoints, the steps of earlier lives are not done again; their losses are yielded as they were.
+
+    In a group each rank works on its share of the rows, and the losses and the model are those of one rank alone, but for
+    rounding. norms: gets the gradient's norm of each step that is done, before it is clipped.
     """
     import torch
 
     loss_of = learn.objective(model)  # of the weights that the training begins with
     device = model.device
-    plain = [p for p in model.parameters() if p.dim() < 2]
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    plain, matrices = [p for p in learnt if p.dim() < 2], [p for p in learnt if p.dim() >= 2]
     groups = [{"params": matrices}, {"params": plain, "weight_decay": 0.0}]
     adam = torch.optim.AdamW(groups, lr=options.lr, betas=tuple(options.betas), weight_decay=options.weight_decay, fused=True)
     found = checkpoints.restore(model, adam, len(plan)) if checkpoints else []
     yield from found
     warmup = max(1, round(options.warmup * len(plan)))
     for step, batch in enumerate(plan[len(found) :], len(found)):
-        for group in adam.param_groups:
-            group["lr"] = options.lr * min(1.0, (step + 1) / warmup) * (0.525 + 0.475 * math.cos(math.pi * step / len(plan)))
+        for parameters in adam.param_groups:
+            parameters["lr"] = options.lr * pace(options.schedule, step, len(plan), warmup)
         total, whole = 0.0, max(learn.total(batch), 1e-9)
-        for at in range(0, len(batch.token_ids), options.micro_rows):
-            rows = slice(at, at + options.micro_rows)
+        for at in range(0, len(batch.token_ids), options.micro_rows * group.ranks):
+            mine = at + group.rank * options.micro_rows
+            rows = slice(mine, mine + options.micro_rows)
             arrays = {name: getattr(batch, name)[rows] for name in ("token_ids", "positions", "weights", "labels", "items")}
+            if not len(
+                arrays["token_ids"]
+            ):  # no row is left for this rank, but the others wait for it: one that counts nothing
+                arrays = {name: getattr(batch, name)[:1] for name in arrays}
+                arrays["weights"] = np.zeros_like(arrays["weights"])
             loss = loss_of(model, SimpleNamespace(**{k: torch.from_numpy(v).to(device) for k, v in arrays.items()})) / whole
-            loss.backward()
+            (loss * group.ranks).backward()  # the ranks' gradients are averaged
             total += loss.item()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), options.clip)
+        total = ranks.together(total, mesh)
+        norm = torch.nn.utils.clip_grad_norm_(learnt, options.clip)
+        if norms is not None:
+            norms.append(float(norm.full_tensor() if mesh is not None else norm))
         adam.step()
         adam.zero_grad(set_to_none=True)
         found.append(total)

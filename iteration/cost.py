@@ -58,6 +58,17 @@ def cheapest(spent: np.ndarray, each: np.ndarray, accuracy: np.ndarray, target: 
     return Way(int(model), int(setting), float(total[model, setting]))
 
 
+def matched(spent: np.ndarray, each: np.ndarray, model: int, questions: float) -> int | None:
+    """For the operations that it takes to train up to `model` and let it answer every question in the first setting: the last
+    setting that the first model can afford instead; None where it cannot afford any.
+
+    spent: float [models]; each: float [models, settings], rising. Source: Snell et al. 2024, section 7 (FLOP-matched).
+    """
+    budget = spent[model] + questions * each[model, 0]
+    affordable = np.flatnonzero(spent[0] + questions * each[0] <= budget)
+    return int(affordable[-1]) if len(affordable) else None
+
+
 def money(device_seconds: float, price: float) -> float:
     """In the currency of `price`, which is for one device and an hour."""
     return device_seconds / 3600 * price

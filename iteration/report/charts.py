@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from iteration.cost import cheapest
+from iteration.cost import cheapest, matched
 from iteration.report.evidence import Evidence, Results, Tried
 from iteration.statistics import coverage_fit, difficulty_bins, two_fold_choice
 from iteration.types import Calibration
@@ -342,6 +342,20 @@ def cheapest_ways(run: Evidence, level: int) -> list[list[str]]:
                 row.append(f"round {models[way.model].round}, {k} answer{'s' * (k > 1)}: {si(way.flops)}FLOP")
             else:
                 row.append("–")
+        found.append(row)
+    return found
+
+
+def matched_ways(run: Evidence, level: int) -> list[list[str]]:
+    """Each later model's single answer, against what the first model's vote reaches for the same operations in all."""
+    models, before, cost, accuracy = surface(run, level)
+    found = []
+    for m in range(1, len(models)):
+        row = [models[m].name, f"{accuracy[m, 0]:.1%}"]
+        for questions in QUESTIONS.values():
+            setting = matched(before, cost, m, questions)
+            most = " (all it has)" if setting == cost.shape[1] - 1 else ""
+            row.append("–" if setting is None else f"{accuracy[0, setting]:.1%} by {models[0].sizes()[setting]} answers{most}")
         found.append(row)
     return found
 

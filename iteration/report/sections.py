@@ -201,6 +201,9 @@ def exchange(run: Evidence) -> Panel:
             head = ["accuracy", *(f"{name} questions" for name in charts.QUESTIONS)]
             caption = f"level {level}: the cheapest model and number of answers (majority), training included"
             panel.tables.append(Table(head, rows, caption))
+            head = ["model", "one answer", *(f"{name} questions" for name in charts.QUESTIONS)]
+            caption = f"level {level}: what the first model's majority reaches with the same operations, training included"
+            panel.tables.append(Table(head, charts.matched_ways(run, level), caption))
     return panel
 
 

@@ -180,6 +180,33 @@ def test_a_model_that_training_ruined_is_not_promoted(small, tmp_path):
     assert "not promoted, worse beyond noise" in said and "2 kept m00001" in said
 
 
+def test_two_ranks_train_the_same_model_though_one_is_killed(small, tmp_path):
+    """The second round again, on two ranks (FSDP2 over gloo), one of which is killed on the way."""
+    import psutil
+    from safetensors.torch import load_file
+
+    from tests.integration.conftest import start, wait_for
+
+    folder, _ = small
+    run = tmp_path / "run"
+    options = ["problems=160", "unit=16", "measure.levels=[3,4]", "measure.problems=100", "train.tokens=80000", "rounds=2"]
+    ranks = ["train.ranks=2", "train.threads=1", "train.micro_rows=4", "train.checkpoint=2", "placement.dashboard=false"]
+    process = start("run", "configs/quickstart.yaml", f"run.dir={run}", f"run.fork={folder}@1", *options, *ranks)
+    assert wait_for(lambda: any((run / "checkpoints/m00002").glob("s*/progress.json")), process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    trainers = [child for child in family if "ray::Trainer" in "".join(child.cmdline())]
+    assert len(trainers) == 2
+    trainers[1].kill()
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0 and "the trainer was lost at step" in said, said
+    record = json.loads((run / "models/m00002/training.json").read_text())
+    assert len(record["lives"]) == 2 and 0 < record["lives"][0] < record["lives"][1] == record["steps"]
+    calm, stormy = (load_file(each / "models/m00002/model.safetensors") for each in (folder, run))
+    assert max(float((calm[name] - stormy[name]).abs().max()) for name in calm) < 0.02
+    mine, theirs = (json.loads((each / "models/m00002/training.json").read_text()) for each in (run, folder))
+    assert mine["loss_first"] == pytest.approx(theirs["loss_first"], rel=1e-3) and mine["gradient_norm"] > 0
+
+
 def test_an_engine_that_dies_is_replaced_and_what_it_held_is_done_again(small, tmp_path):
     import psutil
 

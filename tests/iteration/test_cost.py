@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from iteration.cost import Size, Way, cheapest, money
+from iteration.cost import Size, Way, cheapest, matched, money
 
 CONFIG = {"num_attention_heads": 4, "head_dim": 32, "hidden_size": 100, "num_hidden_layers": 3}
 
@@ -21,6 +21,14 @@ def test_few_questions_favour_search_and_many_favour_training():
     assert cheapest(spent, each, accuracy, 0.5, 1000) == Way(1, 0, 2000.0), "10,000 in search against 2,000"
     assert cheapest(spent, each, accuracy, 0.95, 10) is None
     assert cheapest(spent, each, accuracy, 0.1, 1) == Way(0, 0, 1.0)
+
+
+def test_the_same_operations_in_training_or_in_search():
+    spent, each = np.array([0.0, 1000.0]), np.array([[1.0, 2.0, 4.0, 8.0], [1.0, 2.0, 4.0, 8.0]])
+    assert matched(spent, each, 1, 1000) == 1, "2,000 in all: two answers each"
+    assert matched(spent, each, 1, 100) == 3, "1,100 in all: more than eight answers each"
+    assert matched(spent, each, 1, 1e9) == 0, "training is nothing beside so many questions"
+    assert matched(spent, np.array([[5.0], [1.0]]), 1, 1e9) is None
 
 
 def test_money():
