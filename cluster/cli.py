@@ -201,6 +201,19 @@ def parser() -> argparse.ArgumentParser:
         "options", nargs="*", metavar="KEY=VALUE", help="the verifier's options, e.g. read=boxed; and sandbox.*"
     )
 
+    plan = verbs.add_parser(
+        "plan",
+        help="what goes where, and whether it fits, before anything starts",
+        description="Print which process holds what on which device, and the memory expected there. Exit status 1 where "
+        "something does not fit. It reads the model's config only.",
+    )
+    plan.add_argument("config", metavar="CONFIG")
+    plan.add_argument("options", nargs="*", metavar="KEY=VALUE")
+    plan.add_argument(
+        "--gpu-gb", type=float, default=0.0, metavar="N", help="memory of a GPU (default: of the one that is here)"
+    )
+    plan.set_defaults(act=plan_verb)
+
     metrics = verbs.add_parser(
         "metrics",
         help="how Prometheus and Grafana are pointed at runs",
@@ -413,6 +426,17 @@ def runs_verb(known: argparse.Namespace) -> int:
     else:
         Console(width=None if sys.stdout.isatty() else 140).print(runs_table(found))
     return 0
+
+
+def plan_verb(known: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from cluster.plan import show
+    from cluster.run import load
+
+    quiet()
+    config = load(known.config, known.options)
+    return show(known.config, config, known.gpu_gb, Console(width=None if sys.stdout.isatty() else 120))
 
 
 def metrics_verb(known: argparse.Namespace) -> int:

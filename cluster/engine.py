@@ -52,10 +52,10 @@ class Generate:
     dtype: str = "auto"  # auto: float32 on CPU, the model's own on GPU
     max_seqs: int = 256  # answers that the engine works on at once
     cache_mb: int = 256  # key-value cache on CPU; on GPU vLLM takes what is free
-    gpus: int = 0  # GPUs of one engine (tensor parallel when more than one)
+    gpus: float = 0  # of one engine: 0.5 shares a GPU, 2 and more are tensor parallel
 
 
-def environment(gpus: int) -> dict[str, str]:
+def environment(gpus: float) -> dict[str, str]:
     """What an engine's process needs set before vLLM is imported."""
     quiet = {
         "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
@@ -276,8 +276,9 @@ def engine_arguments(folder: str, options: Generate) -> dict:
         "dtype": options.dtype,
     }
     if options.gpus:  # the actor holds all of the engine's GPUs; vLLM's own worker processes share them
-        tensors = {"tensor_parallel_size": options.gpus, "distributed_executor_backend": "mp"} if options.gpus > 1 else {}
-        return arguments | {"max_num_batched_tokens": max(8192, options.context)} | tensors
+        share = {"gpu_memory_utilization": 0.9 * min(1.0, options.gpus)}
+        tensors = {"tensor_parallel_size": int(options.gpus), "distributed_executor_backend": "mp"} if options.gpus > 1 else {}
+        return arguments | {"max_num_batched_tokens": max(8192, options.context)} | share | tensors
     return arguments | {
         "dtype": "float32" if options.dtype == "auto" else options.dtype,
         "enforce_eager": True,

@@ -173,7 +173,7 @@ class Actors:
                 self.generators.dismiss(gone)
             gpus = self._options.generate.gpus
             for node, holds in alive.items():
-                room = int(holds.get("GPU", 0)) // gpus if gpus else (int(holds.get("CPU", 0)) + 1) // 2
+                room = int(holds.get("GPU", 0) / gpus) if gpus else (int(holds.get("CPU", 0)) + 1) // 2
                 for _ in range(room - sum(each.node == node for each in self.generators.hands)):
                     if self.version:
                         self._view.say(f"node {node[:8]} has joined: generator-{self._born} starts there")
@@ -441,7 +441,7 @@ def hand(
     name: str,
     arguments: tuple,
     environment: dict[str, str] | None = None,
-    gpus: int = 0,
+    gpus: float = 0,
     concurrency: int = 1,
     node: str = "",
 ) -> Hand:

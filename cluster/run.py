@@ -125,13 +125,16 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
     choices = {"measure.split": ("test", "validation"), "sandbox.name": ("bubblewrap", "rlimits")}
     choices |= {
         "train.schedule": ("cosine", "linear", "constant"),
-        "train.gpus": (0, 1),
         "train.start": ("previous", "base"),
         "train.pool": ("all", "last"),
     }
     for key, known in choices.items():
         if OmegaConf.select(found, key) not in known:
             raise UserError(f"{file}: {key} is {OmegaConf.select(found, key)!r}; expected {' or '.join(known)}")
+    for key, most in {"train.gpus": 1, "generate.gpus": 1024}.items():
+        gpus = OmegaConf.select(found, key)
+        if not 0 <= gpus <= most or (gpus > 1 and gpus != int(gpus)):
+            raise UserError(f"{file}: {key} is {gpus:g}; expected a share of a GPU or a whole number, at most {most}")
     hot = found.generate.temperature * found.search.get("temperature", 1.0)
     if not 0 <= hot <= 2:
         raise UserError(f"{file}: generate.temperature times search.temperature is {hot:g}; expected 0 to 2, vLLM's limits")

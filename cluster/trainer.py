@@ -71,7 +71,7 @@ class Train(Optimise):
     pool: str = "all"  # what is trained on: what all rounds kept, or only the last one
     checkpoint: float = 60.0  # seconds between two checkpoints of a training under way
     threads: int = 0  # CPU threads of each rank; 0: all cores
-    gpus: int = 0  # of each rank: 0 trains on the CPU, 1 on a GPU
+    gpus: float = 0  # of each rank: 0 trains on the CPU, 1 on a GPU, 0.5 on a GPU that an engine shares
     ranks: int = 1  # processes that share the model (FSDP2); with gpus=1 so many GPUs
     bf16: bool = True  # on GPUs: compute in bfloat16, with weights and moments in float32
     lora: int = 0  # rank of low-rank adapters that are trained instead of the weights, and merged into them; 0: all weights

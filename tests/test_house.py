@@ -52,7 +52,7 @@ def test_the_rule_can_fail(tmp_path):
 
 def test_no_room_without_a_subject_and_not_too_much_of_it():
     assert not [path for path in SOURCES if path.stem in ("utils", "helpers", "common", "util")]
-    assert sum(len(path.read_text().splitlines()) for path in SOURCES) < 13_000
+    assert sum(len(path.read_text().splitlines()) for path in SOURCES) < 15_000
     allowed = {
         "pyproject.toml",
         "cluster",
