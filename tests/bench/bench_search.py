@@ -79,7 +79,7 @@ async def system(folder: str) -> dict[str, dict]:
                 before, start, done = await generator.ledger.remote(), time.perf_counter(), []
                 await run.actors.search("search", units, (name, options), ("process", {}), done.append, run.set_aside)
                 seconds, after = time.perf_counter() - start, await generator.ledger.remote()
-            spent = {key: after[key] - before[key] for key in after}
+            spent = {key: value - dataclasses.asdict(before)[key] for key, value in dataclasses.asdict(after).items()}
             nodes = sum(len(run.store.table(unit.key, ["id"])) - len(unit.problems) for unit in units)
             found[name] = spent | {"seconds": seconds, "waves": max(d.waves for d in done), "sequences": nodes}
     return found

@@ -195,7 +195,7 @@ def test_a_value_model_is_served_updated_and_reads_shared_prefixes_once(generato
     before = ray.get(judge.ledger.remote())
     assert ray.get(judge.score.remote(table, "judge-a"), timeout=60) == pytest.approx(own("a"), abs=1e-4)
     after = ray.get(judge.ledger.remote())
-    assert after["cached_tokens"] - before["cached_tokens"] >= 4 * 32, "whole blocks of the prefixes are in the cache"
+    assert after.cached_tokens - before.cached_tokens >= 4 * 32, "whole blocks of the prefixes are in the cache"
     ray.get(judge.update.remote("judge-b"), timeout=60)
     assert ray.get(judge.score.remote(table, "judge-b"), timeout=60) == pytest.approx(own("b"), abs=1e-4), (
         "nothing old is in the cache"
