@@ -23,7 +23,7 @@ RUBBISH = ["", "xyzzy plugh", "<answer></answer>", "I do not know"]
 
 @pytest.fixture(scope="module")
 def grader():
-    found = Grader("gym", {"seconds": 20.0}, {"kind": "rlimits" if why_no_walls() else "bubblewrap"})
+    found = Grader("gym", {"seconds": 20.0}, {"name": "rlimits" if why_no_walls() else "bubblewrap"})
     yield found
     found.close()
 

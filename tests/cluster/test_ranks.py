@@ -93,11 +93,11 @@ def test_one_two_and_three_ranks_train_the_same_model(model, tmp_path):
 def test_it_goes_on_on_another_number_of_ranks(model, tmp_path):
     calm, _ = trained(1, model, tmp_path / "calm")
     store = Store(tmp_path / "run").open()
-    first, _ = trained(3, model, tmp_path / "first", store, steps=4)
+    first, _ = trained(1, model, tmp_path / "first", store, steps=4)
     assert len(first) == 4 and store.names("checkpoints/m00001") == ["s000004"]
-    second, norms = trained(2, model, tmp_path / "second", store, steps=8)
-    assert second[:4] == first and len(norms) == 4, "what the three have done is not done again"
-    last, norms = trained(1, model, tmp_path / "last", store)
+    second, norms = trained(3, model, tmp_path / "second", store, steps=8)
+    assert second[:4] == first and len(norms) == 4, "what one has done is not done again"
+    last, norms = trained(2, model, tmp_path / "last", store)
     assert len(norms) == len(calm) - 8
     np.testing.assert_allclose(last, calm, rtol=5e-5)
     one, other = weights(tmp_path / "calm"), weights(tmp_path / "last")

@@ -21,6 +21,7 @@ from cluster.metrics import METRICS
 from tests.ports import free_port, wait_for_port
 
 TOP = Path(__file__).parents[2]
+long = pytest.mark.skipif(not os.environ.get("FLYWHEEL_LONG"), reason="takes a minute or more: FLYWHEEL_LONG=1 runs it")
 LIMIT = 900  # seconds, for one run on a slow machine
 
 

@@ -7,7 +7,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.conftest import TOP, flywheel, kill_all, start, wait_for
+from tests.integration.conftest import TOP, flywheel, kill_all, long, start, wait_for
 
 OPTIONS = [
     "configs/quickstart.yaml",
@@ -162,27 +162,47 @@ def test_a_comparison_is_resumed_and_its_tables_are_whole(judged, tmp_path):
     assert "engines" not in again and "tables.json" in again, "a finished comparison starts nothing"
 
 
-def test_an_evaluation_is_killed_gone_on_with_and_reported(judged, tmp_path):
-    """Any model on any task, without training: samples, and two searches at two budgets led by the run's value model."""
+EVAL = [
+    "verify=replay",
+    "measure.levels=[3]",
+    "measure.problems=24",
+    "measure.samples=16",
+    "unit=8",
+    "placement.dashboard=false",
+]
+
+
+def evaluation(run, folder):
+    searches = ["--search", "beam:keep=2,width=3,times=1000", "--search", "mcts:simulations=500", "--budget", "60"]
+    judge = ["--judge", str(run / "judges/j00002-process")]
+    return ["eval", str(run / "models/m00002"), "expressions", *EVAL, *searches, "--budget", "120", f"run.dir={folder}", *judge]
+
+
+def test_an_evaluation_trains_nothing_and_ends_in_a_table_and_a_report(judged, tmp_path):
+    """Any model on any task: samples, and two searches at two budgets led by the run's value model."""
     run, _ = judged
     folder = tmp_path / "eval"
-    options = ["verify=replay", "measure.levels=[3]", "measure.problems=24", "measure.samples=16", "unit=8"]
-    searches = ["--search", "beam:keep=2,width=3,times=1000", "--search", "mcts:simulations=500", "--budget", "60"]
-    words = ["eval", str(run / "models/m00002"), "expressions", *options, *searches, "--budget", "120", f"run.dir={folder}"]
-    words += ["--judge", str(run / "judges/j00002-process"), "placement.dashboard=false"]
-    process = start(*words)
-    assert wait_for(lambda: any(folder.glob("traces/r00000/eval-beam-120/*.parquet")), process)
-    kill_all(process.pid)
-    before = {path: path.stat().st_mtime_ns for path in folder.glob("traces/**/*.parquet")}
-    said = flywheel(*words)
-    assert {path: path.stat().st_mtime_ns for path in before} == before, "what was committed is not searched again"
+    said = flywheel(*evaluation(run, folder))
     for split in ("test", "eval-beam-60", "eval-beam-120", "eval-mcts-60", "eval-mcts-120"):
         assert len(list(folder.glob(f"traces/r00000/{split}/*.parquet"))) == 3
     assert "16 samples" in said and "beam, budget 60" in said and "mcts, budget 120" in said and "coverage %" in said
     assert not list(folder.glob("models/m00001")) and f"report:       {folder}/report.html" in said
     page = (folder / "report.html").read_text()
     assert "Test-time compute" in page and "best single strategy" in page
-    assert "engines" not in flywheel(*words), "a finished evaluation starts nothing"
-    wrong = ["eval", str(run / "models/m00002"), "expressions", *options, "--search", "beam", f"run.dir={tmp_path / 'x'}"]
+    assert "engines" not in flywheel(*evaluation(run, folder)), "a finished evaluation starts nothing"
+    wrong = ["eval", str(run / "models/m00002"), "expressions", *EVAL, "--search", "beam", f"run.dir={tmp_path / 'x'}"]
     assert "search beam goes by a judge; type --judge FOLDER" in flywheel(*wrong, status=2)
     assert "verify.name is missing" in flywheel("eval", "MODEL", "expressions", status=2)
+
+
+@long
+def test_an_evaluation_is_killed_and_gone_on_with(judged, tmp_path):
+    run, _ = judged
+    folder = tmp_path / "eval"
+    process = start(*evaluation(run, folder))
+    assert wait_for(lambda: any(folder.glob("traces/r00000/eval-beam-120/*.parquet")), process)
+    kill_all(process.pid)
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("traces/**/*.parquet")}
+    flywheel(*evaluation(run, folder))
+    assert {path: path.stat().st_mtime_ns for path in before} == before, "what was committed is not searched again"
+    assert len(list(folder.glob("traces/r00000/eval-mcts-120/*.parquet"))) == 3

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.store import Store
 from iteration.types import State
-from tests.integration.conftest import flywheel
+from tests.integration.conftest import flywheel, long
 
 
 def table(folder, pattern):
@@ -168,6 +168,7 @@ def test_a_fork_begins_with_the_rounds_of_another_run(small, tmp_path):
         fork(store, f"{folder}@7")
 
 
+@long
 def test_a_model_that_training_ruined_is_not_promoted(small, tmp_path):
     """A fork of the run goes on with an absurd learning rate; the round after it still starts from the good model."""
     folder, _ = small
