@@ -362,9 +362,14 @@ def turn(kind: type, config, known: argparse.Namespace, again: str) -> int:
         return status
     here, there = Path.cwd(), Path(run.store.place)
     folder = str(there.relative_to(here)) if there.is_relative_to(here) else run.store.place
-    report = draw({folder: run.store})
+    try:
+        report = draw({folder: run.store})
+        shown = str(report.relative_to(here) if report.is_relative_to(here) else report)
+    except Exception as error:  # the run is finished, whatever becomes of its picture
+        log = run.store.root / "error.log"
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        shown = f"could not be drawn ({type(error).__name__}: {error}; all of it: {log}); try ./launch.sh report {folder}"
     done = records(run.store)
-    shown = str(report.relative_to(here) if report.is_relative_to(here) else report)
     view.over(End(folder, time.monotonic() - began, done[-1]["model_out"], shown, first_kept(run.store)), done)
     return 0
 

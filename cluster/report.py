@@ -19,6 +19,7 @@ from cluster.measured import Answered, unit_answers
 from cluster.store import Store, model_key, round_key, unit_key
 from cluster.view import records
 from iteration import choose
+from iteration.config import UserError
 from iteration.cost import Size
 from iteration.examples import flat, paths, token_counts
 from iteration.report.charts import JUDGED
@@ -40,6 +41,8 @@ def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: No
     """All that a report needs, from the run folder alone. folder: how the user calls it; tell: is told what is being read;
     room: bytes for trees."""
     config = OmegaConf.load(store.local("config.yaml"))
+    if not store.has(f"models/{model_key(0)}/config", ".json"):
+        raise UserError(f"{folder}: there is nothing to report yet: its first model is not made")
     rounds = records(store)
     if store.has("evaluated", ".json"):  # the searches of `flywheel eval` come after its only round
         later = store.json("evaluated")

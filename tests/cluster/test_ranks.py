@@ -1,6 +1,9 @@
 """One rank and several train the same model: real processes, real gloo, FSDP2."""
 
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +18,11 @@ from iteration import tiny
 from iteration.learn.sft import Sft
 from iteration.packing import batches
 from iteration.tasks.expressions import VOCABULARY, Expressions
+from iteration.types import Examples
 
 torch = pytest.importorskip("torch")
 SHAPE = tiny.Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, head_dim=16, intermediate_size=64)
+TOOL = Path(__file__).parents[3] / "shared/tools/get_smollm2.py"
 ROWS = 5  # not a multiple of 2 or 3: ranks run out of rows at different times
 
 
@@ -28,8 +33,16 @@ def model(tmp_path_factory):
     return folder
 
 
-def plan():
-    data = Expressions().corpus(6000, np.random.default_rng(0))
+def plan(own=None):
+    """Packed batches of the task's corpus; for a pretrained model of some text that it can read."""
+    if own is None:
+        data = Expressions().corpus(6000, np.random.default_rng(0))
+    else:
+        from transformers import AutoTokenizer
+
+        tokens = AutoTokenizer.from_pretrained(own)(Path(__file__).read_text())["input_ids"]
+        pieces = [np.array(tokens[at : at + 100], np.int32) for at in range(0, 2400, 100)]
+        data = Examples.of([[piece] for piece in pieces], [np.ones(len(piece)) for piece in pieces])
     return list(batches(data, np.arange(len(data)), ROWS, 128, np.random.default_rng(0)))
 
 
@@ -38,7 +51,7 @@ def part(rank, count, address, folder, out, store, options, steps):
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(1)
-    group, losses, norms, work = Group(rank, count, address), [], [], plan()
+    group, losses, norms, work = Group(rank, count, address), [], [], plan(folder if options.rows != ROWS else None)
     with ranks.joined(group, "cpu") as mesh:
         model = ranks.load(AutoModelForCausalLM, folder, group, mesh, False, options.lora)
         checkpoints = Checkpoints(store, "m00001", 0, mesh) if store else None
@@ -115,6 +128,20 @@ def test_adapters_are_trained_and_merged(model, tmp_path, count):
     assert changed and all("proj" in name for name in changed), "only what has adapters"
     ranks_of = [torch.linalg.matrix_rank(after[name] - before[name], atol=1e-6).item() for name in sorted(changed)]
     assert max(ranks_of) <= 4
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(not os.environ.get("FLYWHEEL_LONG"), reason="takes two minutes: FLYWHEEL_LONG=1 runs it")
+@pytest.mark.skipif(not TOOL.is_file(), reason=f"no {TOOL}")
+def test_a_pretrained_model_has_the_same_first_losses_on_two_ranks(tmp_path):
+    """SmolLM2-135M-Instruct, its own tied head and 30 layers."""
+    subprocess.run([sys.executable, str(TOOL), str(tmp_path / "model")], check=True, capture_output=True)
+    options = Train(rows=4, micro_rows=1, lr=1e-5)
+    one, norms = trained(1, tmp_path / "model", tmp_path / "1", options=options, steps=4)
+    two, their_norms = trained(2, tmp_path / "model", tmp_path / "2", options=options, steps=4)
+    np.testing.assert_allclose(two, one, rtol=1e-4)
+    np.testing.assert_allclose(their_norms, norms, rtol=1e-3)
+    assert one[-1] < one[0]
 
 
 def test_schedules():
