@@ -108,6 +108,7 @@ class Config:
 def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
     """A checked, read-only config. Raises UserError."""
     found = settings.load(schema, PACKAGES, file, dotlist)
+    file = file or "command line"
     for key, least in {
         "rounds": 0,
         "lag": 0,
@@ -146,6 +147,8 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
             f"{file}: train.ranks is {found.train.ranks}, but learn.name={found.learn.name} compares with a copy of the model, "
             "which is not shared out; type train.ranks=1"
         )
+    if not found.rounds:  # nothing is trained
+        return found
     rows = {"train": sequences} | ({"train_judge": 1} if found.judge else {})
     for key, times in rows.items():
         if found[key].row_tokens < times * found.generate.context:

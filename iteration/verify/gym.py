@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
+from iteration.verify.exact import last_line, last_number
 
 # Scorers that evaluate the answer as Python. What reaches them is fenced in: no calls where a list of values is expected,
 # and numbers, operators, single letters and a few functions where a formula is.
@@ -39,6 +40,9 @@ def final(text: str) -> str:
     """What stands between the last <answer> and </answer>, else the whole text; no blank lines around it."""
     found = _TAGGED.findall(text)
     return (found[-1] if found else text).strip("\n").strip()
+
+
+READ = {"tags": final, "number": last_number, "line": last_line}
 
 
 def fence(task: str, answer: str) -> str:
@@ -78,13 +82,18 @@ def score(where: dict, question: str, answer: str) -> float:
 
 @dataclass
 class Gym:
+    read: str = "tags"  # what the scorer is shown: what stands in <answer> tags (else all), or the last "number" or "line"
     seconds: float = 5.0  # of CPU for one answer
 
     executes: ClassVar[bool] = True
     version: ClassVar[str] = "1"
 
+    def __post_init__(self) -> None:
+        if self.read not in READ:
+            raise ValueError(f"verify.read is {self.read!r}; expected {', '.join(READ)}")
+
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
-        finals = [final(answer) for answer in answers]
+        finals = [READ[self.read](answer) for answer in answers]
         verdicts: list[Verdict | None] = []
         calls = []
         for problem, answer in zip(problems, finals, strict=True):
