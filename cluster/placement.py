@@ -238,8 +238,9 @@ class Actors:
         deaths, before = 0, 0
         while True:
             await self.trainers.all()
-            calls = [asyncio.ensure_future(each) for each in await self._together(ranks, method, arguments)]
+            calls: list[asyncio.Future] = []
             try:
+                calls = [asyncio.ensure_future(each) for each in await self._together(ranks, method, arguments)]
                 while (await asyncio.wait(calls, timeout=self._options.placement.deadline, return_when=FIRST_EXCEPTION))[1]:
                     if any(call.done() and call.exception() for call in calls):
                         break

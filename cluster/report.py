@@ -41,7 +41,7 @@ def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: No
     """All that a report needs, from the run folder alone. folder: how the user calls it; tell: is told what is being read;
     room: bytes for trees."""
     config = OmegaConf.load(store.local("config.yaml"))
-    if not store.has(f"models/{model_key(0)}/config", ".json"):
+    if not store.has(f"models/{model_key(0)}", ""):
         raise UserError(f"{folder}: there is nothing to report yet: its first model is not made")
     rounds = records(store)
     if store.has("evaluated", ".json"):  # the searches of `flywheel eval` come after its only round
