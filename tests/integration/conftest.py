@@ -119,6 +119,7 @@ def small(tmp_path_factory):
             "measure.levels=[3,4]",
             "measure.problems=100",
             "train.tokens=80000",
+            "model.warm_start.tokens=1200000",
             "track.tensorboard={}",
         )
         if ask:

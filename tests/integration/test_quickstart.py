@@ -10,6 +10,8 @@ from cluster.store import Store
 from iteration.types import State
 from tests.integration.conftest import flywheel, long
 
+WARM = "model.warm_start.tokens=1200000"
+
 
 def table(folder, pattern):
     import pyarrow as pa
@@ -138,7 +140,7 @@ def test_why_tells_a_trace_s_whole_story(small):
 def test_a_changed_config_is_refused_with_both_values(small, option, said):
     folder, _ = small
     options = ["problems=160", "unit=16", "measure.levels=[3,4]", "measure.problems=100"]
-    words = ["run", "configs/quickstart.yaml", f"run.dir={folder}", "rounds=2", *options, "train.tokens=80000", option]
+    words = ["run", "configs/quickstart.yaml", f"run.dir={folder}", "rounds=2", *options, "train.tokens=80000", WARM, option]
     assert said in flywheel(*words, status=2)
 
 
@@ -190,7 +192,15 @@ def test_two_ranks_train_the_same_model_though_one_is_killed(small, tmp_path):
 
     folder, _ = small
     run = tmp_path / "run"
-    options = ["problems=160", "unit=16", "measure.levels=[3,4]", "measure.problems=100", "train.tokens=80000", "rounds=2"]
+    options = [
+        "problems=160",
+        "unit=16",
+        "measure.levels=[3,4]",
+        "measure.problems=100",
+        "train.tokens=80000",
+        "rounds=2",
+        WARM,
+    ]
     ranks = ["train.ranks=2", "train.threads=1", "train.micro_rows=4", "train.checkpoint=2", "placement.dashboard=false"]
     process = start("run", "configs/quickstart.yaml", f"run.dir={run}", f"run.fork={folder}@1", *options, *ranks)
     assert wait_for(lambda: any((run / "checkpoints/m00002").glob("s*/progress.json")), process)
