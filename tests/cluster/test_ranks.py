@@ -139,9 +139,9 @@ def test_a_pretrained_model_has_the_same_first_losses_on_two_ranks(tmp_path):
     options = Train(rows=4, micro_rows=1, lr=1e-5)
     one, norms = trained(1, tmp_path / "model", tmp_path / "1", options=options, steps=4)
     two, their_norms = trained(2, tmp_path / "model", tmp_path / "2", options=options, steps=4)
+    assert len(one) == 4
     np.testing.assert_allclose(two, one, rtol=1e-4)
     np.testing.assert_allclose(their_norms, norms, rtol=1e-3)
-    assert one[-1] < one[0]
 
 
 def test_schedules():
