@@ -53,7 +53,8 @@ def read(file: str, dotlist: list[str]) -> DictConfig:
     for name, section in config.eval.arms.items():
         search = settings.checked(section, "search", PACKAGES["search"], f"{where}: eval.arms.{name}")
         part = settings.part_class("search", PACKAGES["search"], search[0])
-        if getattr(part, "judged", True) and not config.judge:
+        learned = config.judge and settings.part_class("judge", PACKAGES["judge"], config.judge.name).learned
+        if getattr(part, "judged", True) and (not config.judge or (learned and not config.eval.judge)):
             raise UserError(
                 f"{where}: eval.arms.{name}: search {search[0]} goes by a judge; type --judge FOLDER of a value model, e.g. "
                 "RUN/judges/j00003-process"

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from cluster.regrade import decisions_key
 from cluster.store import Store, round_key, unit_key
 from cluster.trial import COLOURS
 from cluster.view import records
@@ -28,6 +29,7 @@ from iteration.examples import answers
 from iteration.types import State
 
 PAGE = 10  # answers
+COLUMNS = ["id", "problem_id", "level", "node", "parent", "token_ids", "text", "state", "answer", "why", "model_version"]
 EXPORT = pa.schema(
     [
         (
@@ -149,7 +151,7 @@ def chosen(store: Store, wanted: Wanted) -> Iterator[pa.Table]:
         splits = sorted({split for name in folders for split in store.names(f"traces/{name}")})
         raise UserError(f"{store.place}: no answers of split {wanted.split!r} (there are: {', '.join(splits) or 'none'})")
     for number in numbers:
-        key = f"filters/{round_key(number)}"
+        key = decisions_key(store, number)
         decided = wanted.split == "train" and store.has(key)
         rows = store.table(key, ["id", "reason"]).to_pylist() if decided else []
         kept = {row["id"]: not row["reason"] for row in rows}
@@ -158,7 +160,7 @@ def chosen(store: Store, wanted: Wanted) -> Iterator[pa.Table]:
         shown = {row["id"]: row["shown"] for row in store.table(plan, ["id", "shown"]).to_pylist()}
         folder = f"traces/{round_key(number)}/{wanted.split}"
         for unit in sorted(store.units(folder) - set(store.asides(folder))):
-            nodes = store.table(unit_key(number, wanted.split, unit))
+            nodes = store.table(unit_key(number, wanted.split, unit), COLUMNS)
             model = dict(zip(nodes["id"].to_pylist(), nodes["model_version"].to_pylist(), strict=True))
             found = [
                 {

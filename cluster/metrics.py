@@ -83,10 +83,15 @@ class Metrics:
             self._series[name].inc(float(value), labels)
 
     def grown(self, name: str, of: str, value: float) -> None:
-        """Count on from a number that only grows, of one actor; where it has fallen the actor was started anew."""
+        """Count on from what an actor has done since it started; where the number has fallen it was started anew."""
         before = self._before[name, of]
         self.add(name, value - before if value >= before else value)
         self._before[name, of] = value
+
+    def reached(self, name: str, of: str, value: float) -> None:
+        """Count how far something has come; who is started anew and catches up does not count again."""
+        self.add(name, value - self._before[name, of])
+        self._before[name, of] = max(value, self._before[name, of])
 
     def unit(self, done: Done) -> None:
         """A unit was committed."""
@@ -107,7 +112,7 @@ class Metrics:
         self.set("seconds_since_commit", view.now()["silent"])
         self.set("train_loss", training.loss)
         self.set("train_steps_left", training.steps - training.done)
-        self.grown("tokens_trained", training.of, training.tokens)
+        self.reached("tokens_trained", training.of, training.tokens)
         searched = max((phase.number for phase in view.phases() if phase.name == "search"), default=newest.get("number", 0))
         self.set("round", searched)
         self.set("lag", max(0, searched - 1 - newest.get("number", 0)))
@@ -201,7 +206,8 @@ def write(folder: Path, discovery: str = DISCOVERY) -> list[Path]:
 
 
 class Trackers:
-    """The experiment trackers that the config names (cluster/track/): each is told every round."""
+    """The experiment trackers that the config names (cluster/track/, one file each): `open(name, folder, config)` when a driver
+    starts, `log(round, numbers)` when a round is recorded, `close()` at the end."""
 
     def __init__(self, parts: Iterable[Any]):
         self._parts = list(parts)

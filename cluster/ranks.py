@@ -132,6 +132,9 @@ def save(model: torch.nn.Module, kind: Any, source: Path, target: Path | None, m
     """Write a Hugging Face folder, on the rank that is given a target; adapters are merged. Every rank has to call it."""
     import torch
 
+    if mesh is None and not lora:
+        model.save_pretrained(target)
+        return
     state = whole_state(model) if mesh is not None else model.state_dict()
     if target is None:
         return
@@ -139,8 +142,6 @@ def save(model: torch.nn.Module, kind: Any, source: Path, target: Path | None, m
         model = adapted(kind.from_pretrained(source, dtype=torch.float32), lora)
         model.load_state_dict(state)
         model.merge_and_unload().save_pretrained(target)
-    elif mesh is None:
-        model.save_pretrained(target)
     else:
         with torch.device("meta"):
             shell = kind.from_config(model.config)
@@ -159,7 +160,7 @@ def used(model: torch.nn.Module, speed: float, context: float, group: Group) -> 
 
     import torch
 
-    if not torch.cuda.is_available():
+    if next(model.parameters()).device.type != "cuda":
         return {"memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
     name = torch.cuda.get_device_name()
     found = {"memory_mb": round(torch.cuda.max_memory_allocated() / 2**20)}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from cluster.store import Store, unit_key
+from cluster.store import Store, round_key, unit_key
 from cluster.verifier import Grader
 from iteration.config import UserError
 from iteration.examples import answers
@@ -51,6 +51,18 @@ class Changes:
     @property
     def changed(self) -> int:
         return sum(n for (old, new), n in self.counts.items() if old != new)
+
+
+def decisions_key(store: Store, number: int, name: str | None = None) -> str:
+    """Where the decisions on a round's answers lie that training goes by: those of the regrading `name`, where it has them.
+
+    name: None for the one of the newest round's record.
+    """
+    if name is None:
+        records = [each for each in store.names("rounds") if each.endswith(".json")]
+        name = store.json(f"rounds/{records[-1][:-5]}").get("verdicts", "") if records else ""
+    key = f"filters/{round_key(number)}"
+    return f"verdicts/{name}/{key}" if name and store.has(f"verdicts/{name}/{key}") else key
 
 
 def verdict_key(name: str, unit: str) -> str:

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from omegaconf import DictConfig, OmegaConf
 
 from cluster.measured import Answered, unit_answers
+from cluster.regrade import decisions_key
 from cluster.store import Store, model_key, round_key, unit_key
-from cluster.view import records
+from cluster.view import TRAINING, records
 from iteration import choose
 from iteration.config import UserError
 from iteration.cost import Size
@@ -30,6 +31,7 @@ from iteration.types import Problem, State
 ALL_TEXTS = 1_000_000  # bytes of trees that a report holds; the most telling problems come first
 IN_TRAINING = 12  # problems of each round's own search that are shown
 LONG = 160  # characters of a prompt in a list
+DEEP = 60  # steps of an answer that are shown one by one; the rest of it is shown as one
 
 
 @dataclass
@@ -57,7 +59,7 @@ def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: No
                 found.append(read_results(store, f"round {number}", number, split, texts))
     arms = [read_results(store, name, number, split, texts, budget) for name, number, split, budget in arms_of(store)]
     size = size_of(store)
-    prompts = {each.id: shortened(each.prompt) for each in problems_of(store, 0, "test").values()}
+    prompts = {each.id.partition("/")[0]: shortened(each.prompt) for each in problems_of(store, 0, "test").values()}
     return Evidence(
         name=str(config.name),
         folder=folder,
@@ -69,7 +71,7 @@ def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: No
         searched=searched,
         arms=arms,
         funnel=[funnel(store, record) for record in rounds if record["number"]],
-        work=[work(config, size, record, held_out, searched) for record in rounds],
+        work=[work(config, size, record, held_out, searched, arms) for record in rounds],
         price=float(OmegaConf.select(config, "report.price") or 0.0),
         shown=texts.chosen(held_out, room),
         prompts=prompts,
@@ -196,6 +198,7 @@ def one(name: str, trees: list[Answered], prompts: dict[str, int]) -> Tried:
         (*(right[answer] for answer in votes), False),
         prompts.get(trees[0].problem.id, 0),
         sum(tree.tokens for tree in trees),
+        sum(tree.judge_tokens for tree in trees),
         sum(states.values()),
         by_judge,
     )
@@ -206,10 +209,7 @@ def one(name: str, trees: list[Answered], prompts: dict[str, int]) -> Tried:
 
 def funnel(store: Store, record: dict) -> dict[str, int]:
     """From sampled answers to examples, for one round."""
-    key = f"filters/{round_key(record['number'])}"
-    name = record.get("verdicts")
-    if name and store.has(f"verdicts/{name}/{key}"):
-        key = f"verdicts/{name}/{key}"
+    key = decisions_key(store, record["number"], record.get("verdicts", ""))
     reasons = store.table(key, ["reason", "state"]) if store.has(key) else pa.table({"reason": [], "state": []})
     states, why = reasons["state"].to_pylist(), Counter(each.partition(":")[0] for each in reasons["reason"].to_pylist())
     correct = states.count(State.CORRECT)
@@ -228,8 +228,11 @@ def funnel(store: Store, record: dict) -> dict[str, int]:
     }
 
 
-def work(config: DictConfig, size: Size, record: dict, held_out: list[Results], searched: list[Results]) -> Work:
-    """What a round took. A token is read once, whatever shares it: the prefix cache's part."""
+def work(
+    config: DictConfig, size: Size, record: dict, held_out: list[Results], searched: list[Results], arms: list[Results]
+) -> Work:
+    """What a round took, the other ways to answer with its model (arms) included. A token is read once, whatever shares it: the
+    prefix cache's part."""
     number, tokens = record["number"], record["tokens"]
     found: dict[str, float] = {}
     seen = {"search": next((each for each in searched if each.round == number), None)}
@@ -243,13 +246,26 @@ def work(config: DictConfig, size: Size, record: dict, held_out: list[Results], 
         found["judge"] = size.flops(tokens["judge"], context)
     if tokens.get("train"):
         found["train"] = size.training_flops(tokens["train"], context)
-    spans = record.get("spans") or []
-    engines = config.placement.generators or len({s["actor"] for s in spans if s["actor"].startswith("generator")}) or 1
-    held = engines * max(1, config.generate.gpus)
-    devices = {"search": held, "measure": held, "update": held, "score": held}
-    devices |= {name: max(1, config.train.gpus) for name in ("train", "judge")}
-    seconds = sum(spent * devices.get(phase, 0) for phase, spent in record["seconds"].items())
-    return Work(number, found, seconds, record["counts"].get("problems", 0), sum(tokens.values()))
+    others = 0
+    for arm in arms:
+        if arm.round == number and len(arm):
+            here = sum(each.tokens for each in arm.tried)
+            sent = sum(each.judge_tokens for each in arm.tried)
+            others += here + sent
+            found[f"{arm.name} {arm.budget or ''}".strip()] = size.flops(here + sent + arm.reading() * len(arm), arm.context())
+    seconds = sum(spent * devices(config, record, phase) for phase, spent in record["seconds"].items())
+    return Work(number, found, seconds, record["counts"].get("problems", 0), sum(tokens.values()) + others)
+
+
+def devices(config: DictConfig, record: dict, phase: str) -> float:
+    """How many devices a phase holds while it lasts: GPUs or shares of one, without GPUs processes."""
+    if phase in TRAINING:
+        return config.train.get("ranks", 1) * (config.train.gpus or 1)
+    if phase in ("start", "engines", "filter", "audit"):
+        return 0
+    seen = {span["actor"] for span in record.get("spans") or [] if span["actor"].startswith("generator")}
+    judges = config.placement.judges if config.get("judge") and phase != "measure" else 0
+    return ((config.placement.generators or len(seen) or 1) + judges) * (config.generate.gpus or 1)
 
 
 # trees to look at
@@ -309,13 +325,16 @@ def branch(nodes: pa.Table, end: str) -> Branch:
     leaves = [i for i in range(1, len(parents)) if i not in inner]
     walks = []
     for route in paths(nodes, np.array(leaves, np.int64)):
-        steps: list[tuple[str, int, float | None, int]] = []
+        steps: list[tuple[str, tuple[int, int], float | None, int]] = []
         for i in route[1:]:
             cut = [piece for piece in re.split(f"(?<={re.escape(end)})", texts[i]) if piece] or [""]
             scores = values[offsets[i] : offsets[i + 1]].tolist()
             if len(scores) < len(cut):
                 scores = [None] * (len(cut) - 1) + [value[i]]
-            steps += [(piece, i * 1000 + j, scores[j], visits[i] or 0) for j, piece in enumerate(cut)]
+            steps += [(piece, (i, j), scores[j], visits[i] or 0) for j, piece in enumerate(cut)]
+        if len(steps) > DEEP:
+            rest = steps[DEEP - 1 :]
+            steps[DEEP - 1 :] = [("".join(piece for piece, *_ in rest), *rest[-1][1:])]
         columns = zip(*steps, strict=True) if steps else ((), (), (), ())
         walks.append(Walk(*map(tuple, columns), states[route[-1]] or "", whys[route[-1]] or ""))
     correct = sum(walk.state == "correct" for walk in walks)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -270,7 +270,7 @@ class Trainer:
         value = isinstance(learn, Teach)
         kind = transformers.AutoModelForSequenceClassification if value else transformers.AutoModelForCausalLM
         head = {"num_labels": 1} if value else {}
-        lora = 0 if value else getattr(options, "lora", 0)
+        lora = options.lora if isinstance(options, Train) else 0  # value models and the first model are trained whole
         plan = list(batches(data, order, options.rows, options.row_tokens, np.random.default_rng(self._seed)))
         self._progress = Progress(name, 0, len(plan))
         with ranks.joined(group, self._device) as mesh:
@@ -340,7 +340,13 @@ class Teach:
     """What a value model learns: binary cross-entropy on labelled steps."""
 
     def objective(self, model) -> Callable:
-        return losses.binary
+        """The loss as a method of the model: it asks parts of it, for which FSDP has to gather the weights too."""
+        from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+
+        model.binary = MethodType(losses.binary, model)
+        if isinstance(model, FSDPModule):
+            register_fsdp_forward_method(model, "binary")
+        return lambda model, batch: model.binary(batch)
 
     def total(self, batch: Batch) -> float:
         return float(batch.weights.sum())

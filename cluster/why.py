@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from cluster.regrade import decisions_key
 from cluster.store import Store, round_key, unit_key
 from iteration.config import UserError
 from iteration.examples import paths
@@ -43,9 +44,10 @@ def story(store: Store, trace: str) -> list[str]:
         lines.append(f"judged    {last['judge_version'] or 'by the verifier'}: steps {scores}, worth {last['value']:.3f}")
     if split.startswith(("test", "compare")):
         return [*lines, "filter    none: held-out, for measuring only, never trained on"]
-    if not store.has(f"filters/{round_key(number)}"):
+    key = decisions_key(store, number)
+    if not store.has(key):
         return [*lines, "filter    not yet decided"]
-    decisions = store.table(f"filters/{round_key(number)}", ["id", "reason"]).to_pylist()
+    decisions = store.table(key, ["id", "reason"]).to_pylist()
     reason = next((row["reason"] for row in decisions if row["id"] == trace), "not an answer")
     lines.append(f"filter    {'left out by ' + reason if reason else 'kept'}")
     if reason:

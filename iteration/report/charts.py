@@ -283,7 +283,7 @@ def training_compute(run: Evidence) -> Spec | None:
 
 def surface(run: Evidence, level: int) -> tuple[list[Results], np.ndarray, np.ndarray, np.ndarray]:
     """(models, operations until each [m], operations for a question [m, s], accuracy of the vote [m, s]) by answers given."""
-    models = [each.of(level) for each in run.held_out if len(each.of(level))]
+    models = [each.of(level) for each in run.held_out if each.of(level).judged()]
     steps = min((len(each.sizes()) for each in models), default=0)
     spent = run.spent()
     before = np.array([spent.get(each.round, 0.0) for each in models])
@@ -292,7 +292,7 @@ def surface(run: Evidence, level: int) -> tuple[list[Results], np.ndarray, np.nd
         for each in models
     ]
     accuracy = [each.majority()[:steps] for each in models]
-    return models, before, np.array(cost).reshape(-1, steps), np.array(accuracy).reshape(-1, steps)
+    return models, before, np.array(cost).reshape(len(models), steps), np.array(accuracy).reshape(len(models), steps)
 
 
 def exchange(run: Evidence, level: int) -> Spec | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,8 +18,9 @@ class Tried:
     """One problem, and what came of answering it.
 
     `judged` answers have a verdict that did not fail, `correct` of them are; `votes` of each distinct answer, those that could
-    not be read last, and which of them are `right`; `prompt_tokens` of the prompt, once; `tokens` generated in all; `answers`
-    in all; `by_judge`: {rule: accuracy when it chooses among the first 1, 2, 4, ... answers}, where a judge scored them.
+    not be read last, and which of them are `right`; `prompt_tokens` of the prompt, once; `tokens` generated in all, and
+    `judge_tokens` sent to a judge; `answers` in all; `by_judge`: {rule: accuracy when it chooses among the first 1, 2, 4, ...
+    answers}, where a judge scored them.
     """
 
     problem: str
@@ -30,6 +31,7 @@ class Tried:
     right: tuple[bool, ...]
     prompt_tokens: int
     tokens: int
+    judge_tokens: int
     answers: int
     by_judge: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -55,28 +57,32 @@ class Results:
 
     def rates(self) -> dict[str, float]:
         """{problem: share of its judged answers that are correct}."""
-        return {each.problem: each.correct / each.judged for each in self.tried if each.judged}
+        return {each.problem: each.correct / each.judged for each in self.judged()}
 
     def pass_1(self) -> Interval:
         return bootstrap(np.array(list(self.rates().values())))
 
+    def judged(self) -> list[Tried]:
+        """The problems with at least one verdict that did not fail: what can be counted."""
+        return [each for each in self.tried if each.judged]
+
     def sizes(self) -> np.ndarray:
-        """Numbers of answers to look at: 1, 2, 3, 4, then by doubling, up to the fewest that any problem has."""
-        most = min((each.judged for each in self.tried), default=0)
+        """Numbers of answers to look at: 1, 2, 3, 4, then by doubling, up to the fewest that any judged problem has."""
+        most = min((each.judged for each in self.judged()), default=0)
         doubling = [2**i for i in range(2, 40) if 2**i < most]
         return np.array(sorted({k for k in (1, 2, 3, *doubling, most) if 1 <= k <= most}), np.int64)
 
     def coverage(self) -> np.ndarray:
         """pass@k for each of `sizes`, the mean over problems."""
-        judged, correct = (np.array([getattr(each, name) for each in self.tried]) for name in ("judged", "correct"))
+        judged, correct = (np.array([getattr(each, name) for each in self.judged()]) for name in ("judged", "correct"))
         return np.array([pass_at_k(judged, correct, int(k)).mean() for k in self.sizes()])
 
     def majority(self) -> np.ndarray:
         """maj@k for each of `sizes`, ties shared."""
-        sizes = [int(k) for k in self.sizes()]
-        draws = 200 if len(self) <= 1000 else 40
-        each = [[maj_at_k(t.votes, t.right, min(k, sum(t.votes)), draws) for k in sizes] for t in self.tried]
-        return np.array(each).reshape(len(self), len(sizes)).mean(axis=0)
+        sizes, tried = [int(k) for k in self.sizes()], self.judged()
+        draws = 200 if len(tried) <= 1000 else 40
+        each = [[maj_at_k(t.votes, t.right, k, draws) for k in sizes] for t in tried]
+        return np.array(each).reshape(len(tried), len(sizes)).mean(axis=0) if tried else np.zeros(0)
 
     def chosen(self) -> dict[str, np.ndarray]:
         """{rule: accuracy for 1, 2, 4, ... answers} of the rules that go by a judge; of all answers where there are fewer."""
@@ -105,7 +111,7 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a round took: operations by phase (search, judge, train, measure), seconds for which devices were held."""
+    """What a round took: operations by phase (search, judge, train, measure, and arms by name), seconds of devices held."""
 
     round: int
     flops: dict[str, float]
@@ -185,7 +191,7 @@ class Evidence:
         """{round: operations until its model was there}, from the first model on: search, judging and training."""
         total, found = 0.0, {}
         for work in self.work:
-            total += sum(flops for phase, flops in work.flops.items() if phase != "measure")
+            total += sum(flops for phase, flops in work.flops.items() if phase in ("search", "judge", "train"))
             found[work.round] = total
         return found
 
@@ -199,7 +205,7 @@ class Walk:
     """
 
     texts: tuple[str, ...]
-    nodes: tuple[int, ...]
+    nodes: tuple[Hashable, ...]
     values: tuple[float | None, ...]
     visits: tuple[int, ...]
     state: str  # "" where no answer ended

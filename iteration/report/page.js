@@ -66,7 +66,9 @@ function list(wanted) {
   const word = $("find").value.toLowerCase();
   const fits = run().problems.filter((each) => !word || (each.id + " " + each.prompt).toLowerCase().includes(word));
   const said = (each) => `${each.kind === "held-out" ? "" : "searched: "}${each.prompt.replace(/\s+/g, " ").slice(0, 80)} (level ${each.level})`;
-  fill($("problem"), fits.map((each) => [each.kind + " " + each.id, said(each)]), wanted);
+  const of = (id) => wanted === "held-out " + id.split("/")[0]; // a problem asked in several ways has several trees
+  const first = fits.find((each) => each.kind === "held-out" && of(each.id));
+  fill($("problem"), fits.map((each) => [each.kind + " " + each.id, said(each)]), first ? "held-out " + first.id : undefined);
   choose();
 }
 

@@ -77,9 +77,12 @@ def verdict(run: Evidence) -> Verdict:
     facts.append(("operations", f"{charts.si(sum(sum(work.flops.values()) for work in run.work))}FLOP"))
     if run.price:
         facts.append(("money", f"{money(devices, run.price):,.2f} at {run.price:g} a device-hour"))
-    if not run.held_out or not len(run.held_out[0]):
+    if not run.held_out:
         return Verdict("unclear", "No held-out answers yet.", facts, advice(run))
     first, best = run.held_out[0], run.best
+    if not first.rates() or not best.rates():
+        said = "No held-out answer could be judged: the verifier failed on all of them."
+        return Verdict("unclear", said, facts, advice(run))
     before, after = first.rates(), best.rates()
     shared = sorted(before.keys() & after.keys())
     if len(run.held_out) < 2 or first is best:
@@ -116,16 +119,18 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
     if audits and audits[-1]["low"] > 0.05:
         rate = percent(audits[-1]["rate"])
         what = f"The second verifier rejects {rate} of what the first accepts: false positives are trained on."
-        found.append((what, f"./launch.sh regrade {folder} --verifier ..."))
+        found.append((what, f"./launch.sh regrade {folder} --verifier NAME"))
     if done < run.wanted_rounds:
         found.append((f"{done} of {run.wanted_rounds} rounds are finished; go on.", f"./launch.sh resume {folder}"))
         return found
-    if len(run.held_out) < 2:
+    if len(run.held_out) < 2 or not all(each.rates() for each in (run.best, *run.held_out[-2:])):
         return found
     best = run.best
     one, top = best.pass_1().mean, float(best.coverage()[-1])
     if one > 0.95:
-        found.append(("The held-out problems are nearly all solved: measure and train on harder ones.", "measure.levels=[...]"))
+        found.append(
+            ("The held-out problems are nearly all solved: measure and train on harder ones.", f"./launch.sh status {folder}")
+        )
         return found
     last, earlier = run.held_out[-1].rates(), run.held_out[-2].rates()
     shared = sorted(last.keys() & earlier.keys())

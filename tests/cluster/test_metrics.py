@@ -111,6 +111,9 @@ def test_what_the_driver_sees_becomes_numbers(metrics):
     # An engine and the trainer are started anew: what they count begins at nothing, what is counted goes on.
     metrics.look({"generator-0": Ledger(30)}, Progress("m00003", 1, 9, 0.6, 128), view, newest)
     assert value("tokens_generated") == 170 and value("tokens_trained") == 768
+    metrics.look({"generator-0": Ledger(30)}, Progress("m00003", 0, 9, 0.6, 64), view, newest)  # the trainer, from a checkpoint
+    metrics.look({"generator-0": Ledger(30)}, Progress("m00003", 2, 9, 0.6, 192), view, newest)
+    assert value("tokens_trained") == 832, "what it does again is not counted again"
     assert value("units_pending", "search") == 0, "the phase is over"
     metrics.waits({"units": [{"seconds": 3.0}, {"seconds": 8.0}]})
     assert value("oldest_unit_seconds") == 8.0

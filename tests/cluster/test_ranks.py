@@ -13,7 +13,7 @@ from cluster import ranks
 from cluster.checkpoint import Checkpoints
 from cluster.ranks import Group
 from cluster.store import Store
-from cluster.trainer import Optimise, Train, fit, pace
+from cluster.trainer import Optimise, Teach, Train, fit, pace
 from iteration import tiny
 from iteration.learn.sft import Sft
 from iteration.packing import batches
@@ -46,32 +46,38 @@ def plan(own=None):
     return list(batches(data, np.arange(len(data)), ROWS, 128, np.random.default_rng(0)))
 
 
-def part(rank, count, address, folder, out, store, options, steps):
+def part(rank, count, address, folder, out, store, options, steps, value=False):
     """What one rank does: train from its last checkpoint, up to `steps`, and save the model where all are done."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     torch.set_num_threads(1)
+    torch.manual_seed(0)
+    kind, head, learn = AutoModelForCausalLM, {}, Sft()
+    if value:
+        kind, head, learn = AutoModelForSequenceClassification, {"num_labels": 1}, Teach()
     group, losses, norms, work = Group(rank, count, address), [], [], plan(folder if options.rows != ROWS else None)
     with ranks.joined(group, "cpu") as mesh:
-        model = ranks.load(AutoModelForCausalLM, folder, group, mesh, False, options.lora)
+        model = ranks.load(kind, folder, group, mesh, False, options.lora, **head).train()
+        if options.recompute:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         checkpoints = Checkpoints(store, "m00001", 0, mesh) if store else None
-        for loss in fit(model, work, options, Sft(), checkpoints, group, mesh, norms):
+        for loss in fit(model, work, options, learn, checkpoints, group, mesh, norms):
             losses.append(loss)
             if len(losses) == steps:
                 if checkpoints:
                     checkpoints.close()
                 break
         else:
-            ranks.save(model, AutoModelForCausalLM, folder, out if rank == 0 else None, mesh, options.lora)
+            ranks.save(model, kind, folder, out if rank == 0 else None, mesh, options.lora)
     if rank == 0:
         out.mkdir(exist_ok=True)
         (out / "found.pickle").write_bytes(pickle.dumps((losses, norms)))
 
 
-def trained(count, folder, out, store=None, options=None, steps=0):
+def trained(count, folder, out, store=None, options=None, steps=0, value=False):
     """(losses, gradient norms) of a training on so many ranks."""
     address = ranks.meeting_point()
-    arguments = (count, address, folder, out, store, options or Train(rows=ROWS, micro_rows=1, lr=1e-3), steps)
+    arguments = (count, address, folder, out, store, options or Train(rows=ROWS, micro_rows=1, lr=1e-3), steps, value)
     if count == 1:
         part(0, *arguments)
     else:
@@ -142,6 +148,17 @@ def test_a_pretrained_model_has_the_same_first_losses_on_two_ranks(tmp_path):
     assert len(one) == 4
     np.testing.assert_allclose(two, one, rtol=1e-4)
     np.testing.assert_allclose(their_norms, norms, rtol=1e-3)
+
+
+@pytest.mark.engine
+def test_a_value_model_is_taught_by_two_ranks_with_recomputed_activations(model, tmp_path):
+    options = Train(rows=ROWS, micro_rows=1, lr=1e-3, recompute=True)
+    one, _ = trained(1, model, tmp_path / "1", options=options, value=True)
+    two, _ = trained(2, model, tmp_path / "2", options=options, value=True)
+    np.testing.assert_allclose(two, one, rtol=1e-4)
+    mine, theirs = weights(tmp_path / "1"), weights(tmp_path / "2")
+    assert mine.keys() == theirs.keys() and "score.weight" in mine
+    assert all(torch.allclose(mine[name], theirs[name], atol=1e-4) for name in mine)
 
 
 def test_schedules():

@@ -52,6 +52,39 @@ def test_whole_answers_are_cut_into_steps_and_their_common_beginning_stands_once
     assert [(leaf.text, leaf.answers) for leaf in first.children] == [("6", 2), ("7", 1)]
 
 
+def test_an_answer_of_thousands_of_steps_is_cut():
+    import json
+
+    from cluster.report import DEEP
+
+    tree = Tree.root(PROBLEM, step("1 + 2 + 3", False), 0)
+    (node,) = tree.grow([Expand(0, 1, True)], [[step("".join(f"line {i}\n" for i in range(5000)))]])
+    node.verdict = Verdict(State.WRONG, "x")
+    found, depth = branch(rows_of(tree), "\n"), 0
+    json.dumps(found.plain())
+    while found.children:
+        (found,), depth = found.children, depth + 1
+    assert depth == DEEP and found.text.count("\n") == 5000 - DEEP + 1 and found.state == "wrong"
+
+
+def test_what_a_round_costs_counts_ranks_shares_of_gpus_judges_and_arms(run):  # noqa: F811
+    from omegaconf import OmegaConf
+
+    from cluster.report import devices, work
+    from iteration.cost import Size
+    from iteration.report.evidence import Results, Tried
+
+    config = OmegaConf.merge(run.config, {"judge": {"name": "process"}, "placement": {"generators": 3, "judges": 2}})
+    OmegaConf.set_readonly(config, False)
+    assert devices(config, {}, "search") == 5 and devices(config, {}, "measure") == 3 and devices(config, {}, "filter") == 0
+    config.train.ranks, config.train.gpus, config.generate.gpus = 4, 1, 0.5
+    assert devices(config, {}, "train") == 4 and devices(config, {}, "eval-beam-60") == 2.5
+    arm = Results("beam", 0, "m00000", (Tried("p", 4, 1, 1, (1, 0), (True, False), 10, 100, 40, 1),), 60)
+    record = {"number": 0, "tokens": {}, "counts": {}, "seconds": {"eval-beam-60": 10.0}}
+    found = work(config, Size(1000, 1, 8), record, [], [], [arm])
+    assert found.tokens == 140 and found.device_seconds == 25.0 and set(found.flops) == {"beam 60"}
+
+
 def test_a_folder_without_a_model_and_one_without_rounds(run, tmp_path):  # noqa: F811
     empty = Store(tmp_path / "empty").open()
     empty.put_text("config.yaml", "name: empty\n")

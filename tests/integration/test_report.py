@@ -53,9 +53,9 @@ def test_every_chart_is_drawn_and_nothing_is_said_or_fetched(small, browser, vie
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], "nothing sticks out"
     headline = page.inner_text(".headline")
     assert headline.startswith("It turns. Held-out pass@1 went from") and "over 200 problems" in headline
-    assert page.evaluate(
-        "getComputedStyle(document.body).colorScheme || document.querySelector('meta[name=color-scheme]').content"
-    )
+    shades = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
+    back, text = (sum(map(int, re.findall(r"\d+", shade)[:3])) for shade in shades)
+    assert (back > 700 and text < 200) if scheme == "light" else (back < 100 and text > 600), shades
     page.emulate_media(media="print")
     assert page.pdf().count(b"/Type /Page\n") + page.pdf().count(b"/Type /Page ") >= 2
 

@@ -24,7 +24,7 @@ def tried(problem, correct, judged=8, level=4, wrong=None, **more):
     others = judged - correct
     votes = (correct, *([1] * others if wrong == "all differ" else [others]), 0)
     right = (True, *[False] * (len(votes) - 1))
-    return Tried(problem, level, judged, correct, votes, right, 10, 20 * judged, judged, **more)
+    return Tried(problem, level, judged, correct, votes, right, 10, 20 * judged, 0, judged, **more)
 
 
 def results(number, counts, level=4, **more):
@@ -125,6 +125,16 @@ def test_results_give_known_numbers():
 def test_a_judge_s_choices_are_averaged_over_problems_with_fewer_answers():
     rows = (tried("a", 1, by_judge={"v": (0.0, 1.0, 1.0)}), tried("b", 1, by_judge={"v": (1.0,)}), tried("c", 0))
     assert Results("r", 0, "m", rows).chosen()["v"].tolist() == pytest.approx([1 / 3, 2 / 3, 2 / 3])
+
+
+def test_a_problem_that_could_not_be_judged_is_left_out_and_all_of_them_is_said():
+    broken = Tried("x", 4, 0, 0, (0,), (False,), 10, 100, 0, 8)
+    found = Results("r", 0, "m", (tried("a", 4), broken))
+    assert found.sizes().tolist() == [1, 2, 3, 4, 8] and found.pass_1().mean == 0.5
+    assert found.coverage()[0] == 0.5 and len(found.majority()) == 5
+    run = evidence([[4] * 40, [6] * 40])
+    run.held_out[1] = Results("round 1", 1, "m00001", (broken,))
+    assert "No held-out answer could be judged" in verdict(run).headline and page([run], "x")
 
 
 def walk(text, state, nodes=None, values=None):
