@@ -14,8 +14,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iteration.config import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 EPILOG = """examples:
   flywheel run configs/quickstart.yaml               five rounds of expert iteration, about five minutes on two cores
@@ -47,28 +51,33 @@ def parser() -> argparse.ArgumentParser:
     def as_json(verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--json", action="store_true", help="JSON lines instead of text, for programs")
 
-    run = verbs.add_parser(
-        "run",
-        help="start a run, or go on with it",
-        description="Start the run that CONFIG describes. The same command again goes on where the run folder ends, whatever "
-        "was killed. KEY=VALUE replaces an option of the file, e.g. seed=1 train.lr=5e-4 search.n=16 task.last_level=7.",
-    )
-    run.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/quickstart.yaml")
-    run.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options that replace those of the file")
-    run.add_argument("--address", default="", help="join this Ray cluster (e.g. auto or HOST:6379) instead of starting one")
-    as_json(run)
-    run.set_defaults(act=run_verb)
+    def on_ray(verb: argparse.ArgumentParser) -> None:
+        verb.add_argument("--address", default="", help="join this Ray cluster (auto or HOST:6379) instead of starting one")
+        as_json(verb)
 
-    compare = verbs.add_parser(
-        "compare",
-        help="searches and ways to choose, side by side on held-out problems",
-        description="For each seed make a model by the run that CONFIG describes, then search the same held-out problems by "
-        "every arm of its section `compare` at every budget of generated tokens, and print the tables (also RUN/tables.json). "
-        "The same command again goes on where it ended.",
+    def of_a_config(name: str, help: str, description: str, act: Callable) -> argparse.ArgumentParser:
+        found = verbs.add_parser(name, help=help, description=description)
+        found.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/quickstart.yaml")
+        found.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options that replace those of the file")
+        found.set_defaults(act=act)
+        return found
+
+    run = of_a_config(
+        "run",
+        "start a run, or go on with it",
+        "Start the run that CONFIG describes. The same command again goes on where the run folder ends, whatever was killed. "
+        "KEY=VALUE replaces an option of the file, e.g. seed=1 train.lr=5e-4 search.n=16 task.last_level=7.",
+        run_verb,
     )
-    compare.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/compare.yaml")
-    compare.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options that replace those of the file")
-    compare.set_defaults(act=compare_verb)
+    on_ray(run)
+    of_a_config(
+        "compare",
+        "searches and ways to choose, side by side on held-out problems",
+        "For each seed make a model by the run that CONFIG describes, then search the same held-out problems by every arm of "
+        "its section `compare` at every budget of generated tokens, and print the tables (also RUN/tables.json). The same "
+        "command again goes on where it ended.",
+        compare_verb,
+    )
 
     def about_a_run(name: str, help: str, description: str, act: Callable) -> argparse.ArgumentParser:
         found = verbs.add_parser(name, help=help, description=description)
@@ -83,8 +92,7 @@ def parser() -> argparse.ArgumentParser:
         resume_verb,
     )
     resume.add_argument("options", nargs="*", metavar="KEY=VALUE", help="e.g. rounds=8 placement.generators=4")
-    resume.add_argument("--address", default="", help="join this Ray cluster (e.g. auto or HOST:6379) instead of starting one")
-    as_json(resume)
+    on_ray(resume)
     about_a_run(
         "stop",
         "stop a run",
@@ -123,8 +131,7 @@ def parser() -> argparse.ArgumentParser:
         "--budget", action="append", type=int, default=[], metavar="TOKENS", help="generated for a problem; again for more"
     )
     evaluate.add_argument("--judge", default="", metavar="FOLDER", help="a value model, e.g. RUN/judges/j00003-process")
-    evaluate.add_argument("--address", default="", help="join this Ray cluster instead of starting one")
-    as_json(evaluate)
+    on_ray(evaluate)
     evaluate.set_defaults(act=eval_verb)
 
     report = verbs.add_parser(
@@ -201,18 +208,16 @@ def parser() -> argparse.ArgumentParser:
         "options", nargs="*", metavar="KEY=VALUE", help="the verifier's options, e.g. read=boxed; and sandbox.*"
     )
 
-    plan = verbs.add_parser(
+    plan = of_a_config(
         "plan",
-        help="what goes where, and whether it fits, before anything starts",
-        description="Print which process holds what on which device, and the memory expected there. Exit status 1 where "
-        "something does not fit. It reads the model's config only.",
+        "what goes where, and whether it fits, before anything starts",
+        "Print which process holds what on which device, and the memory expected there. Exit status 1 where something does not "
+        "fit. It reads the model's config only.",
+        plan_verb,
     )
-    plan.add_argument("config", metavar="CONFIG")
-    plan.add_argument("options", nargs="*", metavar="KEY=VALUE")
     plan.add_argument(
         "--gpu-gb", type=float, default=0.0, metavar="N", help="memory of a GPU (default: of the one that is here)"
     )
-    plan.set_defaults(act=plan_verb)
 
     metrics = verbs.add_parser(
         "metrics",
@@ -222,17 +227,15 @@ def parser() -> argparse.ArgumentParser:
     metrics.add_argument("--to", default="", metavar="FOLDER", help="write prometheus.yml, alerts.yml and grafana.json there")
     metrics.set_defaults(act=metrics_verb)
 
-    submit = verbs.add_parser(
+    submit = of_a_config(
         "submit",
-        help="run a config as a job on a Ray cluster",
-        description="Submit the run as a Ray job, with this folder as its working folder, and follow its log. The job goes on "
-        "when this terminal ends. Flywheel must be installed on the cluster's machines. lag=1 unless CONFIG says otherwise.",
+        "run a config as a job on a Ray cluster",
+        "Submit the run as a Ray job, with this folder as its working folder, and follow its log. The job goes on when this "
+        "terminal ends. Flywheel must be installed on the cluster's machines. lag=1 unless CONFIG says otherwise.",
+        submit_verb,
     )
-    submit.add_argument("config", metavar="CONFIG")
-    submit.add_argument("options", nargs="*", metavar="KEY=VALUE")
     submit.add_argument("--address", default="http://127.0.0.1:8265", help="the dashboard's address (default: %(default)s)")
     submit.add_argument("--no-wait", action="store_true", help="print the job's id and return")
-    submit.set_defaults(act=submit_verb)
     return whole
 
 
@@ -335,18 +338,22 @@ def run_verb(known: argparse.Namespace) -> int:
 def resume_verb(known: argparse.Namespace) -> int:
     store = open_run(known.run)
     file, options = str(store.local("config.yaml")), [*known.options, f"run.dir={store.place}"]
+    kind, config = kind_of(file, options)
+    return turn(kind, config, known, f"./launch.sh resume {known.run}")
+
+
+def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
+    """(what runs it, the checked config): a run, a comparison or an evaluation, by its sections. Raises UserError."""
     from cluster import compare, evaluate
     from cluster.run import Run, load
-    from iteration.config import read as read_file
+    from iteration.config import read
 
-    sections = read_file(file)
+    sections = read(file)
     if "compare" in sections:
-        kind, config = compare.Comparison, compare.read(file, options)
-    elif "eval" in sections:
-        kind, config = evaluate.Evaluation, evaluate.read(file, options)
-    else:
-        kind, config = Run, load(file, options)
-    return turn(kind, config, known, f"./launch.sh resume {known.run}")
+        return compare.Comparison, compare.read(file, options)
+    if "eval" in sections:
+        return evaluate.Evaluation, evaluate.read(file, options)
+    return Run, load(file, options)
 
 
 def turn(kind: type, config, known: argparse.Namespace, again: str) -> int:
@@ -437,10 +444,9 @@ def plan_verb(known: argparse.Namespace) -> int:
     from rich.console import Console
 
     from cluster.plan import show
-    from cluster.run import load
 
     quiet()
-    config = load(known.config, known.options)
+    _, config = kind_of(known.config, known.options)
     return show(known.config, config, known.gpu_gb, Console(width=None if sys.stdout.isatty() else 120))
 
 

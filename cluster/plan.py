@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
 
-from cluster.run import PACKAGES, Config
+from cluster.run import PACKAGES
 from iteration import config as settings
 from iteration.config import UserError
 
@@ -133,11 +133,11 @@ def room(cache: float, token: float, options: Any) -> list[str]:
 
 def holdings(config: DictConfig, shape: Shape, gpu: float, memory: float) -> list[Holding]:
     """Every process that holds a model. gpu: bytes of a GPU; memory: bytes of a machine."""
-    options, where = settings.typed(config, Config), config.placement
-    device = gpu if options.train.gpus else memory
-    found = [trainer(shape, options.train, device), engine(shape, options.generate, where.generators or 1, gpu)]
+    where = config.placement
+    device = gpu if config.train.gpus else memory
+    found = [trainer(shape, config.train, device), engine(shape, config.generate, where.generators or 1, gpu)]
     if config.judge and settings.part_class("judge", PACKAGES["judge"], config.judge.name).learned:
-        found.append(engine(shape, options.generate, where.judges, gpu, "judge"))
+        found.append(engine(shape, config.generate, where.judges, gpu, "judge"))
     return found
 
 

@@ -92,6 +92,11 @@ def test_the_quickstart_needs_no_gpu_and_no_folder(capsys):
     assert "0.45 million parameters" in said and "0 GPUs" in said and "1,365 answers of 128 tokens" in said
 
 
+def test_an_evaluation_and_a_comparison_can_be_planned(capsys):
+    assert main(["plan", "configs/coverage.yaml"]) == 0 and main(["plan", "configs/compare.yaml"]) == 0
+    assert "judge" in capsys.readouterr().out
+
+
 def test_a_judge_is_counted_where_one_is_taught(model):
     from transformers import AutoConfig
 

@@ -79,3 +79,16 @@ def test_another_part_in_the_same_actor():
         actor.verify([PROBLEMS[1]], ["5, so 1"]),
     )
     assert by_line[0].state == State.WRONG and by_number[0].state == State.CORRECT
+
+
+def test_decisions_are_those_that_training_goes_by(tmp_path):
+    from cluster.regrade import decisions_key
+
+    store = Store(tmp_path).open()
+    assert decisions_key(store, 1) == "filters/r00001"
+    store.put_json("rounds/r00001", {"verdicts": ""})
+    store.put_json("rounds/r00002", {"verdicts": "math-1"})
+    assert decisions_key(store, 1) == "filters/r00001", "the regrading has not decided on it"
+    store.put_table("verdicts/math-1/filters/r00001", pa.table({"id": ["x"]}))
+    assert decisions_key(store, 1) == "verdicts/math-1/filters/r00001", "the newest round trained by it"
+    assert decisions_key(store, 1, "") == "filters/r00001"
