@@ -26,7 +26,7 @@ usage: ./launch.sh [VERB ...]
   ./launch.sh submit CONFIG [KEY=VALUE ...] [--address URL]   run as a job on a Ray cluster
   ./launch.sh test [PYTEST OPTIONS]        the tests: all of them, or e.g. -m "not engine" for the fast ones
   ./launch.sh torture [--minutes N]        kill a real run at random for N minutes, and check that nothing is lost
-  ./launch.sh setup [gym]                  only set up .venv; with gym also what task.name=gym needs (and a C compiler)
+  ./launch.sh setup [gym] [lean]           only set up .venv; also what task.name=gym, or the tests of Lean, need (and a C compiler)
   ./launch.sh VERB --help                  what a verb takes
 
 The first call makes .venv (Python 3.11; 2 GB) from lock-cpu.txt, or from lock-gpu.txt where an NVIDIA GPU is present.
@@ -108,12 +108,11 @@ setup
 case "${1:-}" in
 "") exec .venv/bin/flywheel run configs/quickstart.yaml ;;
 setup)
-    if [ "${2:-}" = gym ]; then
-        .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r lock-gym.txt ||
-            die "the packages of lock-gym.txt could not be installed; pycosat is compiled (Debian: apt-get install gcc libc6-dev)"
-    elif [ $# -gt 1 ]; then
-        die "setup: found $2, expected nothing or gym"
-    fi
+    for each in "${@:2}"; do
+        [ "$each" = gym ] || [ "$each" = lean ] || die "setup: found $each, expected nothing, gym or lean"
+        .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r "lock-$each.txt" ||
+            die "the packages of lock-$each.txt could not be installed (gym compiles pycosat; Debian: apt-get install gcc libc6-dev)"
+    done
     ;;
 test)
     shift

@@ -92,7 +92,8 @@ def limit(limits: dict) -> None:
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (most, most))
 
-    at_most(resource.RLIMIT_AS, limits["memory"])
+    if limits["memory"]:
+        at_most(resource.RLIMIT_AS, limits["memory"])
     at_most(resource.RLIMIT_FSIZE, limits["files"])
     at_most(resource.RLIMIT_NOFILE, 64)
     at_most(resource.RLIMIT_CORE, 0)

@@ -93,8 +93,10 @@ def python() -> str:
     return str(Path(sys.executable).resolve())
 
 
-def walls(shown: dict[Path, str], megabytes: int) -> list[str]:
-    """The command that builds the walls around what follows it. shown: folders and files to be seen inside, and where."""
+def walls(shown: dict[Path, str], megabytes: int, program: str = "") -> list[str]:
+    """The command that builds the walls around what follows it. shown: folders and files to be seen inside, and where;
+    program: one that looks into /proc for where it lies.
+    """
     base = Path(sys.base_prefix).resolve()
     outer = ["--ro-bind", "/usr", "/usr"]
     if not base.is_relative_to("/usr"):
@@ -116,12 +118,15 @@ def walls(shown: dict[Path, str], megabytes: int) -> list[str]:
     clean |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     clean |= {name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_CORETYPE")}
     rooms += [word for name, value in clean.items() for word in ("--setenv", name, value)]
+    itself = []
+    for process in ("self", *range(1, 100)) if program else ():  # all that there will be, as a guest lives for one call
+        itself += ["--perms", "0755", "--dir", f"/proc/{process}", "--symlink", program, f"/proc/{process}/exe"]
     if os.geteuid():
-        return ["bwrap", *outer, *unshare, *rooms, "--"]
+        return ["bwrap", *outer, *itself, *unshare, *rooms, "--"]
     # The kernel limits the number of root's processes in no namespace: a second bwrap runs as nobody inside the first.
     first = ["bwrap", "--die-with-parent", "--unshare-pid", *outer, "--dev", "/dev", "--proc", "/proc", "--dir", "/tmp"]
     nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-    second = ["bwrap", *unshare, "--as-pid-1", "--ro-bind", "/", "/", "--tmpfs", "/proc", "--remount-ro", "/proc"]
+    second = ["bwrap", *unshare, "--as-pid-1", "--ro-bind", "/", "/", "--tmpfs", "/proc", *itself, "--remount-ro", "/proc"]
     return [*first, "--", *nobody, *second, *rooms, "--"]
 
 
@@ -146,15 +151,25 @@ def seccomp_filter() -> bytes:
 
 
 class Inmate:
-    """A process behind walls, and the socket to it. program: a Python file; told: its first argument; rules: a filter."""
+    """A process behind walls, and the socket to it. program: a Python file; told: its first argument; rules: a filter; itself:
+    as `program` of `walls`."""
 
-    def __init__(self, options: SandboxOptions, program: str, told: str, shown: dict[Path, str], walled: bool, rules: bytes):
+    def __init__(
+        self,
+        options: SandboxOptions,
+        program: str,
+        told: str,
+        shown: dict[Path, str],
+        walled: bool,
+        rules: bytes,
+        itself: str = "",
+    ):
         self.socket, theirs = socket.socketpair()
         self._folder = ""
         fds, environment = [], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
         words = [python(), "-I", "-S", program if not walled else f"{ROOM}/{Path(program).name}", told]
         if walled:
-            around = walls(shown | {Path(program): f"{ROOM}/{Path(program).name}"}, options.files_mb)
+            around = walls(shown | {Path(program): f"{ROOM}/{Path(program).name}"}, options.files_mb, itself)
             if rules:
                 file = os.memfd_create("filter", 0)
                 os.write(file, rules)
@@ -217,10 +232,20 @@ class Inmate:
 class Sandbox:
     """Runs calls, many at a time. `executes`: their guests run what a model wrote, which needs walls.
 
-    seconds: of CPU for one call; wait: of its own time (waiting for a core not counted) for one answer of its guest.
+    seconds: of CPU for one call; program: that guests run, if it is not the system's; folders: that they see beside the
+    system's, at the same place; reserves: the program takes far more addresses than memory, which is then watched, not limited.
+    Raises UserError where there are no walls, or where they would hide one of the folders.
     """
 
-    def __init__(self, options: SandboxOptions, executes: bool, seconds: float, guest_packages: bool = True):
+    def __init__(
+        self,
+        options: SandboxOptions,
+        executes: bool,
+        seconds: float,
+        program: str = "",
+        folders: Sequence[str] = (),
+        reserves: bool = False,
+    ):
         self._options, self._executes, self._seconds = options, executes, seconds
         self._wait = 5 * seconds + 5  # for one that sleeps; who works is stopped by its CPU
         self._most = 60 * seconds + 120  # for a machine that stands still
@@ -244,6 +269,11 @@ class Sandbox:
         self._closed = False
         packages = [path for path in map(Path, sys.path) if path.is_dir() and "site-packages" in path.parts]
         self._packages = {path: f"{ROOM}/site{i}" for i, path in enumerate(packages)}
+        self._itself, self._reserves = program, reserves
+        self._folders = {path: str(path) for path in map(Path, folders) if not path.is_relative_to("/usr")}
+        hidden = [place for place in self._folders.values() if Path(place).parts[1:2] in (("tmp",), ("dev",), ("proc",))]
+        if hidden and self._walled:
+            raise UserError(f"{hidden[0]} cannot be seen behind the walls, whose /tmp is their own; put it elsewhere")
 
     # what callers use
 
@@ -410,15 +440,16 @@ class Sandbox:
 
     def _new_guest(self) -> None:
         limits = {
-            "memory": self._options.memory_mb * MEGABYTE,
+            "memory": 0 if self._reserves else self._options.memory_mb * MEGABYTE,
             "files": self._options.files_mb * MEGABYTE,
             "processes": self._options.processes if self._walled else 0,
             "seconds": self._seconds,
             "output": self._options.files_mb * MEGABYTE // 8,
         }
         told = marshal.dumps({"limits": limits, "path": self._sites()}).hex()
+        shown = self._packages | self._folders
         try:
-            self._spare.put(Inmate(self._options, self._guest_program, told, self._packages, self._walled, self._rules))
+            self._spare.put(Inmate(self._options, self._guest_program, told, shown, self._walled, self._rules, self._itself))
         except OSError as error:  # who takes it is told
             self._spare.put(error)
 

@@ -18,7 +18,10 @@ class Grader:
         self.tag = tag(name, options, self._part)
         self.sandbox = None
         if hasattr(self._part, "executes"):
-            self.sandbox = Sandbox(SandboxOptions(**(sandbox or {})), self._part.executes, self._part.seconds)
+            needs = {
+                name: getattr(self._part, name) for name in ("program", "folders", "reserves") if hasattr(self._part, name)
+            }
+            self.sandbox = Sandbox(SandboxOptions(**(sandbox or {})), self._part.executes, self._part.seconds, **needs)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         """One verdict for each pair. A batch that breaks the verifier is judged again one by one."""

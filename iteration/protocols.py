@@ -42,6 +42,8 @@ class Verifier(Protocol):
 
     One that runs what a model wrote says `executes = True`, one that may hang `executes = False`; both have `seconds`, the CPU
     that one answer may take, and their `verify` takes a `Sandbox` as third argument. `version` goes with every verdict.
+    Where that takes more than the system's own programs, `program` is the path of it, `folders` are those that it reads, and it
+    `reserves` where it asks for far more addresses than memory.
     """
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 from iteration.protocols import Sandbox
@@ -21,8 +23,12 @@ _BLOCK = re.compile(r"```(?:coq|rocq|lean4?)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL
 _LEAN_REFUSED = re.compile(
     r"\b(?:sorry|admit|axiom|unsafe|macro|macro_rules|elab|elab_rules|syntax|notation|infixl?|infixr|prefix|postfix|import|initialize|"
     r"run_tac|run_cmd|run_elab|by_elab|native_decide|implemented_by|extern|instance|attribute|set_option|theorem|lemma|def|end|"
-    r"namespace|section|opaque|partial|constant|IO)\b|[#@]"
+    r"namespace|section|opaque|partial|constant|example|inductive|coinductive|structure|class|abbrev|variable|universe|mutual|private|"
+    r"protected|public|module|prelude|alias|export|deriving|include|omit|IO)\b|[#@]"
 )
+
+
+PREAMBLE = {"rocq": "Require Import Arith Lia List Bool.", "lean": ""}
 
 
 def tactics_of(text: str) -> str:
@@ -75,9 +81,14 @@ def refused(tactics: str) -> str:
 # what runs in the sandbox
 
 
-def judge(guest, prover: str, preamble: str, statement: str, tactics: str, axioms: list[str], nonce: str) -> dict:
-    """Compile and check a proof: {"proved": bool, "why"}, or {"broken": why} where the prover itself does not work."""
-    goal, answer, check = (rocq if prover == "rocq" else lean)(preamble, statement, tactics, nonce)
+def judge(
+    guest, prover: str, start: list[str], preamble: str, statement: str, tactics: str, axioms: list[str], nonce: str
+) -> dict:
+    """Compile and check a proof: {"proved": bool, "why"}, or {"broken": why} where the prover itself does not work.
+
+    start: the words that start the prover.
+    """
+    goal, answer, check = (rocq if prover == "rocq" else lean)(start, preamble, statement, tactics, nonce)
     why, said = run(guest, answer)
     if why:
         wrong = run(guest, goal)[0]  # is it the theorem that cannot be stated?
@@ -101,9 +112,9 @@ def run(guest, text: tuple[list[str], str, str]) -> tuple[str, str]:
     return (said[-300:] if said else f"the prover ended with status {told.get('status')}, as when its time is over"), ""
 
 
-def rocq(preamble: str, statement: str, tactics: str, nonce: str) -> list[tuple[list[str], str, str]]:
+def rocq(start: list[str], preamble: str, statement: str, tactics: str, nonce: str) -> list[tuple[list[str], str, str]]:
     """(command, file, text) of each run: that the theorem can be stated, the answer, the check."""
-    words = ["coqc", "-q", "-noglob", "-w", "none", "-R", ".", ""]
+    words = [*start, "-q", "-noglob", "-w", "none", "-R", ".", ""]
     goal = f"{preamble}\nDefinition goal_{nonce} : Prop := ({statement}).\n"
     answer = f"{preamble}\nTheorem it_{nonce} : {statement}.\nProof.\n{tactics}\nQed.\n"
     check = f"{goal}Require answer_{nonce}.\nDefinition ok_{nonce} : goal_{nonce} := answer_{nonce}.it_{nonce}.\n"
@@ -112,16 +123,16 @@ def rocq(preamble: str, statement: str, tactics: str, nonce: str) -> list[tuple[
     return [([*words, name], name, text) for name, text in files.items()]
 
 
-def lean(preamble: str, statement: str, tactics: str, nonce: str) -> list[tuple[list[str], str, str]]:
+def lean(start: list[str], preamble: str, statement: str, tactics: str, nonce: str) -> list[tuple[list[str], str, str]]:
+    """As `rocq`."""
     body = "\n".join("  " + line for line in tactics.splitlines())
     goal = f"{preamble}\ndef goal_{nonce} : Prop := ({statement})\n"
     answer = f"{preamble}\ntheorem it_{nonce} : {statement} := by\n{body}\n"
     check = f"import answer_{nonce}\n{goal}theorem ok_{nonce} : goal_{nonce} := it_{nonce}\n#print axioms ok_{nonce}\n"
-    words = ["env", "LEAN_PATH=/tmp", "lean"]
     return [
-        ([*words, f"goal_{nonce}.lean"], f"goal_{nonce}.lean", goal),
-        ([*words, "-o", f"answer_{nonce}.olean", f"answer_{nonce}.lean"], f"answer_{nonce}.lean", answer),
-        ([*words, f"check_{nonce}.lean"], f"check_{nonce}.lean", check),
+        ([*start, f"goal_{nonce}.lean"], f"goal_{nonce}.lean", goal),
+        ([*start, "-o", f"answer_{nonce}.olean", f"answer_{nonce}.lean"], f"answer_{nonce}.lean", answer),
+        ([*start, f"check_{nonce}.lean"], f"check_{nonce}.lean", check),
     ]
 
 
@@ -145,8 +156,11 @@ def assumed(said: str, prover: str, axioms: list[str]) -> dict:
 @dataclass
 class Proof:
     prover: str = "rocq"  # or lean (Lean 4)
-    preamble: str = "Require Import Arith Lia List Bool."  # what stands before every theorem
+    preamble: str | None = None  # what stands before every theorem; by default what PREAMBLE says
     axioms: list[str] = field(default_factory=list)  # that a proof may rest on, by full name
+    libraries: list[str] = field(
+        default_factory=list
+    )  # Lean: folders of compiled modules, such as Mathlib's .lake/build/lib/lean
     seconds: float = 10.0  # of CPU for one proof
 
     executes: ClassVar[bool] = True
@@ -157,10 +171,24 @@ class Proof:
         if self.prover not in commands:
             raise ValueError(f"verify.prover is {self.prover!r}; expected rocq or lean")
         command, install = commands[self.prover]
-        if not shutil.which(command):
+        found = shutil.which(command)
+        if not found:
             raise ValueError(
                 f"verify.prover={self.prover} needs the command {command}, which is not on this machine; {install}"
             )
+        home = Path(found).resolve().parent.parent if self.prover == "rocq" else lean_home(found)
+        missing = [folder for folder in self.libraries if not Path(folder).is_dir()]
+        if missing:
+            raise ValueError(f"verify.libraries names {missing[0]}, which is no folder")
+        libraries = [str(Path(folder).resolve()) for folder in self.libraries]
+        # What the prover reads, which the walls would hide: elan and opam install into the user's home.
+        self.folders = [str(home), *libraries]
+        self._preamble = PREAMBLE[self.prover] if self.preamble is None else self.preamble
+        self.program = str(home / "bin" / command)
+        self.reserves = self.prover == "lean"
+        self._start = [self.program]
+        if self.prover == "lean":
+            self._start = ["env", f"LEAN_PATH={':'.join(['.', *libraries])}", *self._start]
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
         verdicts: list[Verdict | None] = []
@@ -179,7 +207,8 @@ class Proof:
                         "iteration.verify.proof:judge",
                         [
                             self.prover,
-                            self.preamble,
+                            self._start,
+                            self._preamble,
                             problem.answer,
                             tactics,
                             list(self.axioms),
@@ -192,7 +221,7 @@ class Proof:
         return [verdict or self.verdict(*next(outcomes)) for verdict in verdicts]
 
     def verdict(self, call: Call, outcome: Outcome) -> Verdict:
-        tactics = " ".join(call.arguments[3].split())[:200]
+        tactics = " ".join(call.arguments[4].split())[:200]
         if outcome.state in ("broke", "raised"):
             return Verdict(State.FAILED, why=f"the check {outcome.state}: {outcome.why}"[:300])
         if outcome.state == "late":
@@ -202,6 +231,15 @@ class Proof:
         if outcome.value["proved"]:
             return Verdict(State.CORRECT, tactics, 1.0)
         return Verdict(State.WRONG, tactics, why=f"{outcome.value['why']} {outcome.guest}".strip())
+
+
+def lean_home(command: str) -> Path:
+    """Where Lean itself is installed: elan's `lean` only finds it. Raises ValueError where it finds none."""
+    told = subprocess.run([command, "--print-prefix"], capture_output=True, text=True, timeout=60)
+    if told.returncode or not told.stdout.strip():
+        why = " ".join((told.stderr or told.stdout).split())[-200:]
+        raise ValueError(f"verify.prover=lean: {command} does not say where Lean is ({why}); type elan default stable")
+    return Path(told.stdout.strip()).resolve()
 
 
 _NAME = {i: "_" for i in range(128) if not chr(i).isalnum()}
