@@ -12,7 +12,7 @@ import pyarrow as pa
 from cluster.store import Store, round_key, score_key, unit_key
 from iteration import choose
 from iteration.choose import Pool
-from iteration.examples import flat, paths, token_counts
+from iteration.examples import flat, generated, paths
 from iteration.statistics import auc, reliability
 from iteration.steps import exact
 from iteration.types import Calibration, Problem, State, Verdict
@@ -90,7 +90,7 @@ def side_scores(store: Store, key: str) -> dict[str, np.ndarray]:
 
 def unit_answers(nodes: pa.Table, problems: dict[str, Problem], scores: dict[str, np.ndarray] | None) -> list[Answered]:
     """The trees of one unit (TRACE), each as its answers in the order in which they were found."""
-    counts = token_counts(nodes)
+    counts = generated(nodes)
     numbers, parents = nodes["node"].to_numpy(), nodes["parent"].to_numpy()
     names = ("id", "problem_id", "state", "answer", "text", "final", "visits", "judge_tokens")
     ids, problem_ids, states, answers, texts, finals, visits, judge_tokens = (nodes[name].to_pylist() for name in names)

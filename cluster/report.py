@@ -141,7 +141,7 @@ def shortened(text: str) -> str:
 
 COLUMNS = [
     "id", "problem_id", "level", "node", "parent", "token_ids", "text", "final", "values", "value", "visits", "state", "answer",
-    "why", "judge_tokens",
+    "why", "judge_tokens", "origin",
 ]  # fmt: skip
 
 

@@ -35,7 +35,7 @@ from cluster.view import TRAINING, View
 from iteration import config as settings
 from iteration import curriculum
 from iteration.config import UserError
-from iteration.examples import DECISION, answers, decide, flat, order, token_counts
+from iteration.examples import DECISION, answers, decide, flat, generated, order, tree_of
 from iteration.filters.distinct import fingerprints
 from iteration.respond import seed_of
 from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k, wilson
@@ -364,8 +364,13 @@ class Run:
 
     def history(self, number: int) -> dict[str, History]:
         """What the rounds before `number` made of each problem that they searched."""
-        before = [self.traces(r, "train", ["problem_id", "state"]) for r in range(1, number)]
-        return {problem: History(*counts) for problem, counts in tries(pa.concat_tables(before)).items()} if before else {}
+        before = [self.traces(r, "train", ["id", "node", "problem_id", "state"]) for r in range(1, number)]
+        if not before:
+            return {}
+        nodes = pa.concat_tables(before)
+        roots = nodes.filter(pc.equal(nodes["node"], 0))
+        newest = dict(zip(roots["problem_id"].to_pylist(), map(tree_of, roots["id"].to_pylist()), strict=True))
+        return {problem: History(*counts, newest.get(problem, "")) for problem, counts in tries(nodes).items()}
 
     def unsolved(self, number: int, rng: np.random.Generator) -> list[Problem]:
         """Problems of earlier rounds that no answer has solved, up to the share `retry` of a round."""
@@ -401,7 +406,7 @@ class Run:
         columns = {name: [getattr(problem, name) for problem in problems] for name in ("id", "prompt", "answer", "level")}
         units = [i // self.options.unit for i in range(len(problems))]
         before = [(history or {}).get(problem.id, History()) for problem in problems]
-        columns |= {"tried": [each.tried for each in before], "solved": [each.solved for each in before]}
+        columns |= {name: [getattr(each, name) for each in before] for name in ("tried", "solved", "tree")}
         return pa.table(columns | {"shown": [self.task.prompt(problem) for problem in problems], "unit": units})
 
     def units(self, number: int, split: str, model: str, judge: str = "", budget: int = 0) -> list[Unit]:
@@ -417,7 +422,7 @@ class Run:
                 [problem_of(row) for row in members],
                 [row["shown"] for row in members],
                 model,
-                [History(row["tried"], row["solved"]) for row in members],
+                [History(row["tried"], row["solved"], row.get("tree") or "") for row in members],
                 budget or self.options.budget,
                 judge,
             )
@@ -602,14 +607,14 @@ class Run:
 
     def diversity(self, number: int) -> Diversity:
         """How varied the answers of a round's search were."""
-        nodes = self.traces(number, "train", ["problem_id", "state", "node", "logprobs"])
+        nodes = self.traces(number, "train", ["problem_id", "state", "node", "logprobs", "token_ids", "origin"])
         decisions = self.decisions(number)
         right = decisions.filter(pc.equal(decisions["state"], State.CORRECT))
         problems = len(self.store.table(plan_key(number, "train")))
         counts = np.array([each for each in tries(decisions).values() if each[0]]).reshape(-1, 2)
         k = int(counts[:, 0].min()) if len(counts) else 0
         logprobs, offsets = flat(nodes, "logprobs")
-        sampled = np.repeat(nodes["node"].to_numpy() > 0, np.diff(offsets))
+        sampled = np.repeat(generated(nodes) > 0, np.diff(offsets))
         return Diversity(
             len(set(fingerprints(right))) / max(1, problems),
             k,
@@ -745,8 +750,8 @@ class Run:
         self._spans, self.actors.spans = [], []
         for split, phase in (("train", "search"), ("test", "measure")):
             if self.store.units(f"traces/{round_key(record.number)}/{split}"):
-                nodes = self.traces(record.number, split, ["node", "token_ids", "judge_tokens"])
-                record.tokens[phase] = int(token_counts(nodes)[nodes["node"].to_numpy() > 0].sum())
+                nodes = self.traces(record.number, split, ["node", "token_ids", "judge_tokens", "origin"])
+                record.tokens[phase] = int(generated(nodes).sum())
                 if split == "train":
                     record.tokens["judge"] = pc.sum(nodes["judge_tokens"]).as_py() or 0
         self.store.put_json("rounds/" + round_key(record.number), asdict(record))

@@ -19,8 +19,8 @@ from iteration.config import part_class
 from iteration.examples import flat
 from iteration.protocols import Judge
 from iteration.respond import Meeting, grade, respond, seed_of
-from iteration.steps import step_ends
-from iteration.types import History, Node, Problem, State, Step, Tree, Verdict
+from iteration.steps import begun, step_ends
+from iteration.types import Begun, History, Node, Problem, State, Step, Tree, Verdict
 
 FEW = 3  # problems of a unit that are named where it stands still; the rest are counted
 
@@ -138,19 +138,33 @@ class Searcher:
     async def _search(self, unit: Unit, explorer, policy: RemotePolicy, ends: RemoteVerifier, scorer: Judge | None) -> Done:
         seeds = [seed_of(self._seed, unit.key, problem.id) for problem in unit.problems]
         meeting, told = Meeting(len(unit.problems)), None if unit.blind else ends
+        old = await asyncio.to_thread(self._begun, unit.history) if getattr(explorer, "continues", False) else {}
         jobs = [
-            respond(problem, explorer, policy, told, scorer, unit.budget, seed, history, meeting)
+            respond(problem, explorer, policy, told, scorer, unit.budget, seed, history, meeting, old.get(history.tree, ()))
             for problem, seed, history in zip(unit.problems, seeds, unit.history, strict=True)
         ]
         trees = await asyncio.gather(*jobs)
         await asyncio.gather(*(grade(tree, tree.nodes[1:], ends) for tree in trees))
-        stale = {node.step.model for tree in trees for node in tree.nodes[1:] if node.step.model} - {unit.model}
+        sampled = [node for tree in trees for node in tree.nodes[1:] if not node.origin]
+        stale = {node.step.model for node in sampled if node.step.model} - {unit.model}
         if stale:
             raise RuntimeError(f"{unit.key} was to be answered by {unit.model}, but {', '.join(sorted(stale))} answered")
         won = self._store.put_table(unit.key, table(unit, trees, self._verifier))
         states = Counter(str(node.verdict.state) for tree in trees for node in tree.nodes if node.verdict)
         waves = max(tree.cost.waves for tree in trees)
         return Done(unit.key, sum(tree.cost.tokens for tree in trees), states, won, waves)
+
+    def _begun(self, histories: list[History]) -> dict[str, list[Begun]]:
+        """The answers of the problems' newest earlier trees, by the trees' ids."""
+        units: dict[str, set[str]] = {}
+        for history in histories:
+            if history.tree:
+                units.setdefault(f"traces/{history.tree.rpartition('/')[0]}", set()).add(history.tree)
+        found: dict[str, list[Begun]] = {}
+        columns = ["id", "node", "parent", "token_ids", "logprobs", "text", "final", "model_version", "state"]
+        for key, trees in units.items():
+            found |= begun(self._store.table(key, columns), trees, self._ends, self._tokenizer.decode)
+        return found
 
     async def score(self, key: str, target: str, hands: Hands, judge: tuple[str, dict], version: str) -> Done:
         """Let a value model score the answers of a committed unit, without generating: a side file (SCORE) under `target`."""
@@ -222,6 +236,7 @@ def table(unit: Unit, trees: list[Tree], verifier: str = "") -> pa.Table:
         "judge_tokens": [None if node.index else tree.cost.judge_tokens for _, tree, node in rows],
         "seed": [tree.seed for _, tree, _ in rows],
         "created_at": [now] * len(rows),
+        "origin": [node.origin or None for _, _, node in rows],
     }
     arrays = [
         column if isinstance(column, pa.Array) else pa.array(column, field.type)

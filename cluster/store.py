@@ -64,6 +64,7 @@ TRACE = pa.schema(
         ("judge_tokens", pa.int32()),  # sent to it for the whole tree; at the root only
         ("seed", pa.int64()),
         ("created_at", pa.timestamp("us", tz="UTC")),
+        ("origin", pa.string()),  # trace id of the earlier answer that a step was taken from; null where it was sampled here
     ]
 )
 # Scores of stored answers by another value model: a side file under the same keys.
@@ -71,6 +72,7 @@ SCORE = pa.schema([("id", pa.string()), ("values", pa.list_(pa.float32()))])
 _CATEGORIES = [
     "problem_id", "round", "unit", "level", "tree", "parent", "depth", "token_ids.list.element", "state", "answer", "why",
     "verifier", "model_version", "judge_version", "judge_tokens", "seed", "created_at",
+    "origin",
 ]  # fmt: skip
 _ROW_GROUP = 256
 ASIDE_BYTES = 32_768  # more than an empty table takes

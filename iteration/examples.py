@@ -46,6 +46,15 @@ def token_counts(nodes: pa.Table) -> np.ndarray:
     return np.diff(flat(nodes, "token_ids")[1])
 
 
+def generated(nodes: pa.Table) -> np.ndarray:
+    """Tokens that each row cost: int64 [rows]; prompts, and steps that were taken from earlier rounds, cost nothing."""
+    counts = token_counts(nodes)
+    counts[nodes["node"].to_numpy() == 0] = 0
+    if "origin" in nodes.column_names:  # rows of an older version have none
+        counts[nodes["origin"].is_valid().to_numpy()] = 0
+    return counts
+
+
 def tree_of(name: str) -> str:
     """The tree that a node's id names: r00003/train/u00042/t007/n0045 is of r00003/train/u00042/t007."""
     return name.rpartition("/")[0]

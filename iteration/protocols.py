@@ -91,7 +91,8 @@ class Value(Protocol):
 class Search(Protocol):
     """Decides which moves to pursue. A generator: it yields wishes and is sent the nodes that grew.
 
-    A search that never looks at a judge's scores says so with `judged = False`, and the judge is then not asked.
+    A search that never looks at a judge's scores says so with `judged = False`, and the judge is then not asked. One that goes
+    on with old work says `continues = True`, and finds the beginnings of the newest earlier round's answers in its tree.
     """
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Wish, Any, None]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from iteration.protocols import Judge, Policy, Search
-from iteration.types import UNKNOWN, History, Meet, Node, Problem, State, Tree, Verdict
+from iteration.types import UNKNOWN, Begun, History, Meet, Node, Problem, State, Tree, Verdict
 
 
 class AsyncVerifier(Protocol):
@@ -66,15 +68,19 @@ async def respond(
     seed: int,
     history: History = UNKNOWN,
     meeting: Meeting | None = None,
+    begun: Sequence[Begun] = (),
 ) -> Tree:
     """Search one problem. `budget` is in generated tokens; it is checked before each wish.
 
     Without a verifier the search is blind, as it is on held-out problems: it sees no verdict, and `grade` judges the tree
-    afterwards. Errors of the policy are raised: an infrastructure failure must never look like a wrong answer.
+    afterwards. begun: answers of an earlier round, which a search that goes on with them finds in its tree. Errors of the
+    policy are raised: an infrastructure failure must never look like a wrong answer.
     """
     tree = Tree.root(problem, policy.show(problem), seed, history)
     meeting = meeting or Meeting(1)
     try:
+        if begun and verifier is not None:
+            await plant(tree, begun, verifier, judge)
         moves = search.explore(tree, np.random.default_rng(seed))
         wish = next(moves, None)
         while wish is not None and tree.cost.tokens < budget:
@@ -108,6 +114,37 @@ async def grade(tree: Tree, nodes: list[Node], verifier: AsyncVerifier | None) -
     verdicts = await verifier.verify(tree.problem, [tree.answer(node.index) for node in ended])
     for node, verdict in zip(ended, verdicts, strict=True):
         node.verdict = verdict
+
+
+async def plant(tree: Tree, begun: Sequence[Begun], verifier: AsyncVerifier, judge: Judge | None) -> None:
+    """Hang the unfinished beginnings of earlier answers below the root: `origin` says whose, and they cost no tokens.
+
+    Their ends are judged again, by today's verifier, and stay outside: an answer counts in the round that sampled it. A
+    beginning's value is the share of the judged answers through it that ended well (Wang et al. 2024, Math-Shepherd, soft
+    estimation), or what today's judge says of it.
+    """
+    ended = [answer for answer in begun if answer.steps[-1].final]
+    texts = ["".join(step.text for step in answer.steps) for answer in ended]
+    verdicts = await verifier.verify(tree.problem, texts) if ended else []
+    states = {answer.id: verdict.state for answer, verdict in zip(ended, verdicts, strict=True)}
+    places: dict[tuple[int, bytes], Node] = {}
+    through: dict[int, list[bool]] = defaultdict(list)
+    for answer in begun:
+        at = tree.nodes[0]
+        for step in answer.steps:
+            if step.final or step.cut:
+                break
+            key = at.index, step.token_ids.tobytes()
+            if key not in places:
+                places[key] = Node(len(tree.nodes), at.index, at.depth + 1, step, origin=answer.id)
+                tree.nodes.append(places[key])
+            at = places[key]
+            if states.get(answer.id, State.FAILED) != State.FAILED:
+                through[at.index].append(states[answer.id] == State.CORRECT)
+    planted = tree.nodes[1:]
+    for node in planted:
+        node.value = float(np.mean(through[node.index])) if through[node.index] else None
+    await value(tree, planted, judge)
 
 
 async def value(tree: Tree, nodes: list[Node], judge: Judge | None) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from iteration.examples import flat, paths
-from iteration.types import State, Verdict
+from iteration.examples import flat, paths, tree_of
+from iteration.types import Begun, State, Step, Verdict
 
 
 def step_ends(tokenizer: Any, step_end: str) -> np.ndarray:
@@ -27,6 +27,40 @@ def step_cuts(token_ids: np.ndarray, ends: np.ndarray, final: bool) -> np.ndarra
     if final and len(token_ids) and (not len(cuts) or cuts[-1] < len(token_ids)):
         cuts = np.append(cuts, len(token_ids))
     return cuts.astype(np.int64)
+
+
+def begun(nodes: pa.Table, trees: set[str], ends: np.ndarray, decode: Callable[[np.ndarray], str]) -> dict[str, list[Begun]]:
+    """The answers of some trees of a unit (TRACE), each cut into its steps, by the tree's id.
+
+    ends: as `step_ends`; decode: the text of tokens. What cannot be cut without changing its text stays one step.
+    """
+    names, numbers, parents = nodes["id"].to_pylist(), nodes["node"].to_numpy(), nodes["parent"].to_numpy()
+    inner = set((np.arange(len(nodes)) - numbers + parents)[parents >= 0].tolist())
+    leaves = [i for i in range(len(nodes)) if numbers[i] and i not in inner and tree_of(names[i]) in trees]
+    tokens, offsets = flat(nodes, "token_ids")
+    logprobs, _ = flat(nodes, "logprobs")
+    texts, finals, models, states = (nodes[name].to_pylist() for name in ("text", "final", "model_version", "state"))
+    found: dict[str, list[Begun]] = {tree: [] for tree in trees}
+    for route in paths(nodes, np.array(leaves, np.int64)):
+        steps = []
+        for i in route[1:]:
+            here = slice(int(offsets[i]), int(offsets[i + 1]))
+            cuts = step_cuts(tokens[here], ends, final=False).tolist()
+            starts = [0, *(cut for cut in cuts if cut < here.stop - here.start)]
+            spans = [
+                slice(here.start + a, b)
+                for a, b in zip(starts, [*(here.start + s for s in starts[1:]), here.stop], strict=True)
+            ]
+            pieces = [decode(tokens[span]) for span in spans]
+            if "".join(pieces) != texts[i]:
+                spans, pieces = [here], [texts[i]]
+            for span, piece in zip(spans, pieces, strict=True):
+                last = span.stop == here.stop
+                cut = last and not finals[i] and states[i] is not None  # a limit ended it
+                steps.append(Step(tokens[span], logprobs[span], piece, last and finals[i], models[i], cut))
+        if steps:
+            found[tree_of(names[route[-1]])].append(Begun(names[route[-1]], steps))
+    return found
 
 
 class Answers:

@@ -104,6 +104,7 @@ class Node:
     visits: int = 0
     prior: float | None = None
     verdict: Verdict | None = None
+    origin: str = ""  # trace id of the earlier round's answer that the step was taken from; "" where it was sampled here
 
     @property
     def ended(self) -> bool:
@@ -159,13 +160,22 @@ Wish = list[Expand] | Meet
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What earlier rounds made of a problem: judged answers, and how many of them were correct."""
+    """What earlier rounds made of a problem: judged answers, how many of them were correct, and the newest tree's id."""
 
     tried: int = 0
     solved: int = 0
+    tree: str = ""
 
 
 UNKNOWN = History()
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An answer of an earlier round, step by step: what a search may go on from. `id`: its trace id."""
+
+    id: str
+    steps: list[Step]
 
 
 @dataclass(slots=True)

@@ -1,0 +1,36 @@
+"""Search that goes on with old work: from the strongest beginnings of the answers that the newest earlier round gave.
+
+Beside that it begins anew, so a problem without an earlier tree is sampled. What is strong: the judge's score, else the share
+of the earlier answers through a step that ended well; of two that are alike the longer one. With `retry` it comes back to
+problems that nothing has solved, for which only a judge can tell one beginning from another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from iteration.types import Expand, Node, Tree
+
+
+@dataclass
+class Continued:
+    n: int = 8  # whole answers per problem
+    starts: int = 4  # beginnings that are gone on with, at most
+    anew: float = 0.5  # share of the answers that begin at the prompt all the same
+
+    continues: ClassVar[bool] = True  # earlier trees are planted
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.anew <= 1:
+            raise ValueError(f"search.anew is {self.anew}; expected a share between 0 and 1")
+
+    def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[list[Expand], list[Node], None]:
+        begun = [node for node in tree.nodes[1:] if node.worth > 0]
+        best = sorted(begun, key=lambda node: (-node.worth, -node.depth, node.index))[: self.starts]
+        anew = round(self.anew * self.n) if best else self.n
+        places = [0] * anew + [best[i % len(best)].index for i in range(self.n - anew)]
+        yield [Expand(node, places.count(node), whole=True) for node in dict.fromkeys(places)]
