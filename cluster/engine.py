@@ -9,6 +9,7 @@ import gc
 import itertools
 import os
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +54,12 @@ class Generate:
     max_seqs: int = 256  # answers that the engine works on at once
     cache_mb: int = 256  # key-value cache on CPU; on GPU vLLM takes what is free
     gpus: float = 0  # of one engine: 0.5 shares a GPU, 2 and more are tensor parallel
+    pipeline: int = 1  # stages that its layers are cut into, each on gpus/pipeline of its GPUs
+    transfer: str = "host"  # how new weights come: from the folder (host), or from the trainer's GPU by nccl, or ipc on one GPU
+    sleep: bool = False  # on a GPU that it shares: it gives up its memory while the trainer works, and has all of it else
 
 
-def environment(gpus: float) -> dict[str, str]:
+def environment(gpus: float, transfer: str = "host") -> dict[str, str]:
     """What an engine's process needs set before vLLM is imported."""
     quiet = {
         "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
@@ -66,28 +70,14 @@ def environment(gpus: float) -> dict[str, str]:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TQDM_DISABLE": "1",
     }
-    if gpus:
-        return quiet
+    if gpus:  # handles of memory on a GPU pass between vLLM's own processes as pickles
+        return quiet | ({"VLLM_ALLOW_INSECURE_SERIALIZATION": "1"} if transfer == "ipc" else {})
     return quiet | {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the worker runs inside the engine's process: half the memory
         "OMP_NUM_THREADS": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the default pins two engines to one core
         "TORCHDYNAMO_DISABLE": "1",  # else the first call compiles for 20 s
     }
-
-
-class Weights:
-    """Runs inside vLLM's worker (`worker_extension_cls`)."""
-
-    def load_folder(self, folder: str) -> None:
-        """Reload the weights from a Hugging Face folder, in place. The caller has paused the engine."""
-        self.reload_weights(weights_path=folder)
-        head = getattr(self.model_runner.get_model(), "lm_head", None)
-        if hasattr(head, "cpu_linear"):
-            # A tied head is not reloaded by its own name and would go on with its old packed copy.
-            from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
-
-            dispatch_cpu_unquantized_gemm(head, remove_weight=False)
 
 
 @dataclass(slots=True)
@@ -114,6 +104,7 @@ class Served:
         self.ledger = Ledger()
         self._ids = itertools.count()
         self._inside, self._since = 0, 0.0
+        self._asleep, self._turning = False, asyncio.Lock()
         self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(folder, options), **extra))
 
     @contextlib.contextmanager
@@ -138,14 +129,38 @@ class Served:
         self.ledger.prompt_tokens += len(output.prompt_token_ids)
         self.ledger.cached_tokens += output.num_cached_tokens or 0
 
-    async def update(self, folder: str, version: str) -> None:
-        """Go on with the weights of another folder of the same shape. Requests in flight are kept."""
+    async def update(self, folder: str, version: str, push: Callable[[], Awaitable] | None = None) -> None:
+        """Go on with the weights of another folder of the same shape, which `push` has somebody send. Requests go on."""
         await self._engine.pause_generation(mode="keep", clear_cache=True)
         try:
-            await self._engine.collective_rpc("load_folder", args=(str(Path(folder).absolute()),))
+            await (push() if push else self._read_folder(folder))
             self.version = version
         finally:
             await self._engine.resume_generation()
+
+    async def _read_folder(self, folder: str) -> None:
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        await self._engine.start_weight_update()
+        await self._engine.update_weights(WeightTransferUpdateRequest({"folder": str(Path(folder).absolute())}))
+        await self._engine.finish_weight_update()
+
+    async def transferring(self, step: str, *arguments: object) -> None:
+        """A step of vLLM's weight-transfer API, which a sender asks for."""
+        await getattr(self._engine, step)(*arguments)
+
+    async def sleep(self) -> None:
+        """Give up the GPU's memory: the weights wait in the machine's, what was cached is gone."""
+        async with self._turning:
+            if not self._asleep:
+                await self._engine.sleep(level=1)
+                self._asleep = True
+
+    async def wake(self) -> None:
+        async with self._turning:
+            if self._asleep:
+                await self._engine.wake_up()
+                self._asleep = False
 
     def close(self) -> None:
         self._engine.shutdown()
@@ -263,6 +278,8 @@ def end_tokens(folder: str | Path) -> set[int]:
 
 def engine_arguments(folder: str, options: Generate) -> dict:
     """vLLM's own options. What differs between CPU and GPU stands here and in `environment`, nowhere else."""
+    from vllm.config import WeightTransferConfig
+
     arguments = {
         "model": folder,
         "max_model_len": options.context,
@@ -272,13 +289,16 @@ def engine_arguments(folder: str, options: Generate) -> dict:
         "load_format": "safetensors",  # nothing in a model's folder is ever executed
         "disable_log_stats": True,
         "logprobs_mode": "processed_logprobs",  # of the distribution that was sampled from, temperature included
-        "worker_extension_cls": "cluster.engine.Weights",
+        "worker_extension_cls": "cluster.transfer.Worker",
+        "weight_transfer_config": WeightTransferConfig(backend=options.transfer),
         "dtype": options.dtype,
     }
     if options.gpus:  # the actor holds all of the engine's GPUs; vLLM's own worker processes share them
-        share = {"gpu_memory_utilization": 0.9 * min(1.0, options.gpus)}
-        tensors = {"tensor_parallel_size": int(options.gpus), "distributed_executor_backend": "mp"} if options.gpus > 1 else {}
-        return arguments | {"max_num_batched_tokens": max(8192, options.context)} | share | tensors
+        share = {"gpu_memory_utilization": 0.9 * (1.0 if options.sleep else min(1.0, options.gpus))}
+        cut = {"tensor_parallel_size": int(options.gpus) // options.pipeline, "pipeline_parallel_size": options.pipeline}
+        several = cut | {"distributed_executor_backend": "mp"} if options.gpus > 1 else {}
+        size = {"max_num_batched_tokens": max(8192, options.context), "enable_sleep_mode": options.sleep}
+        return arguments | size | share | several
     return arguments | {
         "dtype": "float32" if options.dtype == "auto" else options.dtype,
         "enforce_eager": True,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,19 +34,52 @@ class Server:
     async def ready(self) -> str:
         return here()
 
-    async def update(self, version: str) -> None:
-        """Serve these weights from now on; starts the engine if it does not run yet."""
+    async def update(self, version: str, trainer: Any = None) -> None:
+        """Serve these weights from now on; starts the engine if it does not run yet. trainer: handle of who sends them, unless
+        the engine reads them itself."""
         async with self._updating:
             if self._engine is None:  # it needs the actor's event loop
                 self._engine = self.kind(str(self._store.folder(f"{self._folder}/{version}")), version, self._options)
-            elif self._engine.version != version:
-                with alive():
-                    await self._engine.update(str(self._store.folder(f"{self._folder}/{version}")), version)
+                return
+            with alive():
+                await self._engine.wake()
+                if self._engine.version != version:
+                    push = partial(self._pushed, f"{self._folder}/{version}", trainer) if trainer else None
+                    await self._engine.update(str(self._store.folder(f"{self._folder}/{version}")), version, push)
+
+    async def _pushed(self, folder: str, trainer: Any) -> None:
+        """Have the trainer send weights: it calls the five methods below, whose names are vLLM's."""
+        import ray
+
+        me = ray.get_runtime_context().current_actor
+        await trainer.send.remote(folder, me, self._options.transfer, max(1, int(self._options.gpus)))
+
+    async def init_weight_transfer_engine(self, request: object) -> None:
+        await self._engine.transferring("init_weight_transfer_engine", request)
+
+    async def start_weight_update(self) -> None:
+        await self._engine.transferring("start_weight_update")
+
+    async def update_weights(self, request: object) -> None:
+        await self._engine.transferring("update_weights", request)
+
+    async def finish_weight_update(self) -> None:
+        await self._engine.transferring("finish_weight_update")
+
+    async def shutdown_weight_transfer_engine(self) -> None:
+        await self._engine.transferring("shutdown_weight_transfer_engine")
+
+    async def sleep(self) -> None:
+        """Give up the GPU's memory, until something is asked for."""
+        if self._engine is not None:
+            with alive():
+                await self._engine.sleep()
 
     async def _serving(self, version: str) -> Served:
         """The engine, with these weights. Raises RuntimeError where it has gone on to others."""
         if self._engine is None:
             await self.update(version)
+        await self._engine.wake()
         if self._engine.version != version:
             raise RuntimeError(f"{version} was asked for, but {self!r} serves {self._engine.version}")
         return self._engine

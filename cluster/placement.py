@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from omegaconf import DictConfig, OmegaConf
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.crew import Crew, Hand, Spread, busy, lost, ping
@@ -156,7 +156,7 @@ class Actors:
     def _engine(self, kind: type, name: str, number: int, folder: str, node: str = "") -> Hand:
         options = self._options.generate
         arguments = number, self._store.place, folder, options
-        return hand(kind, name, arguments, environment(options.gpus), options.gpus, 1000, node)
+        return hand(kind, name, arguments, environment(options.gpus, options.transfer), options.gpus, 1000, node)
 
     def _hire_generator(self, node: str) -> None:
         name = f"generator-{self._born}"
@@ -235,6 +235,8 @@ class Actors:
         """Call a method of the trainer, of all its ranks where they work together (GROUPED); again where one of them died: a
         training goes on from its last checkpoint. Returns what rank 0 does."""
         ranks = self.trainers.hands if method in GROUPED else self.trainers.hands[:1]
+        if method in GROUPED and self._options.generate.sleep:
+            await self._rest()
         deaths, before = 0, 0
         while True:
             await self.trainers.all()
@@ -262,6 +264,17 @@ class Actors:
             finally:
                 for call in calls:
                     call.cancel()
+
+    async def _rest(self) -> None:
+        """Have all engines give up the memory of their GPUs; each wakes when it is asked for something."""
+        engines = [each for each in [*self.generators.hands, *self.judges.hands] if each.ready]
+        with contextlib.suppress(RayActorError):  # one that died holds nothing either
+            await asyncio.gather(*(each.handle.sleep.remote() for each in engines))
+
+    @property
+    def sender(self) -> Hand | None:
+        """Who sends new weights; None where engines read them from their folder."""
+        return None if self._options.generate.transfer == "host" else self.trainers.hands[0]
 
     async def _together(self, ranks: Sequence[Hand], method: str, arguments: tuple) -> list:
         """Call a method of each rank."""
@@ -355,12 +368,12 @@ async def answers(each: Hand) -> None:
     each.where = await each.handle.ready.remote()
 
 
-def serves(version: str) -> Callable:
-    """Makes an engine fit for work: it serves these weights."""
+def serves(version: str, trainer: Hand | None = None) -> Callable:
+    """Makes an engine fit for work: it serves these weights, sent by `trainer` or read by itself."""
 
     async def fit(each: Hand) -> None:
         await answers(each)
-        await each.handle.update.remote(version)
+        await each.handle.update.remote(version, *([trainer.handle] if trainer else []))
 
     return fit
 

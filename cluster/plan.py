@@ -78,8 +78,9 @@ def shape_of(config: Any) -> Shape:
     )
 
 
-def trainer(shape: Shape, options: Any, device: float) -> Holding:
-    """A rank of the trainer. options: the section `train`; device: bytes of a GPU, or of the machine's memory."""
+def trainer(shape: Shape, options: Any, device: float, alone: bool = False) -> Holding:
+    """A rank of the trainer. options: the section `train`; device: bytes of a GPU, or of the machine's memory; alone: the
+    engine that it shares a GPU with gives up its memory meanwhile."""
     half = options.bf16 and options.gpus > 0
     own, shares = (2 if half else 4), options.ranks
     learnt = 0.02 * shape.parameters if options.lora else shape.parameters  # adapters are a few hundredths at most
@@ -94,7 +95,8 @@ def trainer(shape: Shape, options: Any, device: float) -> Holding:
         "activations": inputs + layer if options.recompute else shape.layers * layer,
         "logits": (14.0 if half else 12.0) * tokens * shape.vocabulary,
     }
-    limit = device * options.gpus - OVERHEAD if options.gpus else device
+    share = device - OVERHEAD if alone else device * options.gpus  # an engine that sleeps keeps what CUDA itself takes
+    limit = share - OVERHEAD if options.gpus else device
     notes = []
     if options.gpus and not options.recompute and parts["activations"] > 0.3 * limit:
         notes.append("train.recompute=true takes most of its activations away, for a third more time")
@@ -105,14 +107,14 @@ def engine(shape: Shape, options: Any, count: int, device: float, name: str = "g
     """An engine. options: the section `generate`; device: bytes of a GPU."""
     half = shape.sixteen if options.dtype == "auto" else options.dtype in ("bfloat16", "float16")
     own = (2 if half else 4) if options.gpus else 4
-    gpus = max(1, int(options.gpus))
+    gpus = max(1, int(options.gpus))  # tensor and pipeline parallel cut weights and cache alike
     token = shape.cached * own / gpus
     weights = shape.parameters * own / gpus
     actor = f"{name} x {count}" if count != 1 else name
     if not options.gpus:
         cache = options.cache_mb * 2**20
         return Holding(actor, 0, {"weights": weights, "key-value cache": cache}, float("inf"), room(cache, token, options))
-    limit = device * min(1.0, options.gpus) * ENGINE_SHARE
+    limit = device * (1.0 if options.sleep else min(1.0, options.gpus)) * ENGINE_SHARE
     work = 2 * shape.vocabulary * 4 * min(options.max_seqs, 1024) / gpus + OVERHEAD
     cache = max(0.0, limit - weights - work)
     parts = {
@@ -135,7 +137,10 @@ def holdings(config: DictConfig, shape: Shape, gpu: float, memory: float) -> lis
     """Every process that holds a model. gpu: bytes of a GPU; memory: bytes of a machine."""
     where = config.placement
     device = gpu if config.train.gpus else memory
-    found = [trainer(shape, config.train, device), engine(shape, config.generate, where.generators or 1, gpu)]
+    found = [
+        trainer(shape, config.train, device, config.generate.sleep),
+        engine(shape, config.generate, where.generators or 1, gpu),
+    ]
     if config.judge and settings.part_class("judge", PACKAGES["judge"], config.judge.name).learned:
         found.append(engine(shape, config.generate, where.judges, gpu, "judge"))
     return found

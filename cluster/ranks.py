@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 PATIENCE = datetime.timedelta(minutes=30)  # for a rank that is slow; the driver ends those of a dead one
+# Sequences of a packed row do not see each other: their positions begin anew, from which transformers makes the mask. A dense
+# mask (sdpa) has the square of a row's tokens, too many in a long row; flex attention has no backward pass on CPU.
+ATTENTION = {"cpu": "sdpa", "cuda": "flex_attention"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,15 @@ def joined(group: Group, device: str) -> Iterator[DeviceMesh | None]:
         distributed.destroy_process_group()
 
 
+def release(device: str) -> None:
+    """Give back what a training held of a GPU: an engine may share it."""
+    import torch
+
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
 def load(kind: Any, source: Path, group: Group, mesh: DeviceMesh | None, half: bool, lora: int, **head: Any) -> torch.nn.Module:
     """The model of a Hugging Face folder in float32, a share of it on each rank.
 
@@ -76,10 +89,11 @@ def load(kind: Any, source: Path, group: Group, mesh: DeviceMesh | None, half: b
     import torch
     from transformers import AutoConfig
 
+    attention = ATTENTION["cpu" if mesh is None else mesh.device_type]
     if mesh is None or group.first:
-        model = kind.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa", **head)
+        model = kind.from_pretrained(source, dtype=torch.float32, attn_implementation=attention, **head)
     else:  # its weights come from rank 0
-        config = AutoConfig.from_pretrained(source, attn_implementation="sdpa", **head)
+        config = AutoConfig.from_pretrained(source, attn_implementation=attention, **head)
         with torch.device("meta"):
             model = kind.from_config(config, dtype=torch.float32)
     blocks = set(model._no_split_modules or ())

@@ -128,6 +128,7 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
         "train.schedule": ("cosine", "linear", "constant"),
         "train.start": ("previous", "base"),
         "train.pool": ("all", "last"),
+        "generate.transfer": ("host", "nccl", "ipc"),
     }
     for key, known in choices.items():
         if OmegaConf.select(found, key) not in known:
@@ -136,6 +137,7 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
         gpus = OmegaConf.select(found, key)
         if not 0 <= gpus <= most or (gpus > 1 and gpus != int(gpus)):
             raise UserError(f"{file}: {key} is {gpus:g}; expected a share of a GPU or a whole number, at most {most}")
+    check_devices(file, found)
     hot = found.generate.temperature * found.search.get("temperature", 1.0)
     if not 0 <= hot <= 2:
         raise UserError(f"{file}: generate.temperature times search.temperature is {hot:g}; expected 0 to 2, vLLM's limits")
@@ -159,6 +161,30 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
                 f"{found.generate.context} tokens; type {key}.row_tokens={times * found.generate.context}"
             )
     return found
+
+
+def check_devices(file: str, config: DictConfig) -> None:
+    """Raises UserError where trainer and engines are to use devices as they cannot."""
+    generate, train = config.generate, config.train
+    stages = generate.pipeline
+    if stages < 1 or (stages > 1 and (generate.gpus < stages or generate.gpus % stages)):
+        raise UserError(
+            f"{file}: generate.pipeline is {generate.pipeline}, but generate.gpus={generate.gpus:g} cannot be cut into so many "
+            "stages; expected a multiple"
+        )
+    shared = 0 < generate.gpus < 1 and 0 < train.gpus < 1
+    if generate.transfer != "host" and not (train.gpus and generate.gpus):
+        raise UserError(
+            f"{file}: generate.transfer={generate.transfer} sends weights from a GPU to a GPU, but train.gpus is "
+            f"{train.gpus:g} and generate.gpus {generate.gpus:g}; type generate.transfer=host"
+        )
+    if generate.transfer == "ipc" and not shared:
+        raise UserError(f"{file}: generate.transfer=ipc is for one GPU that both share (generate.gpus=0.5 train.gpus=0.5)")
+    if generate.sleep and not (shared and config.lag == 0):
+        raise UserError(
+            f"{file}: generate.sleep=true takes turns on one GPU: it needs lag=0 and a share of it for each, "
+            "generate.gpus=0.5 train.gpus=0.5"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,7 +518,7 @@ class Run:
         drifts = []
 
         async def fit(engine: Hand) -> None:
-            await serves(model)(engine)
+            await serves(model, self.actors.sender)(engine)
             answer, logprobs = await engine.handle.greedy.remote(prompt, model)
             own = await self.actors.train("logprobs", model, prompt, answer)
             drifts.append(float(np.max([0.0, *np.abs(own - logprobs)])))  # not a number where one of them is not
@@ -531,7 +557,7 @@ class Run:
         drifts = []
 
         async def fit(engine: Hand) -> None:
-            await serves(version)(engine)
+            await serves(version, self.actors.sender)(engine)
             drifts.append(float(np.abs(own - await engine.handle.score.remote(table, version)).max()))
             self.check_drift(drifts[-1], f"after the update to {version} the engine's scores", "", "its scores")
 

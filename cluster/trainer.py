@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MethodType, SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -125,6 +125,12 @@ class Trainer:
 
         return ranks.meeting_point(ray.util.get_node_ip_address())
 
+    def send(self, folder: str, engine: Any, how: str, gpus: int) -> None:
+        """Give an engine the weights of a folder of the store, from here (cluster/transfer.py). gpus: that it is cut over."""
+        from cluster import transfer
+
+        transfer.send(self._store.folder(folder), engine, how, gpus, self.rendezvous().removeprefix("tcp://"))
+
     def begin(self, task: tuple[str, dict]) -> dict:
         """Commit models/m00000: the model of `model.path`, or a small one trained on the task's own corpus."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -192,6 +198,7 @@ class Trainer:
             self._store.put_folder(key, fit)
         else:
             fit(None)
+        ranks.release(self._device)
 
     def judge(
         self, number: int, base: int, judge: tuple[str, dict], verify: tuple[str, dict], step_end: str, group: Group = ALONE

@@ -115,6 +115,34 @@ def test_an_update_changes_the_answers_to_those_of_the_new_weights(generator, mo
     assert compare("a") == before and ask(generator, PROMPTS, seeds=[1, 2, 3])["token_ids"] == sampled["token_ids"]
 
 
+def test_weights_that_a_trainer_sends_are_those_that_an_engine_reads(generator, models):
+    """The way of nccl and ipc, with our own backend: the trainer calls the engine by vLLM's weight-transfer API."""
+    import ray
+
+    from cluster.placement import hand
+    from cluster.trainer import Model, Train, Trainer, TrainJudge
+
+    trainer = hand(Trainer, "trainer", (str(models.parent), Model(), Train(threads=1), TrainJudge(), 0)).handle
+    ray.get(generator.update.remote("b"), timeout=60)
+    read = ask(generator, PROMPTS, seeds=[1, 2, 3], version="b")
+    ray.get(generator.update.remote("a"), timeout=60)
+    (models / "sent").symlink_to(models / "b")
+    ray.get(generator.update.remote("sent", trainer), timeout=120)
+    sent = ask(generator, PROMPTS, seeds=[1, 2, 3], version="sent")
+    assert sent["token_ids"] == read["token_ids"] and sent["model"].to_pylist()[0] == "sent"
+    ray.get(generator.update.remote("a"), timeout=60)
+    ray.kill(trainer)
+
+
+def test_asleep_it_wakes_for_what_is_asked(generator):
+    """On CPU vLLM ignores its sleep: what is shown is who calls whom."""
+    import ray
+
+    before = ask(generator, PROMPTS, seeds=[1, 2, 3])
+    ray.get([generator.sleep.remote(), generator.sleep.remote()], timeout=60)
+    assert ask(generator, PROMPTS, seeds=[1, 2, 3])["token_ids"] == before["token_ids"]
+
+
 def test_every_token_that_ends_an_answer_counts(models, tmp_path):
     import shutil
 

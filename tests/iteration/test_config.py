@@ -105,6 +105,10 @@ def test_read_only_after_merging(config):
         ("learn.name=dpo", "learn.name=dpo lays two traces side by side, each of up to generate.context = 128"),
         ("judge.name=proces", "judge.name: there is no 'proces'; did you mean 'process'?"),
         ("judge.label=x", "judge.name is missing"),
+        ("generate.transfer=rdma", "generate.transfer is 'rdma'; expected host or nccl or ipc"),
+        ("generate.transfer=nccl", "sends weights from a GPU to a GPU, but train.gpus is 0 and generate.gpus 0"),
+        ("generate.pipeline=2", "generate.pipeline is 2, but generate.gpus=0 cannot be cut into so many stages"),
+        ("generate.sleep=true", "needs lag=0 and a share of it for each, generate.gpus=0.5 train.gpus=0.5"),
         ("generate.context=4096", "train.row_tokens is 128, but a trace may have generate.context = 4096 tokens"),
     ],
 )

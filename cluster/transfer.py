@@ -1,0 +1,150 @@
+"""New weights for engines, by vLLM's weight-transfer API.
+
+Weights always come from a committed folder, so no answer is ever that of a model which a crash could lose. `host`: each
+engine reads the folder itself. `nccl`: the trainer reads it and sends it from its GPU to the engine's. `ipc`: the same between
+two processes on one GPU. The first is our own backend for that API; the other two are vLLM's, and have not run here (no GPU).
+Source: vllm/distributed/weight_transfer (0.32).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import safe_open
+from vllm.distributed.weight_transfer import (
+    ParamMeta,
+    RayVLLMWeightSyncClient,
+    TrainerWeightTransferEngine,
+    WeightSource,
+    WeightTransferEngine,
+    WeightTransferEngineFactory,
+    WeightTransferTrainerFactory,
+)
+from vllm.distributed.weight_transfer.base import TrainerInitInfo, WeightTransferInitInfo, WeightTransferUpdateInfo
+
+
+class Folder(WeightSource):
+    """The weights of a Hugging Face folder, tensor by tensor on `device`."""
+
+    def __init__(self, folder: str | Path, device: str = "cpu"):
+        self.folder, self._device = Path(folder).absolute(), device
+        self._files = sorted(self.folder.glob("*.safetensors"))
+        if not self._files:
+            raise FileNotFoundError(f"{self.folder}: no *.safetensors there")
+
+    def metadata(self) -> list[ParamMeta]:
+        with ExitStack() as stack:
+            opened = [stack.enter_context(safe_open(file, "pt")) for file in self._files]
+            slices = [(name, each.get_slice(name)) for each in opened for name in each.keys()]  # noqa: SIM118
+            return [ParamMeta(name, TYPES[part.get_dtype()], tuple(part.get_shape())) for name, part in slices]
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for file in self._files:
+            with safe_open(file, "pt", device=self._device) as opened:
+                for name in opened.keys():  # noqa: SIM118
+                    yield name, opened.get_tensor(name)
+
+
+TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass
+class Nothing(WeightTransferInitInfo):
+    """There is nothing to agree on."""
+
+
+@dataclass
+class Place(WeightTransferUpdateInfo):
+    folder: str
+
+
+class Receiver(WeightTransferEngine[Nothing, Place]):
+    """Inside vLLM's worker: loads a folder, layer by layer, in place."""
+
+    init_info_cls = Nothing
+    update_info_cls = Place
+
+    def init_transfer_engine(self, init_info: Nothing) -> None:
+        pass
+
+    def start_weight_update(self) -> None:
+        from vllm.model_executor.model_loader.reload import initialize_layerwise_reload
+
+        initialize_layerwise_reload(self.model)
+
+    def receive_weights(self, update_info: Place) -> None:
+        self.model.load_weights(iter(Folder(update_info.folder)))
+
+    def finish_weight_update(self) -> None:
+        from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+        from vllm.model_executor.model_loader.reload import finalize_layerwise_reload
+
+        finalize_layerwise_reload(self.model, self.model_config)
+        head = getattr(self.model, "lm_head", None)
+        if hasattr(head, "cpu_linear"):
+            # On CPU a tied head is not reloaded by its own name and would go on with its old packed copy.
+            dispatch_cpu_unquantized_gemm(head, remove_weight=False)
+
+    def shutdown(self) -> None:
+        pass
+
+
+@dataclass
+class Told(TrainerInitInfo):
+    backend: ClassVar[str] = "host"
+
+
+class Teller(TrainerWeightTransferEngine[Told]):
+    """The trainer's side of `host`: it says which folder."""
+
+    init_info_cls = Told
+
+    @classmethod
+    def trainer_init(cls, init_info: Told, *, client: Any, source: Folder | None = None) -> Teller:
+        client.init_weight_transfer_engine({})
+        return cls(client=client, source=source, is_sender=init_info.is_sender)
+
+    def send_weights(self) -> None:
+        self.client.start_weight_update()
+        self.client.update_weights(asdict(Place(str(self.source.folder))))
+        self.client.finish_weight_update()
+
+
+WeightTransferEngineFactory.register_engine("host", Receiver)
+WeightTransferTrainerFactory.register_engine("host", Teller)
+
+
+class Worker:
+    """What vLLM's worker is extended by (`worker_extension_cls`): importing it makes `host` known there."""
+
+
+def send(folder: str | Path, engine: Any, how: str, gpus: int, address: str) -> None:
+    """In the trainer: give an engine the weights of a folder. Returns when it has them.
+
+    engine: handle of a Ray actor with the methods of vLLM's RayVLLMWeightSyncClient; gpus: that it is cut over; address:
+    host:port, free on this node, where nccl's two sides meet.
+    """
+    client = RayVLLMWeightSyncClient(engine)
+    if how == "nccl":
+        from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+        host, _, port = address.rpartition(":")
+        info = NCCLTrainerInitInfo(master_address=host, master_port=int(port), world_size=1 + gpus, rank=0)
+    elif how == "ipc":
+        from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
+
+        info = IPCTrainerInitInfo(rank=0)
+    else:
+        info = Told(rank=0)
+    source = Folder(folder, "cpu" if how == "host" else "cuda")
+    sender = WeightTransferTrainerFactory.trainer_init(info, client=client, source=source)
+    try:
+        sender.send_weights()
+    finally:
+        sender.shutdown()
+        client.shutdown_weight_transfer_engine()  # the two sides meet anew for the next weights
