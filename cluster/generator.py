@@ -79,9 +79,9 @@ class Server:
         """The engine, with these weights. Raises RuntimeError where it has gone on to others."""
         if self._engine is None:
             await self.update(version)
-        await self._engine.wake()
         if self._engine.version != version:
             raise RuntimeError(f"{version} was asked for, but {self!r} serves {self._engine.version}")
+        await self._engine.wake()
         return self._engine
 
     async def ledger(self) -> Ledger:

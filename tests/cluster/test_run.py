@@ -159,7 +159,7 @@ def test_an_update_that_the_trainer_does_not_confirm_is_an_alarm(run, off, alarm
             for each in engines:
                 await fit(each)
 
-    run.actors = SimpleNamespace(version="", generators=Both(), train=lambda *_: soon(own))
+    run.actors = SimpleNamespace(version="", sender=None, generators=Both(), train=lambda *_: soon(own))
     run.plan_test()
     if alarm:
         with pytest.raises(UserError, match="differ from the trainer's by"):
