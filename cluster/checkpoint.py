@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
 
+FILE_BYTES = 256 << 20
+
+
 class Checkpoints:
     """The checkpoints of the training of `name`, e.g. m00003, at most one every `seconds`.
 
@@ -72,10 +75,10 @@ class Checkpoints:
         self._last = time.monotonic()
         folder = Path(agreed(str(self._store.new_folder()) if self._first else "", self._mesh))
         progress = {"steps": steps, "losses": list(losses), "lives": self.lives}
-        writer = checkpoint.HuggingFaceStorageWriter(path=str(folder), save_distributed=self._mesh is not None)
-        written = checkpoint.async_save(
-            state(model, adam), storage_writer=writer, process_group=self._gloo(), no_dist=self._mesh is None
-        )
+        tensors = state(model, adam)
+        options = {"fqn_to_index_mapping": files(tensors), "save_distributed": self._mesh is not None}
+        writer = checkpoint.HuggingFaceStorageWriter(path=str(folder), **options)
+        written = checkpoint.async_save(tensors, storage_writer=writer, process_group=self._gloo(), no_dist=self._mesh is None)
         self._writing = Future()
         written.add_done_callback(lambda written: self._commit(written, folder, progress))
 
@@ -128,6 +131,15 @@ class Checkpoints:
                 gone = self._store.new_folder() / "gone"
                 (self._store.root / key).rename(gone)
                 shutil.rmtree(gone.parent)
+
+
+def files(tensors: dict[str, torch.Tensor]) -> dict[str, int]:
+    """Which file each tensor goes into, counted from 1. A file is put together in memory before it is written."""
+    found, total = {}, 0
+    for name, tensor in tensors.items():
+        found[name] = 1 + total // FILE_BYTES
+        total += tensor.numel() * tensor.element_size()
+    return found
 
 
 def state(model: torch.nn.Module, adam: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

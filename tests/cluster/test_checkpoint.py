@@ -19,6 +19,12 @@ torch.set_num_threads(1)
 SHAPE = tiny.Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, head_dim=16, intermediate_size=64)
 
 
+@pytest.fixture(autouse=True)
+def small_files(monkeypatch):
+    """Several files in each checkpoint."""
+    monkeypatch.setattr("cluster.checkpoint.FILE_BYTES", 50_000)
+
+
 class Killed(BaseException):
     pass
 
@@ -104,6 +110,7 @@ def test_there_is_nothing_to_execute_in_a_checkpoint(world, tmp_path):
     trained(folder, plan, Sft(), checkpoints)
     files = [path for path in (tmp_path / "checkpoints").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".json", ".safetensors"}
+    assert len([path for path in files if path.suffix == ".safetensors"]) > 2
     for path in files:
         with pytest.raises(Exception, match=r"opcode|pickle|exhausted|expected|not|decode"):
             list(pickletools.genops(path.read_bytes()))
