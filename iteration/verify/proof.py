@@ -158,9 +158,7 @@ class Proof:
     prover: str = "rocq"  # or lean (Lean 4)
     preamble: str | None = None  # what stands before every theorem; by default what PREAMBLE says
     axioms: list[str] = field(default_factory=list)  # that a proof may rest on, by full name
-    libraries: list[str] = field(
-        default_factory=list
-    )  # Lean: folders of compiled modules, such as Mathlib's .lake/build/lib/lean
+    libraries: list[str] = field(default_factory=list)  # Lean: folders of compiled modules (of Mathlib: .lake/build/lib/lean)
     seconds: float = 10.0  # of CPU for one proof
 
     executes: ClassVar[bool] = True
@@ -184,10 +182,9 @@ class Proof:
         # What the prover reads, which the walls would hide: elan and opam install into the user's home.
         self.folders = [str(home), *libraries]
         self._preamble = PREAMBLE[self.prover] if self.preamble is None else self.preamble
-        self.program = str(home / "bin" / command)
-        self.reserves = self.prover == "lean"
-        self._start = [self.program]
+        self._start = [str(home / "bin" / command)]
         if self.prover == "lean":
+            self.program, self.reserves = self._start[0], True
             self._start = ["env", f"LEAN_PATH={':'.join(['.', *libraries])}", *self._start]
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
