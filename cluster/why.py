@@ -37,6 +37,7 @@ def story(store: Store, trace: str) -> list[str]:
         f"searched  round {number}, unit {key}.parquet, {last['created_at']:%Y-%m-%d %H:%M:%S} UTC, seed {last['seed']}",
         f"model     {last['model_version']} ({len(last['token_ids'])} tokens, log-probability {sum(last['logprobs']):.2f})",
         *(f"          | {line}" for row in rows[1:] for line in row["text"].strip().splitlines()),
+        *begun_by(rows),
         f"verdict   {last['state'] or 'none: the answer did not end here'}" + (f": {last['why']}" if last["why"] else ""),
     ]
     if last["values"]:
@@ -64,3 +65,9 @@ def story(store: Store, trace: str) -> list[str]:
             line += f" -> {model}, {'promoted' if record['promoted'] else 'not promoted'}"
         lines.append(line)
     return lines
+
+
+def begun_by(rows: list[dict]) -> list[str]:
+    """Whose steps a search went on from, where it did."""
+    old = [row for row in rows if row.get("origin")]
+    return [f"begun     with {len(old)} of the steps of {old[-1]['origin']}, by {old[-1]['model_version']}"] if old else []

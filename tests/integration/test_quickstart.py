@@ -228,7 +228,7 @@ def test_an_engine_that_dies_is_replaced_and_what_it_held_is_done_again(small, t
     folder, _ = small
     run = tmp_path / "run"
     options = ["problems=64", "unit=8", "measure.levels=[3]", "placement.dashboard=false", "rounds=2", f"run.fork={folder}@1"]
-    options += ["retry=0.5", "search=continued", "search.n=8", "judge=oracle"]
+    options += ["retry=0.5", "search=continued", "search.n=16", "judge=oracle"]
     process = start("run", "configs/quickstart.yaml", f"run.dir={run}", *options)
     assert wait_for(lambda: (run / "traces/r00002/train").is_dir(), process)
     family = psutil.Process(process.pid).children(recursive=True)
@@ -239,13 +239,13 @@ def test_an_engine_that_dies_is_replaced_and_what_it_held_is_done_again(small, t
     nodes = table(run, "traces/r00002/train/*.parquet")
     old = nodes.filter(nodes["origin"].is_valid())
     assert len(old) and set(old["model_version"].to_pylist()) == {"m00000"} and set(old["state"].to_pylist()) == {None}
-    by_id = {row["id"]: row for row in nodes.select(["id", "node", "parent", "value", "origin", "state", "text"]).to_pylist()}
+    by_id = {row["id"]: row for row in nodes.select(["id", "node", "parent", "depth", "value", "origin"]).to_pylist()}
     below = [row for row in by_id.values() if row["parent"] > 0 and row["origin"] is None]
     above = [by_id[f"{row['id'][:-4]}{row['parent']:04d}"] for row in below]
     assert below and all(row["origin"] and row["value"] == 1 for row in above), "from beginnings whose every step is right"
-    record = json.loads((run / "rounds/r00002.json").read_text())
-    assert (
-        record["tokens"]["search"] == int(generated(nodes).sum()) < int(token_counts(nodes)[nodes["node"].to_numpy() > 0].sum())
-    )
+    said = flywheel("why", below[0]["id"], "--run", str(run))
+    assert f"begun     with {below[0]['depth'] - 1} of the steps of r00001/" in said
     record = json.loads((run / "rounds/r00002.json").read_text())
     assert record["counts"]["answers"] == 64 * 16 and record["counts"]["units_aside"] == 0
+    everything = int(token_counts(nodes)[nodes["node"].to_numpy() > 0].sum())
+    assert record["tokens"]["search"] == int(generated(nodes).sum()) < everything
