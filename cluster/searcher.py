@@ -6,6 +6,7 @@ import asyncio
 import datetime
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -162,8 +163,9 @@ class Searcher:
                 units.setdefault(f"traces/{history.tree.rpartition('/')[0]}", set()).add(history.tree)
         found: dict[str, list[Begun]] = {}
         columns = ["id", "node", "parent", "token_ids", "logprobs", "text", "final", "model_version", "state"]
+        decode = partial(self._tokenizer.decode, skip_special_tokens=True)
         for key, trees in units.items():
-            found |= begun(self._store.table(key, columns), trees, self._ends, self._tokenizer.decode)
+            found |= begun(self._store.table(key, columns), trees, self._ends, decode)
         return found
 
     async def score(self, key: str, target: str, hands: Hands, judge: tuple[str, dict], version: str) -> Done:

@@ -44,23 +44,35 @@ def begun(nodes: pa.Table, trees: set[str], ends: np.ndarray, decode: Callable[[
     for route in paths(nodes, np.array(leaves, np.int64)):
         steps = []
         for i in route[1:]:
-            here = slice(int(offsets[i]), int(offsets[i + 1]))
-            cuts = step_cuts(tokens[here], ends, final=False).tolist()
-            starts = [0, *(cut for cut in cuts if cut < here.stop - here.start)]
-            spans = [
-                slice(here.start + a, b)
-                for a, b in zip(starts, [*(here.start + s for s in starts[1:]), here.stop], strict=True)
-            ]
-            pieces = [decode(tokens[span]) for span in spans]
-            if "".join(pieces) != texts[i]:
-                spans, pieces = [here], [texts[i]]
-            for span, piece in zip(spans, pieces, strict=True):
-                last = span.stop == here.stop
+            first, stop = int(offsets[i]), int(offsets[i + 1])
+            cuts = first + step_cuts(tokens[first:stop], ends, final=False)
+            cuts = [*(cut for cut in cuts.tolist() if cut < stop), stop]
+            pieces = spoken(tokens[first:stop], [cut - first for cut in cuts], texts[i], decode)
+            if not pieces:
+                cuts, pieces = [stop], [texts[i]]
+            for begin, end, piece in zip([first, *cuts], cuts, pieces, strict=False):
+                last = end == stop
                 cut = last and not finals[i] and states[i] is not None  # a limit ended it
-                steps.append(Step(tokens[span], logprobs[span], piece, last and finals[i], models[i], cut))
+                steps.append(Step(tokens[begin:end], logprobs[begin:end], piece, last and finals[i], models[i], cut))
         if steps:
             found[tree_of(names[route[-1]])].append(Begun(names[route[-1]], steps))
     return found
+
+
+def spoken(token_ids: np.ndarray, cuts: list[int], text: str, decode: Callable[[np.ndarray], str]) -> list[str]:
+    """A text cut where its tokens are cut (the last cut is their end); nothing where the pieces do not make the text."""
+    pieces = []
+    for begin, end in zip([0, *cuts], cuts, strict=False):
+        before = decode(token_ids[begin - 1 : begin]) if begin else ""  # a word may begin with a space only behind another
+        piece = decode(token_ids[max(0, begin - 1) : end])
+        if not piece.startswith(before):
+            return []
+        pieces.append(piece[len(before) :])
+    joined = "".join(pieces)
+    lead = text[: len(text) - len(joined)]
+    if not text.endswith(joined) or lead.strip():
+        return []
+    return [lead + pieces[0], *pieces[1:]]
 
 
 class Answers:

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from iteration.examples import answers, generated, token_counts
 from iteration.respond import respond
 from iteration.search.continued import Continued
 from iteration.search.sample import Sample
-from iteration.steps import begun
+from iteration.steps import begun, spoken, step_cuts, step_ends
 from iteration.types import Begun, Expand, History, Problem, State, Step, Tree, Verdict
 from tests.worlds import Equal, Scripted
 
@@ -62,6 +63,25 @@ def test_what_a_limit_cut_is_marked_and_a_text_that_cannot_be_cut_stays_whole():
         [("ab.", False), ("cd", True)],
         [("AB.CD.", False)],
     ]
+
+
+def test_words_that_begin_with_a_space_only_behind_another_word(tmp_path):
+    """As the quickstart's tokenizer decodes them: joined by spaces, where the engine's text also begins with one."""
+    from transformers import AutoTokenizer
+
+    from iteration import tiny
+    from iteration.tasks.expressions import VOCABULARY
+
+    tiny.build(tmp_path, VOCABULARY, tiny.Shape(hidden_size=32, layers=1, heads=1, kv_heads=1, head_dim=32), 0)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    text = " 11 - 4 * 2 \n 11 - 8 \n 3"
+    ids = np.array(tokenizer(text).input_ids + [tokenizer.eos_token_id], np.int32)
+    ends = step_ends(tokenizer, "\n")
+    cuts = [*step_cuts(ids, ends, False).tolist(), len(ids)]
+    decode = partial(tokenizer.decode, skip_special_tokens=True)
+    assert spoken(ids, cuts, text, decode) == [" 11 - 4 * 2 \n", " 11 - 8 \n", " 3"]
+    assert spoken(ids, cuts, text.strip(), decode) == ["11 - 4 * 2 \n", " 11 - 8 \n", " 3"]
+    assert spoken(ids, cuts, "something else", decode) == []
 
 
 def test_beginnings_are_planted_once_with_the_share_that_ended_well():
