@@ -304,6 +304,7 @@ class Run:
                     reason="the first model",
                     scores=self.scores(0),
                     logprob_drift=drift,
+                    verifier=self.verifier_report(answers(self.traces(0, "test"))),
                 )
             )
         self.said(self.store.json("rounds/" + round_key(0)))
@@ -357,7 +358,7 @@ class Run:
                     judge=judge,
                     calibration=await self.calibrate(number, best, judge),
                     audit=await self.audit(number, decisions),
-                    verifier=self.verifier.report(decisions) if hasattr(self.verifier, "report") else {},
+                    verifier=self.verifier_report(decisions),
                     verdicts=self.options.verdicts,
                 )
             )
@@ -647,6 +648,10 @@ class Run:
             float(pass_at_k(counts[:, 0], counts[:, 1], k).mean()) if k else 0.0,
             float(-logprobs[sampled].mean()) if sampled.any() else 0.0,
         )
+
+    def verifier_report(self, found: pa.Table) -> dict[str, float]:
+        """What the verifier has to say of answers as a whole, if it does: of multiple choice, its bias to each letter."""
+        return self.verifier.report(found) if hasattr(self.verifier, "report") else {}
 
     def tokenizer(self):
         from transformers import AutoTokenizer
