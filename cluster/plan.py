@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
 
+from cluster.checkpoint import FILE_BYTES
 from cluster.run import PACKAGES
 from iteration import config as settings
 from iteration.config import UserError
@@ -24,6 +25,7 @@ from iteration.config import UserError
 GB = 1e9
 ENGINE_SHARE = 0.9  # of a GPU that vLLM takes, activations included
 OVERHEAD = 1.5 * GB  # of a process on a GPU: CUDA's context, NCCL's and the allocator's buffers
+LIBRARIES = 0.9 * GB  # of a trainer on CPU: Python, torch and its buffers (tests/bench/bench_memory.py)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def trainer(shape: Shape, options: Any, device: float, alone: bool = False) -> H
         "activations": inputs + layer if options.recompute else shape.layers * layer,
         "logits": (14.0 if half else 12.0) * tokens * shape.vocabulary,
     }
+    if not options.gpus:  # on a GPU the copy that is written lies in the machine's memory
+        parts |= {"a checkpoint being written": 12 * learnt / shares + FILE_BYTES, "libraries": LIBRARIES}
     share = device - OVERHEAD if alone else device * options.gpus  # an engine that sleeps keeps what CUDA itself takes
     limit = share - OVERHEAD if options.gpus else device
     notes = []

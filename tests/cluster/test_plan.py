@@ -55,6 +55,28 @@ def test_the_trainer_s_bytes(model):
     assert sum(lora.parts[name] for name in states) < 0.3 * sum(one.parts[name] for name in states)
 
 
+def test_on_cpu_a_checkpoint_is_copied_in_the_same_memory(model):
+    from transformers import AutoConfig
+
+    shape = shape_of(AutoConfig.from_pretrained(model["1.7"]))
+    here, there = (trainer(shape, Train(gpus=gpus, bf16=False), 200 * GB) for gpus in (0, 1))
+    assert here.parts["a checkpoint being written"] > 12 * shape.parameters and "libraries" in here.parts
+    assert here.limit == 200 * GB and set(here.parts) - set(there.parts) == {"a checkpoint being written", "libraries"}
+
+
+def test_engines_that_sleep_leave_the_gpu_to_the_trainer(model):
+    file = "configs/gpu.yaml"
+    options = load(file, [f"model.path={model['1.7']}"])
+    from cluster.plan import model_config
+
+    shape = shape_of(model_config(model["1.7"], options))
+    trains, answers = holdings(options, shape, 24 * GB, 64 * GB)
+    assert trains.limit == 24 * GB - 2 * OVERHEAD and answers.limit == pytest.approx(0.9 * 24 * GB)
+    options = load(file, [f"model.path={model['1.7']}", "generate.sleep=false"])
+    trains, answers = holdings(options, shape, 24 * GB, 64 * GB)
+    assert trains.limit == 12 * GB - OVERHEAD and answers.limit == pytest.approx(0.45 * 24 * GB)
+
+
 def test_an_engine_s_cache_is_what_is_left(model):
     from transformers import AutoConfig
 
