@@ -12,7 +12,7 @@ import pyarrow as pa
 from ray.exceptions import RayActorError
 
 from cluster.engine import WISH, Generate
-from iteration.protocols import Value
+from iteration.protocols import Ends, Value
 from iteration.respond import seed_of
 from iteration.types import Expand, Node, Problem, State, Step, Tree, Verdict
 
@@ -145,7 +145,7 @@ class RemoteVerifier:
 class RemoteJudge:
     """A learned `Judge` over a Judge actor: the prefixes of all problems cross as one table, and no prefix crosses twice."""
 
-    def __init__(self, part: Value, ends: np.ndarray, send: Callable):
+    def __init__(self, part: Value, ends: Ends, send: Callable):
         self._part, self._ends = part, ends
         self._send = send  # takes a table with the column token_ids, returns an awaitable float32 array
         self.batch = Batcher(self._score)

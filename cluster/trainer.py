@@ -24,7 +24,7 @@ from iteration import losses, tiny
 from iteration.config import UserError, part_class
 from iteration.examples import order
 from iteration.packing import Batch, batches
-from iteration.protocols import Learn
+from iteration.protocols import Ends, Learn
 from iteration.respond import seed_of
 from iteration.steps import step_ends
 from iteration.types import Examples, Problem
@@ -236,7 +236,7 @@ class Trainer:
         Checkpoints(self._store, name, 0).clear()
         return self._store.json(f"{key}/training")
 
-    def _labelled(self, number: int, part, ends: np.ndarray, verifier) -> Examples:
+    def _labelled(self, number: int, part, ends: Ends, verifier) -> Examples:
         """Labelled answers of round `number` and those before it, the newest first, until there are enough for one epoch."""
         found, tokens = [], 0
         for before in range(number, 0, -1):

@@ -67,6 +67,13 @@ class Judge(Protocol):
         """What an answer is worth so far, in [0, 1], from the scores of all its steps (at least one)."""
 
 
+class Ends(Protocol):
+    """Where steps end in tokens (iteration/steps.py, StepEnds)."""
+
+    def __getitem__(self, token_ids: np.ndarray) -> np.ndarray:
+        """token_ids: int32 [t]. Returns bool [t]: with this token a step ends."""
+
+
 class Value(Protocol):
     """A kind of value model (iteration/judge/): where it scores, and what it is taught.
 
@@ -75,16 +82,16 @@ class Value(Protocol):
 
     learned: bool
 
-    def cuts(self, token_ids: np.ndarray, ends: np.ndarray, final: bool) -> np.ndarray:
+    def cuts(self, token_ids: np.ndarray, ends: Ends, final: bool) -> np.ndarray:
         """After how many of the tokens of an answer's piece a score is wanted.
 
-        token_ids: int32 [t]; ends: bool [vocabulary], tokens that end a step; final: the answer ends here. Returns int64 [s].
+        token_ids: int32 [t]; ends: where steps end in tokens; final: the answer ends here. Returns int64 [s].
         """
 
     def worth(self, scores: Sequence[float]) -> float:
         """As in `Judge`."""
 
-    def examples(self, nodes: pa.Table, ends: np.ndarray, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
+    def examples(self, nodes: pa.Table, ends: Ends, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
         """Labelled examples from a unit's nodes (TRACE). steps: (problem id, answer) -> verdicts, if the verifier can."""
 
 

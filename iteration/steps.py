@@ -9,19 +9,41 @@ import numpy as np
 import pyarrow as pa
 
 from iteration.examples import flat, paths, tree_of
+from iteration.protocols import Ends
 from iteration.types import Begun, State, Step, Verdict
 
 
-def step_ends(tokenizer: Any, step_end: str) -> np.ndarray:
-    """bool [vocabulary]: the tokens after which a step has ended. tokenizer: a Hugging Face tokenizer.
+class StepEnds:
+    """Where steps end in tokens: `ends[token_ids]` is bool [t], true for the token with which a step ends.
 
-    A step end that takes several tokens (and no token holds whole) is not seen inside whole answers.
+    texts: of each token of the vocabulary, str [vocabulary]; step_end: what ends a step: a line end, an empty line, a tag. It
+    may lie inside a token, or take several.
     """
-    texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
-    return np.array([step_end in text for text in texts], bool)
+
+    def __init__(self, texts: Sequence[str], step_end: str):
+        self._texts, self._step_end = np.array(texts, object), step_end
+        self._lengths = np.array([len(text) for text in texts], np.int64)
+        self._inside = np.array([step_end in text for text in texts], bool)
+
+    def __getitem__(self, token_ids: np.ndarray) -> np.ndarray:
+        if len(self._step_end) == 1:  # which no two tokens can share
+            return self._inside[token_ids]
+        found = np.zeros(len(token_ids), bool)
+        text, stops = "".join(self._texts[token_ids]), np.cumsum(self._lengths[token_ids])
+        at = text.find(self._step_end)
+        while at >= 0:
+            at += len(self._step_end)
+            found[np.searchsorted(stops, at)] = True
+            at = text.find(self._step_end, at)
+        return found
 
 
-def step_cuts(token_ids: np.ndarray, ends: np.ndarray, final: bool) -> np.ndarray:
+def step_ends(tokenizer: Any, step_end: str) -> StepEnds:
+    """tokenizer: a Hugging Face tokenizer."""
+    return StepEnds(tokenizer.batch_decode([[i] for i in range(len(tokenizer))]), step_end)
+
+
+def step_cuts(token_ids: np.ndarray, ends: Ends, final: bool) -> np.ndarray:
     """After how many tokens each step of a piece of an answer has ended: int64 [steps]; the last with the answer if `final`."""
     cuts = np.flatnonzero(ends[token_ids]) + 1
     if final and len(token_ids) and (not len(cuts) or cuts[-1] < len(token_ids)):
@@ -29,10 +51,10 @@ def step_cuts(token_ids: np.ndarray, ends: np.ndarray, final: bool) -> np.ndarra
     return cuts.astype(np.int64)
 
 
-def begun(nodes: pa.Table, trees: set[str], ends: np.ndarray, decode: Callable[[np.ndarray], str]) -> dict[str, list[Begun]]:
+def begun(nodes: pa.Table, trees: set[str], ends: Ends, decode: Callable[[np.ndarray], str]) -> dict[str, list[Begun]]:
     """The answers of some trees of a unit (TRACE), each cut into its steps, by the tree's id.
 
-    ends: as `step_ends`; decode: the text of tokens. What cannot be cut without changing its text stays one step.
+    decode: the text of tokens. What cannot be cut without changing its text stays one step.
     """
     names, numbers, parents = nodes["id"].to_pylist(), nodes["node"].to_numpy(), nodes["parent"].to_numpy()
     inner = set((np.arange(len(nodes)) - numbers + parents)[parents >= 0].tolist())

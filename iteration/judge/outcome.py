@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
+from iteration.protocols import Ends
 from iteration.steps import Answers
 from iteration.types import Examples, State, Verdict
 
@@ -20,13 +21,13 @@ from iteration.types import Examples, State, Verdict
 class Outcome:
     learned: ClassVar[bool] = True
 
-    def cuts(self, token_ids: np.ndarray, ends: np.ndarray, final: bool) -> np.ndarray:
+    def cuts(self, token_ids: np.ndarray, ends: Ends, final: bool) -> np.ndarray:
         return np.array([len(token_ids)] if final and len(token_ids) else [], np.int64)
 
     def worth(self, scores: Sequence[float]) -> float:
         return scores[-1]
 
-    def examples(self, nodes: pa.Table, ends: np.ndarray, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
+    def examples(self, nodes: pa.Table, ends: Ends, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
         answers = Answers(nodes)
         sequences, weights, labels = [], [], []
         for prompt, tokens, final, state in zip(answers.prompts, answers.tokens, answers.finals, answers.states, strict=True):

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from iteration.choose import AGGREGATES
+from iteration.protocols import Ends
 from iteration.steps import Answers, exact, rollouts, step_cuts
 from iteration.types import Examples, Verdict
 
@@ -32,13 +33,13 @@ class Process:
         if self.aggregate not in AGGREGATES:
             raise ValueError(f"judge.aggregate is {self.aggregate!r}; expected {', '.join(AGGREGATES)}")
 
-    def cuts(self, token_ids: np.ndarray, ends: np.ndarray, final: bool) -> np.ndarray:
+    def cuts(self, token_ids: np.ndarray, ends: Ends, final: bool) -> np.ndarray:
         return step_cuts(token_ids, ends, final)
 
     def worth(self, scores: Sequence[float]) -> float:
         return AGGREGATES[self.aggregate](np.asarray(scores))
 
-    def examples(self, nodes: pa.Table, ends: np.ndarray, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
+    def examples(self, nodes: pa.Table, ends: Ends, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
         if self.labels == "steps" and steps is None:
             raise ValueError("judge.labels is steps, but the verifier cannot judge steps; type judge.labels=rollouts")
         answers = Answers(nodes)

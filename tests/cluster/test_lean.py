@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,24 +31,23 @@ FALSE = "∀ p q : Prop, p → q"
 
 
 @pytest.fixture(scope="module")
-def lean(request, tmp_path_factory):
+def lean():
     """Puts a `lean` on the path: a program of one line around the library."""
-    home = request.config.cache.mkdir("lean")  # not in /tmp, which is empty behind the walls
-    if not (home / "lib/lean/Init.olean").exists():
-        (home / "bin").mkdir(exist_ok=True)
-        (home / "lib/lean").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # not in /tmp, which is empty behind the walls
+        home, init = Path(folder), Path(__file__).parent / "lean/Init.lean"
+        home.chmod(0o755)  # for nobody, who is inside where root is outside
+        (home / "bin").mkdir()
+        (home / "lib/lean").mkdir(parents=True)
         for file in Path(found.origin).parent.glob("lib*shared*.so"):
             shutil.copy(file, home / "lib/lean")
-        source = tmp_path_factory.mktemp("lean") / "main.c"
+        source = home / "main.c"
         source.write_text("int lean_main(int, char **);\nint main(int n, char **words) { return lean_main(n, words); }\n")
         link = ["-L", home / "lib/lean", "-lleanshared", "-Wl,-rpath,$ORIGIN/../lib/lean", "-Wl,--allow-shlib-undefined"]
         subprocess.run(["gcc", source, "-o", home / "bin/lean", *link], check=True)
-        init = Path(__file__).parent / "lean/Init.lean"
-        subprocess.run([home / "bin/lean", "-o", home / "lib/lean/Init.olean", init], check=True)
-    old = os.environ["PATH"]
-    os.environ["PATH"] = f"{home / 'bin'}:{old}"
-    yield home
-    os.environ["PATH"] = old
+        subprocess.run([home / "bin/lean", "-o", home / "lib/lean/Init.olean", init], check=True, cwd=init.parent)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", f"{home / 'bin'}:{os.environ['PATH']}")
+            yield home
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_a_library_of_ones_own(lean):
     library.mkdir(exist_ok=True)
     source = library / "Logic.lean"
     source.write_text("theorem swap {p q : Prop} (h : And p q) : And q p := And.intro h.right h.left\n")
-    subprocess.run([lean / "bin/lean", "-o", library / "Logic.olean", source], check=True)
+    subprocess.run([lean / "bin/lean", "-o", library / "Logic.olean", source], check=True, cwd=library)
     options = {"prover": "lean", "preamble": "import Logic", "libraries": [str(library)]}
     grader = Grader("proof", options, {})
     (verdict,) = grader.verify([Problem("p", "", SWAP)], ["exact fun p q h => swap h"])

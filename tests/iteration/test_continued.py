@@ -163,3 +163,26 @@ def test_rows_say_where_a_step_came_from_and_count_only_what_was_sampled():
     again = begun(rows, {"r00002/train/u00000/t000"}, ENDS, decode)["r00002/train/u00000/t000"]
     assert [[step.text for step in each.steps] for each in again] == [["cd."], ["ab.", "cd."]]
     assert [step.model for step in again[1].steps] == ["m00001", "m00002"]
+
+
+def test_an_answer_of_forty_thousand_tokens_keeps_every_one():
+    """From the step that was sampled through rows, filters' answers, old beginnings and a packed row, as arrays all the way."""
+    from iteration.learn.sft import Sft
+    from iteration.packing import batches
+
+    n, rng = 40_000, np.random.default_rng(0)
+    ids = rng.integers(0, len(LETTERS), n).astype(np.int32)
+    text = decode(ids)
+    whole, cut = (Step(ids, rng.normal(size=n).astype(np.float32), text, final, "m00001", not final) for final in (True, False))
+    tree = Tree.root(PROBLEM, spelt("xyz", False, model=""), 1)
+    for node, state in zip(tree.grow([Expand(0, 2, True)], [[whole, cut]]), (State.CORRECT, State.UNPARSEABLE), strict=True):
+        node.verdict = Verdict(state)
+    rows = table(Unit(1, "train", 3, [PROBLEM], ["?"], "m00001", [History()], 99), [tree])
+    assert [(row["state"], row["tokens"]) for row in answers(rows).to_pylist()] == [("correct", n + 3), ("unparseable", n + 3)]
+    data = Sft().examples(rows, [("r00001/train/u00003/t000/n0001", "")])
+    (batch,) = batches(data, np.arange(1), 1, n + 64, rng)
+    assert np.array_equal(batch.token_ids[0, 3 : n + 3], ids) and batch.weights[0].sum() == n
+    (first, second) = begun(rows, {"r00001/train/u00003/t000"}, ENDS, decode)["r00001/train/u00003/t000"]
+    assert len(first.steps) == int((ids == 7).sum()) + (ids[-1] != 7)
+    assert np.array_equal(np.concatenate([step.token_ids for step in first.steps]), ids)
+    assert "".join(step.text for step in first.steps) == text and second.steps[-1].cut and not second.steps[-1].final

@@ -4,6 +4,8 @@ import asyncio
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cluster.searcher import Unit, table
 from iteration.judge.outcome import Outcome
@@ -42,17 +44,50 @@ def test_steps_end_at_their_tokens_and_with_the_answer():
     assert step_cuts(np.zeros(0, np.int32), ENDS, True).tolist() == []
 
 
+class Tokenizer:
+    def __init__(self, words):
+        self.words = words
+
+    def __len__(self):
+        return len(self.words)
+
+    def batch_decode(self, ids):
+        return [self.words[i] for (i,) in ids]
+
+
 def test_every_token_that_holds_the_step_s_end_ends_a_step():
-    class Tokenizer:
-        words = ["a", ".\n", "\n", "\n\n", " \\n"]
+    words = ["a", ".\n", "\n", "\n\n", " \\n"]
+    assert step_ends(Tokenizer(words), "\n")[np.arange(5)].tolist() == [False, True, True, True, False]
 
-        def __len__(self):
-            return len(self.words)
 
-        def batch_decode(self, ids):
-            return [self.words[i] for (i,) in ids]
+PIECES = ["a", "\n", "\n\n", ".\n", "</", "step", ">", ">\n", "</step>", "<", "�"]
 
-    assert step_ends(Tokenizer(), "\n").tolist() == [False, True, True, True, False]
+
+@pytest.mark.parametrize(
+    ("step_end", "pieces", "wanted"),
+    [
+        ("\n\n", "a|\n\n|a|\n|\n|a|\n|a", [1, 4]),  # an empty line, as one token or as two
+        ("\n\n", "a|.\n|\n|a|\n\n|\n|\n|\n", [2, 4, 6]),  # non-overlapping, as text would be split
+        ("</step>", "a|</|step|>|a|</step>|</|step|>\n|a", [3, 5, 8]),
+        ("</step>", "a|</|step|a|<|step|>", []),
+        ("</step>", "�|�|</|step|>", [4]),  # halves of a letter
+    ],
+)
+def test_an_end_that_takes_several_tokens_is_seen(step_end, pieces, wanted):
+    ends = step_ends(Tokenizer(PIECES), step_end)
+    ids = np.array([PIECES.index(piece) for piece in pieces.split("|")], np.int32)
+    assert np.flatnonzero(ends[ids]).tolist() == wanted
+    assert step_cuts(ids, ends, False).tolist() == [at + 1 for at in wanted]
+
+
+@given(st.lists(st.sampled_from(range(len(PIECES))), max_size=30), st.sampled_from(["\n", "\n\n", "</step>", "a"]))
+def test_cuts_are_where_the_text_is_split(ids, step_end):
+    """Up to the last cut a text has as many ends as there are cuts, but for those that share a token."""
+    ids = np.array(ids, np.int32)
+    cuts = step_cuts(ids, step_ends(Tokenizer(PIECES), step_end), False).tolist()
+    text = "".join(PIECES[i] for i in ids)
+    assert len(cuts) <= text.count(step_end) and bool(cuts) == (step_end in text)
+    assert not cuts or step_end not in "".join(PIECES[i] for i in ids[cuts[-1] :])
 
 
 def test_equal_answers_are_one_with_its_count_and_prefixes_stand_once():
