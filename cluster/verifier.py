@@ -24,7 +24,13 @@ class Grader:
             self.sandbox = Sandbox(SandboxOptions(**(sandbox or {})), self._part.executes, self._part.seconds, **needs)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        """One verdict for each pair. A batch that breaks the verifier is judged again one by one."""
+        """One verdict for each pair, on what stands behind the thinking. What breaks the verifier breaks it for itself alone."""
+        stated = [behind_thinking(answer) for answer in answers]
+        asked = [(problem, text) for problem, text in zip(problems, stated, strict=True) if text is not None]
+        found = iter(self._judged([problem for problem, _ in asked], [text for _, text in asked]) if asked else ())
+        return [UNFINISHED if text is None else next(found) for text in stated]
+
+    def _judged(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         try:
             more = (self.sandbox,) if self.sandbox else ()
             verdicts = self._part.verify(problems, answers, *more)
@@ -34,7 +40,7 @@ class Grader:
         except Exception as error:
             if len(problems) == 1:
                 return [Verdict(State.FAILED, why=f"the verifier broke: {type(error).__name__}: {error}")]
-            return [self.verify([problem], [answer])[0] for problem, answer in zip(problems, answers, strict=True)]
+            return [self._judged([problem], [answer])[0] for problem, answer in zip(problems, answers, strict=True)]
 
     def steps(self, problem: Problem, answer: str) -> list[Verdict]:
         return self._part.steps(problem, answer)
@@ -42,6 +48,15 @@ class Grader:
     def close(self) -> None:
         if self.sandbox:
             self.sandbox.close()
+
+
+UNFINISHED = Verdict(State.UNPARSEABLE, why="its thinking has no end: no </think>")
+
+
+def behind_thinking(answer: str) -> str | None:
+    """What an answer states, behind <think> ... </think> as chat templates have it; None where the thinking never ended."""
+    _, end, stated = answer.rpartition("</think>")
+    return stated if end or "<think>" not in answer else None
 
 
 def tag(name: str, options: dict, part: object) -> str:
