@@ -24,7 +24,7 @@ class Grader:
             self.sandbox = Sandbox(SandboxOptions(**(sandbox or {})), self._part.executes, self._part.seconds, **needs)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        """One verdict for each pair, on what stands behind the thinking. What breaks the verifier breaks it for itself alone."""
+        """One verdict for each pair, on what stands behind the thinking. What breaks the verifier does so alone."""
         stated = [behind_thinking(answer) for answer in answers]
         asked = [(problem, text) for problem, text in zip(problems, stated, strict=True) if text is not None]
         found = iter(self._judged([problem for problem, _ in asked], [text for _, text in asked]) if asked else ())
