@@ -32,6 +32,59 @@ def test_the_manifests_are_what_ray_s_own_parser_of_them_expects(manifests):
         assert head["resources"].get("CPU", 0) == 0, "no engine on the head"
 
 
+# Fields of KubeRay's API ray.io/v1 that the manifests may use, with their types (ray-operator/apis/ray/v1; the pods inside are
+# Kubernetes' own). A name that it does not know is dropped without a word by an API server.
+GROUP = {"rayStartParams": {str: str}, "template": dict}
+CLUSTER = {
+    "rayVersion": str,
+    "enableInTreeAutoscaling": bool,
+    "suspend": bool,
+    "headGroupSpec": GROUP | {"serviceType": str, "enableIngress": bool},
+    "workerGroupSpecs": [
+        GROUP | {"groupName": str, "replicas": int, "minReplicas": int, "maxReplicas": int, "numOfHosts": int},
+    ],
+}
+JOB = {
+    "entrypoint": str,
+    "metadata": {str: str},
+    "runtimeEnvYAML": str,
+    "shutdownAfterJobFinishes": bool,
+    "ttlSecondsAfterFinished": int,
+    "backoffLimit": int,
+    "activeDeadlineSeconds": int,
+    "submissionMode": str,
+    "suspend": bool,
+    "rayClusterSpec": CLUSTER,
+}
+
+
+def faults(value, kind, where="spec"):
+    """What of a manifest is not as its schema says."""
+    if isinstance(kind, list):
+        return [fault for i, each in enumerate(value) for fault in faults(each, kind[0], f"{where}[{i}]")]
+    if kind == {str: str}:
+        return [f"{where}.{name}: {each!r}" for name, each in value.items() if not isinstance(each, str)]
+    if isinstance(kind, dict):
+        unknown = [f"{where}.{name} is unknown" for name in value if name not in kind]
+        return unknown + [
+            f for name, each in value.items() if name in kind for f in faults(each, kind[name], f"{where}.{name}")
+        ]
+    return [] if type(value) is kind else [f"{where}: {value!r}"]
+
+
+def test_the_manifests_have_the_fields_and_types_of_kuberay_s_api(manifests):
+    for manifest in manifests.values():
+        assert manifest["apiVersion"] == "ray.io/v1"
+        assert faults(manifest["spec"], JOB if manifest["kind"] == "RayJob" else CLUSTER) == []
+        cluster = cluster_spec(manifest)
+        assert "template" in cluster["headGroupSpec"] and "rayStartParams" in cluster["headGroupSpec"]
+        assert all(
+            {"groupName", "minReplicas", "maxReplicas", "template"} <= set(group) for group in cluster["workerGroupSpecs"]
+        )
+    broken = manifests["kuberay-job"]["spec"] | {"backOffLimit": 3, "ttlSecondsAfterFinished": "600", "metadata": {"a": 1}}
+    assert len(faults(broken, JOB)) == 3
+
+
 def test_nothing_is_open_and_nothing_is_baked_in(manifests):
     for manifest in manifests.values():
         spec = cluster_spec(manifest)
