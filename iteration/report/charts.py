@@ -46,8 +46,8 @@ CONFIG: Spec = {
 
 
 def share(field: str, title: str, **more: Any) -> Spec:
-    """A y axis from 0 to 100 %."""
-    scale = {"scale": {"domain": [0, 1]}}
+    """A y axis of percent, from 0 up to what there is to be seen."""
+    scale = {"scale": {"domainMin": 0, "nice": True}}
     return {"field": field, "type": "quantitative", "title": title, "axis": {"format": ".0%"}} | scale | more
 
 
@@ -485,7 +485,10 @@ def calibration(run: Evidence) -> Spec | None:
         "mark": {"type": "line", "strokeDash": [3, 3], "color": "#888"},
     }
     diagonal["encoding"] = {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "y", "type": "quantitative"}}
-    x, y = number("score", "the judge's score", scale={"domain": [0, 1]}), share("correct", "share correct")
+    x, y = (
+        number("score", "the judge's score", scale={"domain": [0, 1]}),
+        share("correct", "share correct", scale={"domain": [0, 1]}),
+    )
     points = {"mark": {"type": "line", "point": {"filled": True, "size": 45}}}
     points["encoding"] = {"x": x, "y": y, "color": by_round(), "strokeDash": named("level", None), "tooltip": tip}
     return spec | {"layer": [diagonal, points]}
