@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ from cluster.searcher import Done
 from cluster.store import Store
 
 TRAINING = ("train", "judge", "first model")  # phases that are the trainer's
+RATE_SECONDS = 15.0  # over which tokens a second are counted
 
 
 @dataclass
@@ -73,7 +74,8 @@ class View:
         self.console = console if console.is_terminal else Console(width=110, file=console.file)
         self._rounds = rounds
         self._open: list[Phase] = []  # several with lag=1
-        self.rate, self._seen = 0.0, (time.monotonic(), 0)  # tokens a second
+        self.rate = 0.0  # tokens a second: they are counted when a request ends, many at a time, so over some seconds
+        self._seen = deque([(time.monotonic(), 0)])
         self._spans: list[float] = []  # seconds that each finished round took
         self._number, self._ended = 0, time.monotonic()  # the last finished round, and when it was
         self._stirred = time.monotonic()  # when anything was last committed or trained
@@ -117,9 +119,13 @@ class View:
 
     def tick(self, tokens: int, training: tuple[int, int]) -> None:
         """tokens: generated since the start; training: (steps done, steps in all)."""
-        now, (then, before) = time.monotonic(), self._seen
-        if now - then > 0.5:
-            self.rate, self._seen = max(0.0, (tokens - before) / (now - then)), (now, tokens)
+        now = time.monotonic()
+        if now - self._seen[-1][0] > 0.5:
+            self._seen.append((now, tokens))
+            while now - self._seen[0][0] > RATE_SECONDS and len(self._seen) > 2:
+                self._seen.popleft()
+            then, before = self._seen[0]
+            self.rate = max(0.0, (tokens - before) / (now - then))
         for phase in self._open:
             if phase.name in TRAINING:
                 (phase.done, phase.units), phase.what = training, "steps"

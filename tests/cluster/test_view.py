@@ -40,7 +40,7 @@ def test_the_live_view_says_round_phase_units_rate_solve_rate_and_time_left():
     assert "known after round 1" in drawn(view)
     with view.phase(3, "search", 20, 4) as phase:
         phase.unit_done(Done("k", 100, Counter(correct=3, wrong=1, failed=4)))
-        view._seen = (view._seen[0] - 2, 0)
+        view._seen[0] = (view._seen[0][0] - 2, 0)
         view.tick(20_000, (0, 0))
         text = drawn(view)
         assert "round 3 of 5" in text and "search" in text and "5/20 units" in text and "tokens/s" in text
@@ -67,3 +67,21 @@ def test_the_table_fits_a_terminal_of_80_columns():
     console.print(rounds_table([record(0), record(1), record(2, promoted=False)]))
     text = console.file.getvalue()
     assert "50.0 [40.0, 60.0]" in text and "75.0" in text and "12,345" in text and "2 kept m00000" in text and "…" not in text
+
+
+def test_tokens_a_second_are_counted_over_some_seconds(monkeypatch):
+    """They arrive in bursts, as whole requests end; between two of them nothing stands still."""
+    clock = [100.0]
+    monkeypatch.setattr("cluster.view.time.monotonic", lambda: clock[0])
+    view = View(1, Console(file=io.StringIO()))
+    for second in range(1, 41):
+        clock[0] += 1
+        view.tick(1000 * (second // 5) * 5, (0, 0))
+        assert second < 16 or 600 < view.rate < 1400, (second, view.rate)
+    for _ in range(17):
+        clock[0] += 1
+        view.tick(40_000, (0, 0))
+    assert view.rate == 0
+    clock[0] += 1
+    view.tick(5, (0, 0))
+    assert view.rate == 0, "an engine that was started anew counts from nothing"
