@@ -47,9 +47,17 @@ def test_every_target_is_learnt_once_with_its_weight_and_its_own_past(lengths, r
     assert seen == pytest.approx(expected)
 
 
-def test_realistic_lengths_fill_their_rows():
-    lengths = np.random.default_rng(0).choice([9, 12, 20, 30, 42, 56], 4000)
-    plan = list(batches(examples(lengths), np.arange(4000), 8, 128, np.random.default_rng(0)))
+@pytest.mark.parametrize(
+    ("lengths", "row"),
+    [
+        pytest.param(np.random.default_rng(0).choice([9, 12, 20, 30, 42, 56], 4000), 128, id="few lengths"),
+        pytest.param(np.random.default_rng(0).integers(55, 98, 1000), 256, id="lengths close together, three or four to a row"),
+        pytest.param(np.random.default_rng(0).integers(2000, 4000, 500), 32_768, id="long answers"),
+        pytest.param(np.random.default_rng(0).lognormal(8.5, 1, 800).clip(100, 32_768).astype(int), 32_768, id="a long tail"),
+    ],
+)
+def test_realistic_lengths_fill_their_rows(lengths, row):
+    plan = list(batches(examples(lengths), np.arange(len(lengths)), 8, row, np.random.default_rng(0)))
     assert sum(b.tokens for b in plan) / sum(b.token_ids.size for b in plan) > 0.97
 
 
