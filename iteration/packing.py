@@ -9,7 +9,6 @@ import numpy as np
 
 from iteration.types import Examples
 
-
 FULL = 0.97  # share of the slots in use
 
 
