@@ -20,6 +20,7 @@ from ray.exceptions import ActorUnschedulableError, ObjectLostError, RayActorErr
 
 PING_SECONDS = 30  # an actor that does not answer for so long is started anew
 IN_COMPANY = 2  # deaths beside other units, after which a unit runs alone
+LOOK_SECONDS = 1.0  # between two looks at what takes long
 KILLS = 3  # deaths of a unit that ran alone, after which it is set aside
 
 
@@ -38,6 +39,7 @@ class Hand:
     node: str = ""  # where it has to be; "" for anywhere
     where: str = ""  # the node that it was last seen on; "" before it has started
     needs: dict[str, float] = field(default_factory=dict)  # resources
+    group: Any = None  # the placement group that it has to itself
     ready: bool = False
     load: int = 0  # attempts that it works on
     since: float = field(default_factory=time.monotonic)  # not ready since then
@@ -173,6 +175,9 @@ class Spread:
         self.going: dict[asyncio.Future, Attempt] = {}
         self._crews, self._most, self._changed, self._deadline, self._say = crews, most, changed, deadline, say
         self.spans: list[tuple[list[str], float, float]] = []  # of what was done: the team's names, since when, how long
+        self._ends: deque[asyncio.Future] = deque()  # of attempts, that were not looked at yet
+        self._suspect = False  # something has died: who was there is looked at before more is handed out
+        self._looked = time.monotonic()  # at what takes long
         self._pings: set[asyncio.Task] = set()
 
     async def run(self, work: list, call: Callable, done: Callable, aside: Callable) -> None:
@@ -181,7 +186,10 @@ class Spread:
             while todo or self.going:
                 self._hand_out(todo, call)
                 await self._something()
-                for future in [future for future in self.going if future.done()]:
+                while self._ends:
+                    future = self._ends.popleft()
+                    if future not in self.going:  # dropped meanwhile
+                        continue
                     attempt = self._release(future)
                     if self._ended(attempt, future, done):
                         continue
@@ -191,7 +199,9 @@ class Spread:
                         job.over = True
                     elif not any(other.job is job for other in self.going.values()):
                         todo.appendleft(job)
-                self._hurry(todo)
+                if time.monotonic() - self._looked >= LOOK_SECONDS:
+                    self._looked = time.monotonic()
+                    self._hurry(todo)
         finally:
             for future in list(self.going):
                 self._drop(future)
@@ -200,31 +210,38 @@ class Spread:
 
     def _hand_out(self, todo: deque[Job], call: Callable) -> None:
         while todo:
-            if todo[0].over:  # a copy that is not needed any more
+            job = todo[0]
+            if job.over:  # a copy that is not needed any more
                 todo.popleft()
                 continue
-            if (todo[0].alone and self.going) or any(attempt.job.alone for attempt in self.going.values()):
+            if self._suspect and ((job.alone and self.going) or any(attempt.job.alone for attempt in self.going.values())):
                 return
-            before = next((attempt.team for attempt in self.going.values() if attempt.job is todo[0]), {})
+            before = next((each.team for each in self.going.values() if each.job is job), {}) if job.copied else {}
             picked = {kind: crew.pick(self._most.get(kind, 2**30), before.get(kind)) for kind, crew in self._crews.items()}
             for crew in self._crews.values():
                 crew.check()
             if not all(picked.values()):
                 return
-            job = todo.popleft()
+            todo.popleft()
             for hand in picked.values():
                 hand.load += 1
             ref = call(picked, job.each)
-            self.going[asyncio.ensure_future(_result(ref))] = Attempt(job, picked, ref)
+            future = asyncio.ensure_future(_result(ref))
+            future.add_done_callback(self._end)
+            self.going[future] = Attempt(job, picked, ref)
+
+    def _end(self, future: asyncio.Future) -> None:
+        self._ends.append(future)
+        self._changed.set()
 
     async def _something(self) -> None:
-        """Wait until an attempt ends, a hand becomes fit, or a second is over."""
+        """Wait until an attempt ends, a hand becomes fit, or it is time to look at what takes long."""
+        if self._ends:
+            return
         self._changed.clear()
-        changed = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait({*self.going, changed}, timeout=1, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            changed.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await self._changed.wait()
 
     def _release(self, future: asyncio.Future) -> Attempt:
         attempt = self.going.pop(future)
@@ -247,7 +264,7 @@ class Spread:
             attempt.job.over = True
             seconds = time.monotonic() - attempt.since
             self.spans.append(([hand.name for hand in attempt.team.values()], attempt.since, seconds))
-            for other in [f for f, each in self.going.items() if each.job is attempt.job]:
+            for other in [f for f, each in self.going.items() if each.job is attempt.job] if attempt.job.copied else []:
                 late = self.going[other]
                 self._drop(other)
                 for kind, hand in late.team.items():  # it may be hanging
@@ -258,6 +275,7 @@ class Spread:
         if not lost(error):
             raise error
         attempt.job.deaths += 1
+        self._suspect = True
         seconds = time.monotonic() - attempt.since
         self._say(f"{whose(attempt, future)}; {attempt.job.each} was under way for {seconds:.1f} s and is done again")
         for kind, hand in attempt.team.items():

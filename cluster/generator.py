@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -34,9 +35,13 @@ class Server:
     async def ready(self) -> str:
         return here()
 
-    async def update(self, version: str, trainer: Any = None) -> None:
-        """Serve these weights from now on; starts the engine if it does not run yet. trainer: handle of who sends them, unless
-        the engine reads them itself."""
+    async def started(self) -> bool:
+        """Is there an engine, whose weights can be replaced?"""
+        return self._engine is not None
+
+    async def update(self, version: str, senders: Sequence[Any] = ()) -> None:
+        """Serve these weights from now on; starts the engine if it does not run yet. senders: handles of the trainer's ranks
+        that send them together, none where the engine reads them itself."""
         async with self._updating:
             if self._engine is None:  # it needs the actor's event loop
                 self._engine = self.kind(str(self._store.folder(f"{self._folder}/{version}")), version, self._options)
@@ -44,15 +49,15 @@ class Server:
             with alive():
                 await self._engine.wake()
                 if self._engine.version != version:
-                    push = partial(self._pushed, f"{self._folder}/{version}", trainer) if trainer else None
+                    push = partial(self._pushed, f"{self._folder}/{version}", senders) if senders else None
                     await self._engine.update(str(self._store.folder(f"{self._folder}/{version}")), version, push)
 
-    async def _pushed(self, folder: str, trainer: Any) -> None:
-        """Have the trainer send weights: it calls the five methods below, whose names are vLLM's."""
+    async def _pushed(self, folder: str, senders: Sequence[Any]) -> None:
+        """Have the trainer send weights: its rank 0 calls the five methods below, whose names are vLLM's."""
         import ray
 
-        me = ray.get_runtime_context().current_actor
-        await trainer.send.remote(folder, me, self._options.transfer, max(1, int(self._options.gpus)))
+        me, gpus = ray.get_runtime_context().current_actor, max(1, int(self._options.gpus))
+        await asyncio.gather(*(each.send.remote(folder, me, self._options.transfer, gpus, len(senders)) for each in senders))
 
     async def init_weight_transfer_engine(self, request: object) -> None:
         await self._engine.transferring("init_weight_transfer_engine", request)

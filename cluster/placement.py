@@ -10,13 +10,15 @@ import time
 from asyncio import FIRST_EXCEPTION
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 from omegaconf import DictConfig, OmegaConf
-from ray.exceptions import AuthenticationError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import AuthenticationError, RaySystemError
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from cluster.crew import Crew, Hand, Spread, busy, lost, ping
 from cluster.engine import Ledger, environment
@@ -72,6 +74,7 @@ class Actors:
         self._looked = time.monotonic()  # at the nodes
         self._training = Progress()
         self._growing: asyncio.Task | None = None
+        self._turn = asyncio.Lock()  # the trainer's ranks work on one thing at a time: a training, or weights for one engine
 
     async def __aenter__(self) -> Actors:
         try:
@@ -109,7 +112,8 @@ class Actors:
             # Ray has put its own handler for SIGTERM; ours lets the actors close and the process exit with 75.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
             self.started = True
-            trainer = root, options.model, options.train, options.train_judge, options.seed
+            keeps = options.generate.transfer == "nccl"  # on a GPU that it shares there is no room for that
+            trainer = root, options.model, options.train, options.train_judge, options.seed, keeps
             for rank in range(options.train.ranks):
                 name = f"trainer-{rank}" if rank else "trainer"
                 self.trainers.hire(hand(Trainer, name, trainer, gpus=options.train.gpus, concurrency=4))
@@ -125,7 +129,7 @@ class Actors:
 
     async def _start_engines(self) -> None:
         options, where, root = self._options, self._options.placement, self._store.place
-        await self.generators.refit(serves(model_key(0)), wait=False)
+        await self.generators.refit(partial(self.give, version=model_key(0)), wait=False)
         for _ in range(where.generators):
             self._hire_generator("")
         verify = named(self._config.verify)
@@ -171,6 +175,8 @@ class Actors:
             for gone in [each for each in self.generators.hands if each.node not in alive]:
                 self._view.say(f"{gone.name} is gone with its node {gone.node[:8]}")
                 self.generators.dismiss(gone)
+                if gone.group:
+                    remove_placement_group(gone.group)
             gpus = self._options.generate.gpus
             for node, holds in alive.items():
                 room = int(holds.get("GPU", 0) / gpus) if gpus else (int(holds.get("CPU", 0)) + 1) // 2
@@ -234,9 +240,16 @@ class Actors:
     async def train(self, method: str, *arguments: Any) -> Any:
         """Call a method of the trainer, of all its ranks where they work together (GROUPED); again where one of them died: a
         training goes on from its last checkpoint. Returns what rank 0 does."""
-        ranks = self.trainers.hands if method in GROUPED else self.trainers.hands[:1]
-        if method in GROUPED and self._options.generate.sleep:
-            await self._rest()
+        if method not in GROUPED:
+            return await self._train(self.trainers.hands[:1], method, arguments)
+        async with self._turn:
+            if self._options.generate.sleep:  # the GPU is the trainer's alone until it is done
+                await self._told(self._engines(), "sleep")
+                return await self._train(self.trainers.hands, method, arguments)
+            await self._told(self.trainers.hands, "let_go")
+        return await self._train(self.trainers.hands, method, arguments)
+
+    async def _train(self, ranks: Sequence[Hand], method: str, arguments: tuple) -> Any:
         deaths, before = 0, 0
         while True:
             await self.trainers.all()
@@ -265,17 +278,42 @@ class Actors:
                 for call in calls:
                     call.cancel()
 
-    async def _rest(self) -> None:
-        """Have all engines give up the memory of their GPUs; each wakes when it is asked for something."""
-        engines = [each for each in [*self.generators.hands, *self.judges.hands] if each.ready]
-        for error in await asyncio.gather(*(each.handle.sleep.remote() for each in engines), return_exceptions=True):
-            if isinstance(error, Exception) and not lost(error):  # one that died holds nothing either
+    def _engines(self) -> list[Hand]:
+        return [each for each in [*self.generators.hands, *self.judges.hands] if each.ready]
+
+    async def _told(self, those: Sequence[Hand], method: str) -> None:
+        """Call a method of all of them; one that died holds nothing either."""
+        for error in await asyncio.gather(*(getattr(each.handle, method).remote() for each in those), return_exceptions=True):
+            if isinstance(error, Exception) and not lost(error):
                 raise error
 
-    @property
-    def sender(self) -> Hand | None:
-        """Who sends new weights; None where engines read them from their folder."""
-        return None if self._options.generate.transfer == "host" else self.trainers.hands[0]
+    async def give(self, engine: Hand, version: str) -> None:
+        """Make an engine fit for work: it serves these weights. It reads them itself, or the trainer's ranks send it what they
+        hold, one engine at a time; where one of them does not hold it (any more), rank 0 sends the committed folder."""
+        await answers(engine)
+        options = self._options.generate
+        if options.transfer == "host" and not options.sleep:
+            await engine.handle.update.remote(version)
+            return
+        if not options.sleep and not await engine.handle.started.remote():  # it takes its time, and reads the folder
+            await engine.handle.update.remote(version)
+            return
+        await asyncio.shield(asyncio.ensure_future(self._sent(engine, version)))  # not left in the middle
+
+    async def _sent(self, engine: Hand, version: str) -> None:
+        async with self._turn:
+            ranks = self.trainers.hands if self._options.generate.transfer != "host" else []
+            try:
+                async with asyncio.timeout(max(START_SECONDS, self._options.placement.deadline)):
+                    held = await asyncio.gather(*(each.handle.holds.remote(version) for each in ranks))
+                    senders = [each.handle for each in (ranks if all(held) else ranks[:1])]
+                    await engine.handle.update.remote(version, senders)
+            except Exception as error:
+                for each in [*ranks, engine]:  # who was in the midst of it would wait for the others; all is committed
+                    ray.kill(each.handle, no_restart=False)
+                if isinstance(error, TimeoutError):
+                    raise RaySystemError(f"{engine.name} did not get {version} in time") from None
+                raise
 
     async def _together(self, ranks: Sequence[Hand], method: str, arguments: tuple) -> list:
         """Call a method of each rank."""
@@ -369,16 +407,6 @@ async def answers(each: Hand) -> None:
     each.where = await each.handle.ready.remote()
 
 
-def serves(version: str, trainer: Hand | None = None) -> Callable:
-    """Makes an engine fit for work: it serves these weights, sent by `trainer` or read by itself."""
-
-    async def fit(each: Hand) -> None:
-        await answers(each)
-        await each.handle.update.remote(version, *([trainer.handle] if trainer else []))
-
-    return fit
-
-
 def hands(team: dict[str, Hand], verifiers: Sequence[Hand] = ()) -> Hands:
     """What a unit is searched with; the other verifiers are asked again what the team's own failed at."""
     others = tuple(each.handle for each in verifiers if each is not team["verifier"])
@@ -464,9 +492,15 @@ def hand(
     shares them out better. node: where it has to be; "" spreads actors over the nodes that there are."""
     options = {"name": name, "num_cpus": 0, "num_gpus": gpus, "max_concurrency": concurrency, "max_restarts": -1}
     options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False) if node else "SPREAD"
+    group = None
+    if gpus > 1:  # reserved together on one node, whose GPUs see each other fastest
+        where = [{"ray.io/node-id": node}] if node else None
+        group = placement_group([{"GPU": gpus}], "STRICT_PACK", name, bundle_label_selector=where)
+        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, 0)
     if environment:
         options["runtime_env"] = {"env_vars": environment}
-    return Hand(name, ray.remote(kind).options(**options).remote(*arguments), node, {"GPU": gpus} if gpus else {})
+    handle = ray.remote(kind).options(**options).remote(*arguments)
+    return Hand(name, handle, node, needs={"GPU": gpus} if gpus else {}, group=group)
 
 
 def named(section: DictConfig) -> tuple[str, dict]:

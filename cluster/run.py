@@ -23,7 +23,7 @@ from cluster.crew import Hand
 from cluster.engine import Generate
 from cluster.measured import Measured, tries
 from cluster.metrics import Metrics, Trackers
-from cluster.placement import Actors, Placement, named, serves
+from cluster.placement import Actors, Placement, named
 from cluster.remote import encode, lists
 from cluster.report import Report
 from cluster.sandbox import SandboxOptions
@@ -519,7 +519,7 @@ class Run:
         drifts = []
 
         async def fit(engine: Hand) -> None:
-            await serves(model, self.actors.sender)(engine)
+            await self.actors.give(engine, model)
             answer, logprobs = await engine.handle.greedy.remote(prompt, model)
             own = await self.actors.train("logprobs", model, prompt, answer)
             drifts.append(float(np.max([0.0, *np.abs(own - logprobs)])))  # not a number where one of them is not
@@ -558,7 +558,7 @@ class Run:
         drifts = []
 
         async def fit(engine: Hand) -> None:
-            await serves(version, self.actors.sender)(engine)
+            await self.actors.give(engine, version)
             drifts.append(float(np.abs(own - await engine.handle.score.remote(table, version)).max()))
             self.check_drift(drifts[-1], f"after the update to {version} the engine's scores", "", "its scores")
 
@@ -855,7 +855,8 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
     for key, before, now in settings.differences(*(OmegaConf.create(OmegaConf.to_yaml(each)) for each in (old, config))):
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
-        if key == "run.dir" or key.startswith(("placement.", "report.", "track")):  # the folder may have been moved
+        # The folder may have been moved, and weights are the same however they come.
+        if key in ("run.dir", "generate.transfer") or key.startswith(("placement.", "report.", "track")):
             continue
         if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict says who gave it
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
@@ -30,6 +31,7 @@ from iteration.steps import step_ends
 from iteration.types import Examples, Problem
 
 if TYPE_CHECKING:
+    import torch
     from torch.distributed.device_mesh import DeviceMesh
 
 
@@ -95,11 +97,21 @@ class Progress:
     tokens: int = 0  # trained on so far
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was trained last, as it lies on this rank."""
+
+    version: str
+    module: torch.nn.Module
+    group: Group
+    end: contextlib.ExitStack  # leaves the ranks' process group
+
+
 class Trainer:
     """Ray actor. A training is a function of model, manifest and seed; one that was killed goes on from its last checkpoint, to
     the same model."""
 
-    def __init__(self, root: str, model: Model, train: Train, train_judge: TrainJudge, seed: int):
+    def __init__(self, root: str, model: Model, train: Train, train_judge: TrainJudge, seed: int, keeps: bool = False):
         import torch
         from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer  # noqa: F401 not later:
         # two threads cannot import them at once
@@ -107,6 +119,7 @@ class Trainer:
         self._store, self._model, self._train, self._train_judge, self._seed = store_at(root), model, train, train_judge, seed
         self._device = "cuda" if train.gpus else "cpu"
         self._progress = Progress()
+        self._keeps, self._kept = keeps, None  # for engines that are sent it; the model, until `let_go`
         self._loading = threading.Lock()  # two models loaded at once, in two threads, get each other's weights or none
         torch.set_num_threads(train.threads or os.cpu_count() or 1)
 
@@ -125,11 +138,31 @@ class Trainer:
 
         return ranks.meeting_point(ray.util.get_node_ip_address())
 
-    def send(self, folder: str, engine: Any, how: str, gpus: int) -> None:
-        """Give an engine the weights of a folder of the store, from here (cluster/transfer.py). gpus: that it is cut over."""
+    def holds(self, version: str) -> bool:
+        """Does this rank still hold the model or value model that it trained last, and is it this one?"""
+        return self._kept is not None and self._kept.version == version
+
+    def let_go(self) -> None:
+        """Give up the model that was trained last."""
+        if self._kept:
+            kept, self._kept = self._kept, None
+            kept.end.close()
+            del kept
+            ranks.release(self._device)
+
+    def send(self, folder: str, engine: Any, how: str, gpus: int, senders: int = 1) -> None:
+        """Give an engine the weights of a folder of the store (cluster/transfer.py): what the ranks hold of it, if all of them
+        are asked. gpus: that the engine is cut over. Raises RaySystemError where this rank does not hold it any more."""
+        from ray.exceptions import RaySystemError
+
         from cluster import transfer
 
-        transfer.send(self._store.folder(folder), engine, how, gpus, self.rendezvous().removeprefix("tcp://"))
+        kept = self._kept if self.holds(folder.rpartition("/")[2]) else None
+        if kept is None and senders > 1:
+            raise RaySystemError(f"a rank does not hold {folder} any more")
+        rank, module = (kept.group.rank, kept.module) if kept and kept.group.ranks == senders else (0, None)
+        weights = transfer.source(self._store.folder(folder), module, "cpu" if how == "host" else "cuda")
+        transfer.send(weights, engine, how, gpus, self.rendezvous().removeprefix("tcp://"), rank)
 
     def begin(self, task: tuple[str, dict]) -> dict:
         """Commit models/m00000: the model of `model.path`, or a small one trained on the task's own corpus."""
@@ -280,7 +313,8 @@ class Trainer:
         lora = options.lora if isinstance(options, Train) else 0  # value models and the first model are trained whole
         plan = list(batches(data, order, options.rows, options.row_tokens, np.random.default_rng(self._seed)))
         self._progress = Progress(name, 0, len(plan))
-        with ranks.joined(group, self._device) as mesh:
+        with contextlib.ExitStack() as end:
+            mesh = end.enter_context(ranks.joined(group, self._device))
             half = self._train.bf16 and self._device == "cuda"
             with self._loading:
                 model = ranks.load(kind, source, group, mesh, half, lora, **head)
@@ -298,6 +332,8 @@ class Trainer:
                 self._progress = Progress(name, step, len(plan), loss, self._progress.tokens + plan[step - 1].tokens)
             spent = time.monotonic() - before
             ranks.save(model, kind, source, target, mesh, lora)
+            if self._keeps and not lora:  # an engine takes no adapters
+                self._kept = Kept(name, model, group, end.pop_all())
         if target is None:
             return
         edge = max(1, len(losses) // 20)

@@ -1,8 +1,9 @@
 """New weights for engines, by vLLM's weight-transfer API.
 
-Weights always come from a committed folder, so no answer is ever that of a model which a crash could lose. `host`: each
-engine reads the folder itself. `nccl`: the trainer reads it and sends it from its GPU to the engine's. `ipc`: the same between
-two processes on one GPU. The first is our own backend for that API; the other two are vLLM's, and have not run here (no GPU).
+Only committed weights are served, so no answer is ever that of a model which a crash could lose. `host`: each engine reads the
+committed folder itself. `nccl`: the trainer's ranks send what they still hold of it, gathered tensor by tensor, from their GPUs
+to the engine's. `ipc`: rank 0 reads the folder and sends it to another process on the same GPU, where there is no room to keep
+the model. The first is our own backend for that API; the other two are vLLM's, and have not run here (no GPU).
 Source: vllm/distributed/weight_transfer (0.32).
 """
 
@@ -17,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 from safetensors import safe_open
 from vllm.distributed.weight_transfer import (
+    ModuleSource,
     ParamMeta,
     RayVLLMWeightSyncClient,
     TrainerWeightTransferEngine,
@@ -106,10 +108,13 @@ class Teller(TrainerWeightTransferEngine[Told]):
 
     @classmethod
     def trainer_init(cls, init_info: Told, *, client: Any, source: Folder | None = None) -> Teller:
-        client.init_weight_transfer_engine({})
+        if init_info.is_sender:
+            client.init_weight_transfer_engine({})
         return cls(client=client, source=source, is_sender=init_info.is_sender)
 
     def send_weights(self) -> None:
+        if not self.is_sender:
+            return
         self.client.start_weight_update()
         self.client.update_weights(asdict(Place(str(self.source.folder))))
         self.client.finish_weight_update()
@@ -123,28 +128,42 @@ class Worker:
     """What vLLM's worker is extended by (`worker_extension_cls`): importing it makes `host` known there."""
 
 
-def send(folder: str | Path, engine: Any, how: str, gpus: int, address: str) -> None:
-    """In the trainer: give an engine the weights of a folder. Returns when it has them.
+def source(folder: Path, module: torch.nn.Module | None, device: str) -> WeightSource:
+    """The weights of a committed folder: gathered from the ranks that hold them in `module`, where their names are the folder's
+    (transformers cuts up the weights of some models when it saves them), else read from it."""
+    read = Folder(folder, device)
+    if module is None:
+        return read
+    held = ModuleSource(module)
+    shapes = lambda weights: {each.name: each.shape for each in weights.metadata()}  # noqa: E731
+    return held if shapes(held) == shapes(read) else read
+
+
+def send(weights: WeightSource, engine: Any, how: str, gpus: int, address: str, rank: int = 0) -> None:
+    """In each of the trainer's ranks: give an engine weights. Returns when it has them; only rank 0 talks to it, the others
+    take part in gathering.
 
     engine: handle of a Ray actor with the methods of vLLM's RayVLLMWeightSyncClient; gpus: that it is cut over; address:
-    host:port, free on this node, where nccl's two sides meet.
+    host:port, free on rank 0's node, where nccl's two sides meet.
     """
+    if rank and isinstance(weights, Folder):
+        return
     client = RayVLLMWeightSyncClient(engine)
     if how == "nccl":
         from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
         host, _, port = address.rpartition(":")
-        info = NCCLTrainerInitInfo(master_address=host, master_port=int(port), world_size=1 + gpus, rank=0)
+        info = NCCLTrainerInitInfo(master_address=host, master_port=int(port), world_size=1 + gpus, rank=rank)
     elif how == "ipc":
         from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 
-        info = IPCTrainerInitInfo(rank=0)
+        info = IPCTrainerInitInfo(rank=rank)
     else:
-        info = Told(rank=0)
-    source = Folder(folder, "cpu" if how == "host" else "cuda")
-    sender = WeightTransferTrainerFactory.trainer_init(info, client=client, source=source)
+        info = Told(rank=rank)
+    sender = WeightTransferTrainerFactory.trainer_init(info, client=client, source=weights)
     try:
         sender.send_weights()
     finally:
         sender.shutdown()
-        client.shutdown_weight_transfer_engine()  # the two sides meet anew for the next weights
+        if not rank:
+            client.shutdown_weight_transfer_engine()  # the two sides meet anew for the next weights

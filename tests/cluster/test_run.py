@@ -159,7 +159,7 @@ def test_an_update_that_the_trainer_does_not_confirm_is_an_alarm(run, off, alarm
             for each in engines:
                 await fit(each)
 
-    run.actors = SimpleNamespace(version="", sender=None, generators=Both(), train=lambda *_: soon(own))
+    run.actors = SimpleNamespace(version="", give=lambda *_: soon(None), generators=Both(), train=lambda *_: soon(own))
     run.plan_test()
     if alarm:
         with pytest.raises(UserError, match="differ from the trainer's by"):
@@ -247,32 +247,3 @@ def test_diversity_of_a_round(run):
 def test_an_oracle_needs_a_verifier_that_judges_steps(tmp_path):
     with pytest.raises(UserError, match="judge.name=oracle goes by the verifier's verdicts on steps, but verify.name=exact"):
         with_model(tmp_path / "run", "judge.name=oracle", "verify.name=exact")
-
-
-def test_all_engines_rest_though_one_of_them_died():
-    import asyncio
-
-    from ray.exceptions import ActorDiedError
-
-    from cluster.placement import Actors
-
-    rested = []
-
-    def engine(name, error=None):
-        async def sleep():
-            if error:
-                raise error
-            await asyncio.sleep(0.01)
-            rested.append(name)
-
-        return SimpleNamespace(ready=True, handle=SimpleNamespace(sleep=SimpleNamespace(remote=sleep)))
-
-    def rest(*engines):
-        actors = Actors.__new__(Actors)
-        actors.generators, actors.judges = SimpleNamespace(hands=engines[:-1]), SimpleNamespace(hands=engines[-1:])
-        asyncio.run(actors._rest())
-
-    rest(engine("a", ActorDiedError()), engine("b"), engine("judge"))
-    assert rested == ["b", "judge"], "the trainer begins when they all have given up their memory"
-    with pytest.raises(ValueError, match="out of order"):
-        rest(engine("a", ValueError("out of order")), engine("b"))

@@ -127,7 +127,7 @@ def test_weights_that_a_trainer_sends_are_those_that_an_engine_reads(generator, 
     read = ask(generator, PROMPTS, seeds=[1, 2, 3], version="b")
     ray.get(generator.update.remote("a"), timeout=60)
     (models / "sent").symlink_to(models / "b")
-    ray.get(generator.update.remote("sent", trainer), timeout=120)
+    ray.get(generator.update.remote("sent", [trainer]), timeout=120)
     sent = ask(generator, PROMPTS, seeds=[1, 2, 3], version="sent")
     assert sent["token_ids"] == read["token_ids"] and sent["model"].to_pylist()[0] == "sent"
     ray.get(generator.update.remote("a"), timeout=60)

@@ -1,0 +1,136 @@
+"""Who gives engines their weights, and when: the actors are scripts."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from ray.exceptions import ActorDiedError, RaySystemError
+
+from cluster import placement
+from cluster.crew import Hand
+from cluster.engine import Generate
+from cluster.placement import Actors, Placement
+
+
+class Scripted:
+    """A handle whose methods note that they were called, and answer what they are told to."""
+
+    def __init__(self, name, told, **answers):
+        self.name, self._told, self._answers = name, told, answers
+
+    def __getattr__(self, method):
+        async def call(*arguments):
+            self._told.append((self.name, method, *arguments))
+            answer = self._answers.get(method)
+            if callable(answer):
+                answer = await answer()
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return SimpleNamespace(remote=call)
+
+
+def world(monkeypatch, ranks, engine, **generate):
+    """(actors, engine, what was told to whom, who was killed) with scripted ranks and one engine."""
+    told, killed = [], []
+    actors = Actors.__new__(Actors)
+    actors._options = SimpleNamespace(generate=Generate(**({"gpus": 1} | generate)), placement=Placement())
+    actors._turn = asyncio.Lock()
+    hands = [Hand(f"rank {i}", Scripted(f"rank {i}", told, **each), ready=True) for i, each in enumerate(ranks)]
+    first = Hand("engine", Scripted("engine", told, **engine), ready=True)
+
+    async def fit():
+        pass
+
+    actors.trainers = SimpleNamespace(hands=hands, all=fit)
+    actors.generators, actors.judges = SimpleNamespace(hands=[first]), SimpleNamespace(hands=[])
+    monkeypatch.setattr(placement.ray, "kill", lambda handle, no_restart: killed.append(handle.name))
+    return actors, first, told, killed
+
+
+def senders(told):
+    """Who was to send, as the engine was told."""
+    (call,) = [call for call in told if call[:2] == ("engine", "update")]
+    return [each.name for each in call[3]] if len(call) > 3 else []
+
+
+@pytest.mark.parametrize(
+    ("generate", "started", "held", "expected"),
+    [
+        pytest.param({"transfer": "nccl"}, True, [True, True], ["rank 0", "rank 1"], id="the ranks send what they hold"),
+        pytest.param(
+            {"transfer": "nccl"}, True, [True, False], ["rank 0"], id="one of them was started anew: rank 0 sends the folder"
+        ),
+        pytest.param({"transfer": "nccl"}, False, [True, True], [], id="an engine that starts reads the folder"),
+        pytest.param({}, True, [True, True], [], id="an engine on the host's path reads the folder"),
+    ],
+)
+def test_weights_come_from_whoever_holds_them(monkeypatch, generate, started, held, expected):
+    ranks = [{"holds": each} for each in held]
+    actors, engine, told, killed = world(monkeypatch, ranks, {"ready": "node", "started": started}, **generate)
+    asyncio.run(actors.give(engine, "m00003"))
+    assert senders(told) == expected and engine.where == "node" and not killed
+
+
+def test_a_sending_that_broke_off_leaves_nobody_waiting(monkeypatch):
+    for error in (ActorDiedError(), ValueError("nccl is not there")):
+        actors, engine, _, killed = world(
+            monkeypatch, [{"holds": True}] * 2, {"started": True, "update": error}, transfer="nccl"
+        )
+        with pytest.raises(type(error)):
+            asyncio.run(actors.give(engine, "m00003"))
+        assert killed == ["rank 0", "rank 1", "engine"]
+
+
+def test_a_sending_that_hangs_is_a_loss_of_machinery(monkeypatch):
+    monkeypatch.setattr(placement, "START_SECONDS", 0.01)
+    hanging = {"started": True, "update": lambda: asyncio.sleep(60)}
+    actors, engine, _, killed = world(monkeypatch, [{"holds": True}], hanging, transfer="nccl")
+    actors._options.placement.deadline = 0.01
+    with pytest.raises(RaySystemError, match="engine did not get m00003 in time"):
+        asyncio.run(actors.give(engine, "m00003"))
+    assert killed == ["rank 0", "engine"]
+
+
+def test_a_training_waits_for_the_weights_that_are_being_sent(monkeypatch):
+    """The ranks gather together: none of them may begin a training while another still sends."""
+
+    async def both():
+        async def update():
+            await asyncio.sleep(0.05)
+            told.append(("engine", "has them"))
+
+        ranks = [{"holds": True, "train": "trained"}]
+        actors, engine, told, _ = world(monkeypatch, ranks, {"started": True, "update": update}, transfer="nccl")
+        given = asyncio.ensure_future(actors.give(engine, "m00003"))
+        await asyncio.sleep(0.01)
+        given.cancel()  # it goes on to its end all the same
+        assert await actors.train("train", "m00004") == "trained"
+        return [call[:2] for call in told]
+
+    told = asyncio.run(both())
+    assert told[-4:] == [("engine", "update"), ("engine", "has them"), ("rank 0", "let_go"), ("rank 0", "train")]
+
+
+def test_an_engine_that_is_started_anew_waits_until_the_gpu_is_free(monkeypatch):
+    async def both():
+        actors, engine, told, _ = world(monkeypatch, [{"train": lambda: asyncio.sleep(0.05)}], {}, gpus=0.5, sleep=True)
+        training = asyncio.ensure_future(actors.train("train", "m00004"))
+        await asyncio.sleep(0.01)
+        await actors.give(engine, "m00003")
+        assert training.done()
+        return [call[:2] for call in told]
+
+    assert asyncio.run(both()) == [("engine", "sleep"), ("rank 0", "train"), ("engine", "ready"), ("engine", "update")]
+
+
+def test_all_engines_rest_though_one_of_them_died(monkeypatch):
+    actors, engine, told, _ = world(monkeypatch, [{"train": "trained"}], {"sleep": ActorDiedError()}, gpus=0.5, sleep=True)
+    other = Hand("judge", Scripted("judge", told), ready=True)
+    actors.judges.hands.append(other)
+    assert asyncio.run(actors.train("train", "m00004")) == "trained"
+    assert [call[:2] for call in told] == [("engine", "sleep"), ("judge", "sleep"), ("rank 0", "train")]
+    actors, *_ = world(monkeypatch, [{"train": "trained"}], {"sleep": ValueError("out of order")}, gpus=0.5, sleep=True)
+    with pytest.raises(ValueError, match="out of order"):
+        asyncio.run(actors.train("train", "m00004"))

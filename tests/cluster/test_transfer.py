@@ -1,0 +1,96 @@
+"""What the trainer's ranks send: real processes, real gloo; the engine's side is a note of what it was asked."""
+
+import os
+
+import numpy as np
+import pytest
+
+from cluster import ranks
+from cluster.engine import environment
+from cluster.ranks import Group
+from cluster.store import Store
+from cluster.trainer import Model, Train, Trainer, TrainJudge, manifest_table
+from iteration import tiny
+from iteration.examples import item_table
+from iteration.tasks.expressions import VOCABULARY
+
+torch = pytest.importorskip("torch")
+SHAPE = tiny.Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, head_dim=16, intermediate_size=64)
+
+
+def rank(number, count, address, root, out):
+    """Train with the others, send what is held, let it go, send what is committed."""
+    os.environ.update(environment(0))
+    from ray.exceptions import RaySystemError
+    from safetensors.torch import save_file
+
+    from cluster import transfer
+
+    torch.set_num_threads(1)
+    asked, sent = [], {}
+
+    class Client:
+        def __init__(self, engine):
+            pass
+
+        def __getattr__(self, method):
+            return lambda *_: asked.append(method)
+
+    def gather(self):
+        """As vLLM's nccl does it: every rank goes through the weights, whose gathering needs all of them."""
+        sent.clear()
+        sent.update({name: tensor.clone() for name, tensor in self.source})
+
+    transfer.RayVLLMWeightSyncClient, transfer.Teller.send_weights = Client, gather
+    trainer = Trainer(root, Model(), Train(threads=1, ranks=count), TrainJudge(), 0, keeps=True)
+    trainer.train("m00001", "m00000", ("sft", {}), Group(number, count, address))
+    assert trainer.holds("m00001") and not trainer.holds("m00000")
+    trainer.send("models/m00001", None, "host", 1, count)
+    save_file(sent, out / f"held-{number}")
+    assert asked == ([] if number else ["init_weight_transfer_engine", "shutdown_weight_transfer_engine"])
+    trainer.let_go()
+    assert not trainer.holds("m00001")
+    if count > 1:
+        with pytest.raises(RaySystemError, match="does not hold models/m00001 any more"):
+            trainer.send("models/m00001", None, "host", 1, count)
+    if not number:
+        trainer.send("models/m00001", None, "host", 1)
+        save_file(sent, out / "read")
+    trainer.train("m00002", "m00001", ("sft", {}), Group(number, count, address.replace("127.0.0.1", "localhost")))
+    assert trainer.holds("m00002"), "the ranks meet anew"
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_the_ranks_hold_is_what_was_committed(tmp_path, count):
+    from safetensors.torch import load_file
+
+    from tests.iteration.test_examples import forest
+
+    store = Store(tmp_path / "run").open()
+    store.put_folder("models/m00000", lambda folder: tiny.build(folder, VOCABULARY, SHAPE, seed=1))
+    store.put_table("traces/r00002/train/u00005", forest())
+    ids = ["r00002/train/u00005/t001/n0003", "r00002/train/u00005/t000/n0001"]
+    for name in ("r00001", "r00002"):
+        store.put_table(f"manifests/{name}", manifest_table(item_table(ids, [8, 5]), np.arange(2), np.array([0, 0])))
+    torch.multiprocessing.spawn(rank, (count, ranks.meeting_point(), str(store.root), tmp_path), nprocs=count)
+    committed = load_file(store.folder("models/m00001") / "model.safetensors")
+    for file in [*(f"held-{i}" for i in range(count)), "read"]:
+        sent = load_file(tmp_path / file)
+        assert sent.keys() == committed.keys(), "tied weights once"
+        assert all(torch.equal(sent[name], committed[name]) for name in sent)
+    first = load_file(store.folder("models/m00000") / "model.safetensors")
+    assert not all(torch.equal(first[name], committed[name]) for name in first)
+
+
+def test_a_model_that_is_saved_under_other_names_is_read_from_its_folder(tmp_path):
+    """transformers keeps the experts of some models in one tensor, and saves each by itself."""
+    from cluster import transfer
+
+    tiny.build(tmp_path, VOCABULARY, SHAPE, seed=1)
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert isinstance(transfer.source(tmp_path, model, "cpu"), transfer.ModuleSource)
+    assert isinstance(transfer.source(tmp_path, torch.nn.Sequential(model), "cpu"), transfer.Folder)
+    assert isinstance(transfer.source(tmp_path, None, "cpu"), transfer.Folder)

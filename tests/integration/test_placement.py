@@ -1,0 +1,52 @@
+"""Engines on several GPUs, on a real Ray whose GPUs are numbers: where their actors are placed."""
+
+import time
+
+import pytest
+
+
+class Engine:
+    def ready(self):
+        return "here"
+
+    def sees(self):
+        """(GPUs, the group that it is placed in)."""
+        import ray
+        from ray.util.placement_group import placement_group_table
+
+        group = ray.util.get_current_placement_group()
+        return ray.get_gpu_ids(), placement_group_table(group)["name"] if group else ""
+
+
+@pytest.fixture(scope="module")
+def machine():
+    import ray
+
+    ray.init(address="local", num_cpus=1, num_gpus=5, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield ray.nodes()[0]["NodeID"]
+    ray.shutdown()
+
+
+def test_an_engine_on_several_gpus_has_a_placement_group_of_its_own(machine):
+    import ray
+    from ray.exceptions import RayActorError
+
+    from cluster.placement import hand, why_late
+
+    engines = [hand(Engine, "a", (), gpus=2), hand(Engine, "b", (), gpus=2, node=machine), hand(Engine, "c", (), gpus=1)]
+    seen = ray.get([each.handle.sees.remote() for each in engines], timeout=60)
+    assert [group for _, group in seen] == ["a", "b", ""], "one GPU needs no group"
+    assert sorted(gpu for gpus, _ in seen for gpu in gpus) == [0, 1, 2, 3, 4], "each its own"
+    ray.kill(engines[0].handle, no_restart=False)
+    until = time.monotonic() + 60
+    while True:
+        try:
+            again = ray.get(engines[0].handle.sees.remote(), timeout=60)
+            break
+        except RayActorError:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+    assert again == seen[0], "started anew, it has its place back"
+    late = hand(Engine, "d", (), gpus=8)
+    nodes = [node["Resources"] for node in ray.nodes()]
+    assert why_late(late, ray.available_resources(), nodes) == "d needs 8 GPU on one node, but the largest of 1 nodes has 5"
