@@ -1,12 +1,15 @@
-"""What driver, searchers and store cost for each trace, from a hundred traces to a million: the curve has to be flat.
+"""What driver, searchers and store cost for each trace, from a hundred traces to a million, with 4 to 256 searcher coroutines
+in each of several actors: the curve has to be flat. And what the size of a unit costs.
 
     python -m tests.bench.bench_scale [MOST]        MOST traces at most; default 100000
 
 Real actors, searches, verdicts and commits; in place of an engine an actor that answers from a script. CPU seconds of the
-driver's process and of all searchers, in microseconds a trace. Baseline: the row of 10,000 traces.
+driver's process and of all searchers, in microseconds a trace, in units of 4 problems with 16 answers each. Baseline: 10,000
+traces, 64 coroutines in one actor. Few traces are searched again and again, until there were 10,000.
 """
 
 import asyncio
+import itertools
 import sys
 import tempfile
 import time
@@ -68,9 +71,9 @@ def cpu(pids: list[int]) -> float:
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
 
 
-async def measure(folder: Path, actors: int, turn: int, traces: int, problems: int) -> tuple[float, float, float, int]:
-    """(driver us, searchers us, traces/s, traces) for so many traces, in units of so many problems."""
-    changed = asyncio.Event()
+async def measure(folder: Path, actors: int, traces: int, problems: int, coroutines: int) -> tuple[float, float, float, int]:
+    """(driver us, searchers us, traces/s, traces) a trace, in units of so many problems, with so many coroutines an actor."""
+    changed, turn = asyncio.Event(), next(TURNS)
     crews = {kind: Crew(answers, changed, print, 600) for kind in ("generator", "searcher", "verifier")}
     name = f"{turn}-{{}}-{{}}"
     for i in range(actors):
@@ -82,47 +85,53 @@ async def measure(folder: Path, actors: int, turn: int, traces: int, problems: i
         while not all(each.ready for each in crew.hands):
             await asyncio.sleep(0.1)
     call = lambda team, unit: team["searcher"].handle.search.remote(unit, hands(team), ("sample", {"n": ANSWERS}), None)  # noqa: E731
-    spread = lambda: Spread(crews, {"generator": 3}, changed, 600, print)  # noqa: E731
-    await spread().run(units(2000, problems, 1000 + turn), call, lambda done: None, print)  # warm
+    most = {"generator": max(1, coroutines // problems)}
+    spread = lambda: Spread(crews, most, changed, 600, print)  # noqa: E731
+    await spread().run(units(2000, problems, next(TURNS)), call, lambda done: None, print)  # warm
     everyone = [p.pid for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::Searcher")]
-    work, done = units(traces, problems, turn), []
+    work = [units(traces, problems, next(TURNS)) for _ in range(max(1, 10_000 // traces))]
+    done: list = []
     before, own, start = cpu(everyone), time.process_time(), time.perf_counter()
-    await spread().run(work, call, done.append, print)
+    for each in work:
+        await spread().run(each, call, done.append, print)
     seconds, spent, mine = time.perf_counter() - start, cpu(everyone) - before, time.process_time() - own
-    assert len(done) == len(work)
+    assert len(done) == sum(map(len, work))
     for crew in crews.values():
         for each in crew.hands:
             ray.kill(each.handle)
         crew.close()
-    traces = len(work) * problems * ANSWERS
-    return 1e6 * mine / traces, 1e6 * spent / traces, traces / seconds, traces
+    found = len(done) * problems * ANSWERS
+    return 1e6 * mine / found, 1e6 * spent / found, found / seconds, found // len(work)
+
+
+TURNS = itertools.count(1)  # rounds that units are of, each with names of its own
 
 
 def main() -> None:
     most = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    base: list[float] = []
+
+    def row(label: str, traces: int = 10_000, coroutines: int = 64, actors: int = 1, problems: int = 4) -> None:
+        driver, searchers, rate, found = asyncio.run(measure(folder, actors, traces, problems, coroutines))
+        base.extend([] if base else [driver, searchers])
+        print(
+            f"{label or f'{found:,} traces':>28}: driver {driver:5.1f} us a trace ({driver / base[0]:.2f} of the baseline), "
+            f"searchers {searchers:5.1f} us ({searchers / base[1]:.2f}), {rate:,.0f} traces/s",
+            flush=True,
+        )
+
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         tiny.build(folder / "run/models/m00000", VOCABULARY, tiny.Shape(hidden_size=32, layers=1), 0)
         (folder / "run/_tmp").mkdir()
         start_ray("", dashboard=False)
-        turn, base = 1, None
         for traces in (10_000, 100, 1000, *(10**i for i in (5, 6) if 10**i <= most)):
-            driver, searchers, rate, traces = asyncio.run(measure(folder, 1, turn, traces, 6 if traces == 100 else 64))
-            base, turn = base or (driver, searchers), turn + 1
-            print(
-                f"{traces:>9,} traces: driver {driver:6.1f} us a trace ({driver / base[0]:.2f} of the baseline), searchers "
-                f"{searchers:6.1f} us ({searchers / base[1]:.2f}), {rate:,.0f} traces/s",
-                flush=True,
-            )
+            row("", traces)
+        for actors in (1, 4):
+            for coroutines in (4, 16, 64, 256):
+                row(f"{coroutines} coroutines x {actors} actors", coroutines=coroutines, actors=actors)
         for problems in (4, 16, 64, 256):
-            for actors in (1, 4):
-                driver, searchers, rate, traces = asyncio.run(measure(folder, actors, turn, 10_000, problems))
-                turn += 1
-                print(
-                    f"{problems:>4} coroutines x {actors} actors: driver {driver:6.1f} us a trace ({driver / base[0]:.2f}), "
-                    f"searchers {searchers:6.1f} us ({searchers / base[1]:.2f}), {rate:,.0f} traces/s",
-                    flush=True,
-                )
+            row(f"units of {problems} problems", coroutines=256, problems=problems)
         ray.shutdown()
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from cluster.crew import Hand
 from cluster.run import Run, check_unchanged, load
@@ -113,6 +114,9 @@ def test_a_changed_config_is_refused_with_both_values_and_rounds_may_grow(run):
     check_unchanged(run.store, run.config)
     options = [f"run.dir={run.store.root}", *OPTIONS]
     check_unchanged(run.store, load("configs/quickstart.yaml", [*options, "rounds=9"]))
+    otherwise = OmegaConf.create(OmegaConf.to_yaml(run.config))
+    otherwise.generate.transfer = "nccl"
+    check_unchanged(run.store, otherwise)  # weights are the same however they come
     for option, said in [
         ("train.lr=0.5", "train.lr is 0.001 in this run, but 0.5 was asked for"),
         ("rounds=2", "rounds is 5 in this run, but 2 was asked for; rounds may only grow"),

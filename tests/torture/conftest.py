@@ -5,5 +5,5 @@ import pytest
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.name in ("test_storm.py", "test_cut_off.py"):
+        if item.path.name in ("test_storm.py", "test_cut_off.py", "test_clock.py"):
             item.add_marker(pytest.mark.engine)

@@ -54,8 +54,10 @@ OPTIONS = [
 ]
 # How often each kind of process is chosen. Those of SLOW, which take a thousand times longer to start than a unit takes to be
 # searched, only where something was committed since the last of them: else nothing would ever be.
-WEIGHTS = {"Searcher": 6, "Verifier": 5, "Trainer": 3, "Generator": 3, "driver": 3, "node": 1.5}
-SLOW = ("Generator", "driver", "node")
+WEIGHTS = {"Searcher": 6, "Verifier": 5, "Trainer": 3, "Generator": 3, "driver": 3, "node": 1.5, "head": 0.5}
+SLOW = ("Generator", "driver", "node", "head")
+ALONE = ("driver", "node", "head")  # no actors: they are always there
+HEADLESS_SECONDS = 120  # in which a driver has to notice that there is no cluster any more
 
 
 @dataclasses.dataclass
@@ -88,15 +90,29 @@ class Nodes:
 
     def __init__(self, workers: int):
         from ray._raylet import Config
-        from ray.cluster_utils import Cluster
 
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         token = (Path.home() / ".ray" / "auth_token").is_file()
         os.environ.setdefault("RAY_AUTH_MODE", "token" if token else "disabled")
         Config.initialize("")  # Ray has read the environment when it was imported
+        self._start(workers)
+
+    def _start(self, workers: int) -> None:
+        from ray.cluster_utils import Cluster
+
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         self.address = self._cluster.address
         self._workers = [self._cluster.add_node(num_cpus=2) for _ in range(workers)]
+
+    def behead(self) -> None:
+        """SIGKILL the cluster's control service (GCS)."""
+        (server,) = self._cluster.head_node.all_processes["gcs_server"]
+        server.process.kill()
+
+    def renew(self) -> None:
+        """Another cluster in the place of one without a head."""
+        self.close()
+        self._start(len(self._workers))
 
     def kill(self, dice: random.Random) -> None:
         """SIGKILL a node's raylet; a new node joins in its place."""
@@ -166,12 +182,20 @@ class Storm:
         found = actors()
         committed = sum(name.split("/")[0] in ("models", "traces", "rounds") for name in files(self.run / "run"))
         moved = committed > self._committed
-        kinds = [kind for kind in WEIGHTS if (kind in found or kind in ("driver", "node")) and (moved or kind not in SLOW)]
+        kinds = [kind for kind in WEIGHTS if (kind in found or kind in ALONE) and (moved or kind not in SLOW)]
         if not kinds:
             return
         kind = self.dice.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
         if kind == "node":
             self.nodes.kill(self.dice)
+        elif kind == "head":
+            self.nodes.behead()
+            try:
+                self.driver.wait(timeout=HEADLESS_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.driver.kill()
+                self.books.wrong.append(f"a driver did not notice that the cluster's head is gone: {tail(self.run / 'log')}")
+            self.nodes.renew()
         elif kind == "driver":
             self.driver.kill()
             self.driver.wait()
