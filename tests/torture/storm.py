@@ -94,6 +94,7 @@ class Nodes:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         token = (Path.home() / ".ray" / "auth_token").is_file()
         os.environ.setdefault("RAY_AUTH_MODE", "token" if token else "disabled")
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")  # after which a head is taken for dead; else 60
         Config.initialize("")  # Ray has read the environment when it was imported
         self._start(workers)
 
