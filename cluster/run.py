@@ -180,6 +180,8 @@ def check_devices(file: str, config: DictConfig) -> None:
         )
     if generate.transfer == "ipc" and not shared:
         raise UserError(f"{file}: generate.transfer=ipc is for one GPU that both share (generate.gpus=0.5 train.gpus=0.5)")
+    if generate.transfer == "nccl" and shared:
+        raise UserError(f"{file}: generate.transfer=nccl is between GPUs; on one that both share, type generate.transfer=ipc")
     if generate.sleep and not (shared and config.lag == 0):
         raise UserError(
             f"{file}: generate.sleep=true takes turns on one GPU: it needs lag=0 and a share of it for each, "

@@ -109,13 +109,18 @@ def test_read_only_after_merging(config):
         ("generate.transfer=nccl", "sends weights from a GPU to a GPU, but train.gpus is 0 and generate.gpus 0"),
         ("generate.pipeline=2", "generate.pipeline is 2, but generate.gpus=0 cannot be cut into so many stages"),
         ("generate.sleep=true", "needs lag=0 and a share of it for each, generate.gpus=0.5 train.gpus=0.5"),
-        ("generate.context=4096", "train.row_tokens is 256, but a trace may have generate.context = 4096 tokens"),
+        ("generate.context=4096", "train.row_tokens is 128, but a trace may have generate.context = 4096 tokens"),
     ],
 )
 def test_mistakes_on_the_command_line(config, option, said):
     with pytest.raises(UserError) as error:
         load(config, [option])
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_weights_between_gpus_are_not_sent_on_one_that_is_shared(config):
+    with pytest.raises(UserError, match="nccl is between GPUs; on one that both share, type generate.transfer=ipc"):
+        load(config, ["generate.transfer=nccl", "generate.gpus=0.5", "train.gpus=0.5"])
 
 
 @pytest.mark.parametrize(
