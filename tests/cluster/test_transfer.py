@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 SHAPE = tiny.Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, head_dim=16, intermediate_size=64)
 
 
-def rank(number, count, address, root, out):
+def rank(number, count, addresses, root, out):
     """Train with the others, send what is held, let it go, send what is committed."""
     os.environ.update(environment(0))
     from ray.exceptions import RaySystemError
@@ -43,7 +43,7 @@ def rank(number, count, address, root, out):
 
     transfer.RayVLLMWeightSyncClient, transfer.Teller.send_weights = Client, gather
     trainer = Trainer(root, Model(), Train(threads=1, ranks=count), TrainJudge(), 0, keeps=True)
-    trainer.train("m00001", "m00000", ("sft", {}), Group(number, count, address))
+    trainer.train("m00001", "m00000", ("sft", {}), Group(number, count, addresses[0]))
     assert trainer.holds("m00001") and not trainer.holds("m00000")
     trainer.send("models/m00001", None, "host", 1, count)
     save_file(sent, out / f"held-{number}")
@@ -56,7 +56,7 @@ def rank(number, count, address, root, out):
     if not number:
         trainer.send("models/m00001", None, "host", 1)
         save_file(sent, out / "read")
-    trainer.train("m00002", "m00001", ("sft", {}), Group(number, count, address.replace("127.0.0.1", "localhost")))
+    trainer.train("m00002", "m00001", ("sft", {}), Group(number, count, addresses[1]))
     assert trainer.holds("m00002"), "the ranks meet anew"
 
 
@@ -73,7 +73,8 @@ def test_what_the_ranks_hold_is_what_was_committed(tmp_path, count):
     ids = ["r00002/train/u00005/t001/n0003", "r00002/train/u00005/t000/n0001"]
     for name in ("r00001", "r00002"):
         store.put_table(f"manifests/{name}", manifest_table(item_table(ids, [8, 5]), np.arange(2), np.array([0, 0])))
-    torch.multiprocessing.spawn(rank, (count, ranks.meeting_point(), str(store.root), tmp_path), nprocs=count)
+    addresses = [ranks.meeting_point() for _ in range(2)]
+    torch.multiprocessing.spawn(rank, (count, addresses, str(store.root), tmp_path), nprocs=count)
     committed = load_file(store.folder("models/m00001") / "model.safetensors")
     for file in [*(f"held-{i}" for i in range(count)), "read"]:
         sent = load_file(tmp_path / file)
