@@ -18,9 +18,9 @@ import numpy as np
 import ray
 from ray.exceptions import ActorUnschedulableError, ObjectLostError, RayActorError, RaySystemError, WorkerCrashedError
 
+LOOK_SECONDS = 1.0  # between two looks at what takes long
 PING_SECONDS = 30  # an actor that does not answer for so long is started anew
 IN_COMPANY = 2  # deaths beside other units, after which a unit runs alone
-LOOK_SECONDS = 1.0  # between two looks at what takes long
 KILLS = 3  # deaths of a unit that ran alone, after which it is set aside
 
 
