@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from omegaconf import DictConfig, OmegaConf
 from ray.exceptions import AuthenticationError, RaySystemError
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from cluster.crew import Crew, Hand, Spread, busy, lost, ping
@@ -416,6 +416,8 @@ def hands(team: dict[str, Hand], verifiers: Sequence[Hand] = ()) -> Hands:
 
 def why_late(each: Hand, free: dict[str, float], nodes: list[dict[str, float]]) -> str:
     """What an actor waits for that has not started."""
+    if each.group and placement_group_table(each.group)["state"] == "CREATED":  # what it needs is kept for it
+        return f"{each.name} is starting"
     for name, wanted in each.needs.items():
         most = max((node.get(name, 0) for node in nodes), default=0)
         if most < wanted:

@@ -47,6 +47,7 @@ def test_an_engine_on_several_gpus_has_a_placement_group_of_its_own(machine):
             assert time.monotonic() < until
             time.sleep(0.2)
     assert again == seen[0], "started anew, it has its place back"
-    late = hand(Engine, "d", (), gpus=8)
+    late, free = hand(Engine, "d", (), gpus=8), ray.available_resources()
+    assert free.get("GPU", 0) == 0 and why_late(engines[0], free, []) == "a is starting", "its GPUs are kept for it"
     nodes = [node["Resources"] for node in ray.nodes()]
-    assert why_late(late, ray.available_resources(), nodes) == "d needs 8 GPU on one node, but the largest of 1 nodes has 5"
+    assert why_late(late, free, nodes) == "d needs 8 GPU on one node, but the largest of 1 nodes has 5"
