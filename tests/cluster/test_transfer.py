@@ -61,8 +61,7 @@ def rank(number, count, addresses, root, out):
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("count", [1, 2])
-def test_what_the_ranks_hold_is_what_was_committed(tmp_path, count):
+def test_what_the_ranks_hold_is_what_was_committed(tmp_path, count=2):
     from safetensors.torch import load_file
 
     from tests.iteration.test_examples import forest

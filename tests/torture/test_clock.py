@@ -17,7 +17,8 @@ from tests.torture.storm import CONFIG, OPTIONS, Storm
 
 DAY = 86400
 JUMPS = [2 * DAY, -DAY, 0, -3 * DAY, 3600]  # seconds, ahead and back
-RUN = [*OPTIONS, "rounds=2", "train.checkpoint=2"]
+FEW = "placement={generators: 1, searchers: 1, verifiers: 1, dashboard: false}"
+RUN = [*OPTIONS, "rounds=1", "problems=32", "measure.problems=8", "model.warm_start.tokens=20000", "train.tokens=6000", FEW]
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler (cc); on Debian: apt-get install gcc libc6-dev")
@@ -35,13 +36,13 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
     while process.poll() is None:
         (tmp_path / "next").write_text(str(next(jumps)))
         os.replace(tmp_path / "next", offset)
-        time.sleep(1)
+        time.sleep(0.3)
         if time.monotonic() > until:
             kill_all(process.pid)
     assert process.returncode == 0, process.stdout.read()
     tables = [pq.ParquetFile(path).read() for path in (tmp_path / "run").glob("traces/**/*.parquet")]
     written = [time for table in tables for time in table["created_at"].to_pylist()]
-    assert (max(written) - min(written)).days >= 3, "the clock did jump"
+    assert (max(written) - min(written)).days >= 1, "the clock did jump"
     books = Storm(tmp_path, tmp_path / "calm", None, 0)
     books.equal(tmp_path / "run")
     assert not books.books.wrong, books.books.wrong
