@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 
 from cluster import doctor
 from cluster.cli import main
+from cluster.crew import Hand
 from cluster.placement import why_late
 from cluster.store import TRACE, Store
 
@@ -58,7 +58,7 @@ def test_unit_problem_actor_node_since_when_and_what_for():
     ],
 )
 def test_what_an_actor_that_has_not_started_waits_for(needs, said):
-    hand = SimpleNamespace(name="generator-1", needs=needs)
+    hand = Hand("generator-1", None, needs=needs)
     assert why_late(hand, {"CPU": 4.0}, [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 1.0}]) == f"generator-1 {said}"
 
 

@@ -74,6 +74,12 @@ def part(rank, count, address, folder, out, store, options, steps, value=False):
         (out / "found.pickle").write_bytes(pickle.dumps((losses, norms)))
 
 
+def spawned(*arguments):
+    """One rank in a process of its own that ends at once: while it winds down, a thread of gloo's may abort it (torch 2.13)."""
+    part(*arguments)
+    os._exit(0)
+
+
 def trained(count, folder, out, store=None, options=None, steps=0, value=False):
     """(losses, gradient norms) of a training on so many ranks."""
     address = ranks.meeting_point()
@@ -81,7 +87,7 @@ def trained(count, folder, out, store=None, options=None, steps=0, value=False):
     if count == 1:
         part(0, *arguments)
     else:
-        torch.multiprocessing.spawn(part, arguments, nprocs=count)
+        torch.multiprocessing.spawn(spawned, arguments, nprocs=count)
     return pickle.loads((out / "found.pickle").read_bytes())
 
 

@@ -58,6 +58,8 @@ def rank(number, count, addresses, root, out):
         save_file(sent, out / "read")
     trainer.train("m00002", "m00001", ("sft", {}), Group(number, count, addresses[1]))
     assert trainer.holds("m00002"), "the ranks meet anew"
+    trainer.let_go()
+    os._exit(0)  # while it winds down, a thread of gloo's may abort it (torch 2.13)
 
 
 @pytest.mark.engine
