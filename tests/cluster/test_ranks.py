@@ -75,7 +75,7 @@ def part(rank, count, address, folder, out, store, options, steps, value=False):
 
 
 def spawned(*arguments):
-    """One rank in a process of its own that ends at once: while it winds down, a thread of gloo's may abort it (torch 2.13)."""
+    """One rank in a process of its own that ends at once: one was once aborted while it wound down (a thread of torch's)."""
     part(*arguments)
     os._exit(0)
 

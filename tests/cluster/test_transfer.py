@@ -59,7 +59,7 @@ def rank(number, count, addresses, root, out):
     trainer.train("m00002", "m00001", ("sft", {}), Group(number, count, addresses[1]))
     assert trainer.holds("m00002"), "the ranks meet anew"
     trainer.let_go()
-    os._exit(0)  # while it winds down, a thread of gloo's may abort it (torch 2.13)
+    os._exit(0)  # one was once aborted while it wound down (a thread of torch's)
 
 
 @pytest.mark.engine
