@@ -176,7 +176,6 @@ class Spread:
         self._crews, self._most, self._changed, self._deadline, self._say = crews, most, changed, deadline, say
         self.spans: list[tuple[list[str], float, float]] = []  # of what was done: the team's names, since when, how long
         self._ends: deque[asyncio.Future] = deque()  # of attempts, that were not looked at yet
-        self._suspect = False  # something has died: who was there is looked at before more is handed out
         self._looked = time.monotonic()  # at what takes long
         self._pings: set[asyncio.Task] = set()
 
@@ -214,7 +213,7 @@ class Spread:
             if job.over:  # a copy that is not needed any more
                 todo.popleft()
                 continue
-            if self._suspect and ((job.alone and self.going) or any(attempt.job.alone for attempt in self.going.values())):
+            if (job.alone and self.going) or any(attempt.job.alone for attempt in self.going.values()):
                 return
             before = next((each.team for each in self.going.values() if each.job is job), {}) if job.copied else {}
             picked = {kind: crew.pick(self._most.get(kind, 2**30), before.get(kind)) for kind, crew in self._crews.items()}
@@ -275,7 +274,6 @@ class Spread:
         if not lost(error):
             raise error
         attempt.job.deaths += 1
-        self._suspect = True
         seconds = time.monotonic() - attempt.since
         self._say(f"{whose(attempt, future)}; {attempt.job.each} was under way for {seconds:.1f} s and is done again")
         for kind, hand in attempt.team.items():

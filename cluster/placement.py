@@ -292,10 +292,8 @@ class Actors:
         hold, one engine at a time; where one of them does not hold it (any more), rank 0 sends the committed folder."""
         await answers(engine)
         options = self._options.generate
-        if options.transfer == "host" and not options.sleep:
-            await engine.handle.update.remote(version)
-            return
-        if not options.sleep and not await engine.handle.started.remote():  # it takes its time, and reads the folder
+        sent = options.transfer != "host" and await engine.handle.started.remote()  # one that starts reads the folder
+        if not (sent or options.sleep):
             await engine.handle.update.remote(version)
             return
         await asyncio.shield(asyncio.ensure_future(self._sent(engine, version)))  # not left in the middle
@@ -311,6 +309,8 @@ class Actors:
             except Exception as error:
                 for each in [*ranks, engine]:  # who was in the midst of it would wait for the others; all is committed
                     ray.kill(each.handle, no_restart=False)
+                for each in ranks:
+                    self.trainers.suspect(each)
                 if isinstance(error, TimeoutError):
                     raise RaySystemError(f"{engine.name} did not get {version} in time") from None
                 raise

@@ -43,7 +43,7 @@ def world(monkeypatch, ranks, engine, **generate):
     async def fit():
         pass
 
-    actors.trainers = SimpleNamespace(hands=hands, all=fit)
+    actors.trainers = SimpleNamespace(hands=hands, all=fit, suspect=lambda each: told.append((each.name, "suspect")))
     actors.generators, actors.judges = SimpleNamespace(hands=[first]), SimpleNamespace(hands=[])
     monkeypatch.setattr(placement.ray, "kill", lambda handle, no_restart: killed.append(handle.name))
     return actors, first, told, killed
@@ -75,12 +75,13 @@ def test_weights_come_from_whoever_holds_them(monkeypatch, generate, started, he
 
 def test_a_sending_that_broke_off_leaves_nobody_waiting(monkeypatch):
     for error in (ActorDiedError(), ValueError("nccl is not there")):
-        actors, engine, _, killed = world(
+        actors, engine, told, killed = world(
             monkeypatch, [{"holds": True}] * 2, {"started": True, "update": error}, transfer="nccl"
         )
         with pytest.raises(type(error)):
             asyncio.run(actors.give(engine, "m00003"))
         assert killed == ["rank 0", "rank 1", "engine"]
+        assert told[-2:] == [("rank 0", "suspect"), ("rank 1", "suspect")], "no work for them until they are fit again"
 
 
 def test_a_sending_that_hangs_is_a_loss_of_machinery(monkeypatch):
@@ -97,29 +98,49 @@ def test_a_training_waits_for_the_weights_that_are_being_sent(monkeypatch):
     """The ranks gather together: none of them may begin a training while another still sends."""
 
     async def both():
+        began, over = asyncio.Event(), asyncio.Event()
+
         async def update():
-            await asyncio.sleep(0.05)
-            told.append(("engine", "has them"))
+            began.set()
+            await over.wait()
 
         ranks = [{"holds": True, "train": "trained"}]
         actors, engine, told, _ = world(monkeypatch, ranks, {"started": True, "update": update}, transfer="nccl")
         given = asyncio.ensure_future(actors.give(engine, "m00003"))
-        await asyncio.sleep(0.01)
+        await began.wait()
         given.cancel()  # it goes on to its end all the same
-        assert await actors.train("train", "m00004") == "trained"
+        training = asyncio.ensure_future(actors.train("train", "m00004"))
+        await turns()
+        assert told[-1][:2] == ("engine", "update"), "it is still being sent"
+        over.set()
+        assert await training == "trained"
         return [call[:2] for call in told]
 
-    told = asyncio.run(both())
-    assert told[-4:] == [("engine", "update"), ("engine", "has them"), ("rank 0", "let_go"), ("rank 0", "train")]
+    assert asyncio.run(both())[-3:] == [("engine", "update"), ("rank 0", "let_go"), ("rank 0", "train")]
+
+
+async def turns():
+    """Whoever can go on does."""
+    for _ in range(100):
+        await asyncio.sleep(0)
 
 
 def test_an_engine_that_is_started_anew_waits_until_the_gpu_is_free(monkeypatch):
     async def both():
-        actors, engine, told, _ = world(monkeypatch, [{"train": lambda: asyncio.sleep(0.05)}], {}, gpus=0.5, sleep=True)
+        began, over = asyncio.Event(), asyncio.Event()
+
+        async def train():
+            began.set()
+            await over.wait()
+
+        actors, engine, told, _ = world(monkeypatch, [{"train": train}], {}, gpus=0.5, sleep=True)
         training = asyncio.ensure_future(actors.train("train", "m00004"))
-        await asyncio.sleep(0.01)
-        await actors.give(engine, "m00003")
-        assert training.done()
+        await began.wait()
+        given = asyncio.ensure_future(actors.give(engine, "m00003"))
+        await turns()
+        assert told[-1][:2] == ("engine", "ready"), "it waits for the trainer"
+        over.set()
+        await asyncio.gather(training, given)
         return [call[:2] for call in told]
 
     assert asyncio.run(both()) == [("engine", "sleep"), ("rank 0", "train"), ("engine", "ready"), ("engine", "update")]

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 SHAPE = tiny.Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, head_dim=16, intermediate_size=64)
 
 
-def rank(number, count, addresses, root, out):
+def rank(number, addresses, root, out):
     """Train with the others, send what is held, let it go, send what is committed."""
     os.environ.update(environment(0))
     from ray.exceptions import RaySystemError
@@ -42,28 +42,27 @@ def rank(number, count, addresses, root, out):
         sent.update({name: tensor.clone() for name, tensor in self.source})
 
     transfer.RayVLLMWeightSyncClient, transfer.Teller.send_weights = Client, gather
-    trainer = Trainer(root, Model(), Train(threads=1, ranks=count), TrainJudge(), 0, keeps=True)
-    trainer.train("m00001", "m00000", ("sft", {}), Group(number, count, addresses[0]))
+    trainer = Trainer(root, Model(), Train(threads=1, ranks=2), TrainJudge(), 0, keeps=True)
+    trainer.train("m00001", "m00000", ("sft", {}), Group(number, 2, addresses[0]))
     assert trainer.holds("m00001") and not trainer.holds("m00000")
-    trainer.send("models/m00001", None, "host", 1, count)
+    trainer.send("models/m00001", None, "host", 1, 2)
     save_file(sent, out / f"held-{number}")
     assert asked == ([] if number else ["init_weight_transfer_engine", "shutdown_weight_transfer_engine"])
     trainer.let_go()
     assert not trainer.holds("m00001")
-    if count > 1:
-        with pytest.raises(RaySystemError, match="does not hold models/m00001 any more"):
-            trainer.send("models/m00001", None, "host", 1, count)
+    with pytest.raises(RaySystemError, match="does not hold models/m00001 any more"):
+        trainer.send("models/m00001", None, "host", 1, 2)
     if not number:
         trainer.send("models/m00001", None, "host", 1)
         save_file(sent, out / "read")
-    trainer.train("m00002", "m00001", ("sft", {}), Group(number, count, addresses[1]))
+    trainer.train("m00002", "m00001", ("sft", {}), Group(number, 2, addresses[1]))
     assert trainer.holds("m00002"), "the ranks meet anew"
     trainer.let_go()
     os._exit(0)  # one was once aborted while it wound down (a thread of torch's)
 
 
 @pytest.mark.engine
-def test_what_the_ranks_hold_is_what_was_committed(tmp_path, count=2):
+def test_what_the_ranks_hold_is_what_was_committed(tmp_path):
     from safetensors.torch import load_file
 
     from tests.iteration.test_examples import forest
@@ -75,9 +74,9 @@ def test_what_the_ranks_hold_is_what_was_committed(tmp_path, count=2):
     for name in ("r00001", "r00002"):
         store.put_table(f"manifests/{name}", manifest_table(item_table(ids, [8, 5]), np.arange(2), np.array([0, 0])))
     addresses = [ranks.meeting_point() for _ in range(2)]
-    torch.multiprocessing.spawn(rank, (count, addresses, str(store.root), tmp_path), nprocs=count)
+    torch.multiprocessing.spawn(rank, (addresses, str(store.root), tmp_path), nprocs=2)
     committed = load_file(store.folder("models/m00001") / "model.safetensors")
-    for file in [*(f"held-{i}" for i in range(count)), "read"]:
+    for file in ["held-0", "held-1", "read"]:
         sent = load_file(tmp_path / file)
         assert sent.keys() == committed.keys(), "tied weights once"
         assert all(torch.equal(sent[name], committed[name]) for name in sent)

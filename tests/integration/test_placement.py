@@ -1,13 +1,14 @@
 """Engines on several GPUs, on a real Ray whose GPUs are numbers: where their actors are placed."""
 
-import time
+import asyncio
+import os
 
 import pytest
 
 
 class Engine:
-    def ready(self):
-        return "here"
+    def process(self):
+        return os.getpid()
 
     def sees(self):
         """(GPUs, the group that it is placed in)."""
@@ -27,9 +28,23 @@ def machine():
     ray.shutdown()
 
 
+async def another(hand, process):
+    """Wait as the driver does for an actor that was killed, until it is another process."""
+    from ray.exceptions import ActorDiedError
+
+    from cluster.crew import Crew
+
+    async def fit(each):
+        if await each.handle.process.remote() == process:
+            raise ActorDiedError()
+
+    crew = Crew(fit, asyncio.Event(), print, 60)
+    crew.hire(hand)
+    await crew.first(60)
+
+
 def test_an_engine_on_several_gpus_has_a_placement_group_of_its_own(machine):
     import ray
-    from ray.exceptions import RayActorError
 
     from cluster.placement import hand, why_late
 
@@ -37,15 +52,10 @@ def test_an_engine_on_several_gpus_has_a_placement_group_of_its_own(machine):
     seen = ray.get([each.handle.sees.remote() for each in engines], timeout=60)
     assert [group for _, group in seen] == ["a", "b", ""], "one GPU needs no group"
     assert sorted(gpu for gpus, _ in seen for gpu in gpus) == [0, 1, 2, 3, 4], "each its own"
+    process = ray.get(engines[0].handle.process.remote(), timeout=60)
     ray.kill(engines[0].handle, no_restart=False)
-    until = time.monotonic() + 60
-    while True:
-        try:
-            again = ray.get(engines[0].handle.sees.remote(), timeout=60)
-            break
-        except RayActorError:
-            assert time.monotonic() < until
-            time.sleep(0.2)
+    asyncio.run(another(engines[0], process))
+    again = ray.get(engines[0].handle.sees.remote(), timeout=60)
     assert again == seen[0], "started anew, it has its place back"
     late, free = hand(Engine, "d", (), gpus=8), ray.available_resources()
     assert free.get("GPU", 0) == 0 and why_late(engines[0], free, []) == "a is starting", "its GPUs are kept for it"
