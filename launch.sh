@@ -29,7 +29,7 @@ usage: ./launch.sh [VERB ...]
   ./launch.sh setup [gym] [lean]           only set up .venv; also what task.name=gym, or the tests of Lean, need (and a C compiler)
   ./launch.sh VERB --help                  what a verb takes
 
-The first call makes .venv (Python 3.11; 2 GB) from lock-cpu.txt, or from lock-gpu.txt where an NVIDIA GPU is present.
+The first call makes .venv (Python 3.11; 2 GB) from locks/cpu.txt, or from locks/gpu.txt where an NVIDIA GPU is present.
 EOF
 }
 
@@ -54,7 +54,7 @@ setup() {
     if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then
         kind=gpu
     fi
-    local lock=lock-$kind.txt mark
+    local lock=locks/$kind.txt mark
     mark="$kind $(cksum <"$lock") $(cksum <pyproject.toml)"
     if [ -f .venv/installed ] && [ "$(cat .venv/installed)" = "$mark" ]; then
         return
@@ -110,8 +110,8 @@ case "${1:-}" in
 setup)
     for each in "${@:2}"; do
         [ "$each" = gym ] || [ "$each" = lean ] || die "setup: found $each, expected nothing, gym or lean"
-        .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r "lock-$each.txt" ||
-            die "the packages of lock-$each.txt could not be installed (gym compiles pycosat; Debian: apt-get install gcc libc6-dev)"
+        .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r "locks/$each.txt" ||
+            die "the packages of locks/$each.txt could not be installed (gym compiles pycosat; Debian: apt-get install gcc libc6-dev)"
     done
     ;;
 test)

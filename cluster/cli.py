@@ -344,8 +344,9 @@ def resume_verb(known: argparse.Namespace) -> int:
 
 def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
     """(what runs it, the checked config): a run, a comparison or an evaluation, by its sections. Raises UserError."""
-    from cluster import compare, evaluate
     from cluster.run import Run, load
+    from cluster.verbs import compare
+    from cluster.verbs import eval as evaluate
     from iteration.config import read
 
     sections = read(file)
@@ -385,7 +386,7 @@ def draw(runs: dict, to: str = "", price: float | None = None) -> Path:
     """Write the report of runs, by the names of their folders, and show what is being done."""
     from rich.console import Console
 
-    from cluster.report import write
+    from cluster.report.gather import write
 
     command = " ".join(["./launch.sh report", *runs])
     with Console(stderr=True).status("report") as status:
@@ -395,9 +396,9 @@ def draw(runs: dict, to: str = "", price: float | None = None) -> Path:
 def eval_verb(known: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from cluster.evaluate import Evaluation, read, table, words
-    from cluster.report import gather
-    from cluster.store import store_at
+    from cluster.folder.store import store_at
+    from cluster.report.gather import gather
+    from cluster.verbs.eval import Evaluation, read, table, words
 
     file = known.task if known.task.endswith((".yaml", ".yml")) else ""
     given = words(known.model, known.task, known.search, known.budget, known.judge, known.options)
@@ -416,8 +417,8 @@ def report_verb(known: argparse.Namespace) -> int:
     path = draw(stores, known.to, known.price)
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB; one file, open it in a browser)")
     if known.pictures:
-        from cluster.report import gather
-        from iteration.report.page import pictures
+        from cluster.report.gather import gather
+        from cluster.report.page import pictures
 
         for number, (folder, store) in enumerate(stores.items()):
             where = Path(known.pictures) / (Path(folder).name if number else "")
@@ -429,7 +430,7 @@ def report_verb(known: argparse.Namespace) -> int:
 def runs_verb(known: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from cluster.listing import found_runs, runs_table
+    from cluster.verbs.listing import found_runs, runs_table
 
     found = found_runs(known.folder)
     if known.json:
@@ -443,7 +444,7 @@ def runs_verb(known: argparse.Namespace) -> int:
 def plan_verb(known: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from cluster.plan import show
+    from cluster.verbs.plan import show
 
     quiet()
     _, config = kind_of(known.config, known.options)
@@ -461,7 +462,7 @@ def metrics_verb(known: argparse.Namespace) -> int:
 
 
 def traces_verb(known: argparse.Namespace) -> int:
-    from cluster.listing import Wanted, export, show
+    from cluster.verbs.listing import Wanted, export, show
 
     wanted = Wanted(known.problem, known.state or "", known.kept, known.round, known.split)
     store = open_run(known.run)
@@ -469,7 +470,7 @@ def traces_verb(known: argparse.Namespace) -> int:
 
 
 def stop_verb(known: argparse.Namespace) -> int:
-    from cluster.job import stop
+    from cluster.verbs.submit import stop
 
     return stop(open_run(known.run))
 
@@ -477,7 +478,7 @@ def stop_verb(known: argparse.Namespace) -> int:
 def doctor_verb(known: argparse.Namespace) -> int:
     from omegaconf import OmegaConf
 
-    from cluster.doctor import examine
+    from cluster.verbs.doctor import examine
 
     store = open_run(known.run)
     print("\n".join(examine(store, OmegaConf.load(store.local("config.yaml")).rounds)))
@@ -487,8 +488,8 @@ def doctor_verb(known: argparse.Namespace) -> int:
 def compare_verb(known: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from cluster.compare import compare, read
-    from cluster.store import Store
+    from cluster.folder.store import Store
+    from cluster.verbs.compare import compare, read
 
     began = time.monotonic()
     folder = Store(read(known.config, known.options).run.dir).open().root
@@ -518,7 +519,7 @@ def first_kept(store) -> str:
 
 
 def open_run(folder: str):
-    from cluster.store import store_at
+    from cluster.folder.store import store_at
 
     store = store_at(folder)
     if "://" in folder:
@@ -532,7 +533,7 @@ def status_verb(known: argparse.Namespace) -> int:
     from omegaconf import OmegaConf
     from rich.console import Console
 
-    from cluster.listing import under_way
+    from cluster.verbs.listing import under_way
     from cluster.view import records, rounds_table
 
     store = open_run(known.run)
@@ -558,7 +559,7 @@ def status_verb(known: argparse.Namespace) -> int:
 
 
 def why_verb(known: argparse.Namespace) -> int:
-    from cluster.why import story
+    from cluster.verbs.why import story
 
     folder = known.run
     if not folder:
@@ -571,13 +572,13 @@ def why_verb(known: argparse.Namespace) -> int:
 
 
 def verify_verb(known: argparse.Namespace) -> int:
-    from cluster.trial import verify
+    from cluster.verbs.verify import verify
 
     return verify(known.task, known.file, known.options, known.rows)
 
 
 def regrade_verb(known: argparse.Namespace) -> int:
-    from cluster.trial import regrade_run
+    from cluster.verbs.verify import regrade_run
 
     return regrade_run(open_run(known.run), known.run, known.verifier, known.options)
 
@@ -586,7 +587,7 @@ def submit_verb(known: argparse.Namespace) -> int:
     if (Path.home() / ".ray" / "auth_token").is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # before Ray is imported; unlike ray.init, jobs do not look for it
 
-    from cluster.job import submit
+    from cluster.verbs.submit import submit
 
     return submit(known.config, known.options, known.address, follow=not known.no_wait)
 

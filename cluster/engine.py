@@ -289,7 +289,7 @@ def engine_arguments(folder: str, options: Generate) -> dict:
         "load_format": "safetensors",  # nothing in a model's folder is ever executed
         "disable_log_stats": True,
         "logprobs_mode": "processed_logprobs",  # of the distribution that was sampled from, temperature included
-        "worker_extension_cls": "cluster.transfer.Worker",
+        "worker_extension_cls": "cluster.train.transfer.Worker",
         "weight_transfer_config": WeightTransferConfig(backend=options.transfer),
         "dtype": options.dtype,
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from cluster.store import Store, round_key, score_key, unit_key
+from cluster.folder.store import Store, round_key, score_key, unit_key
 from iteration import choose
 from iteration.choose import Pool
 from iteration.examples import flat, generated, paths

@@ -19,7 +19,7 @@ from iteration.config import UserError
 
 if TYPE_CHECKING:
     from cluster.engine import Ledger
-    from cluster.trainer import Progress
+    from cluster.train.trainer import Progress
     from cluster.view import View
 
 

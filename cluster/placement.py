@@ -22,11 +22,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from cluster.crew import Crew, Hand, Spread, busy, lost, ping
 from cluster.engine import Ledger, environment
+from cluster.folder.store import Store, model_key
 from cluster.generator import Generator, Judge
-from cluster.ranks import Group
 from cluster.searcher import Done, Hands, Searcher, Unit, Waiting
-from cluster.store import Store, model_key
-from cluster.trainer import Progress, Trainer
+from cluster.train.ranks import Group
+from cluster.train.trainer import Progress, Trainer
 from cluster.verifier import Verifier, tag
 from iteration.config import UserError, part_class
 from iteration.types import Span

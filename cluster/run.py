@@ -18,18 +18,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from cluster import doctor, regrade
 from cluster.crew import Hand
 from cluster.engine import Generate
+from cluster.folder.store import (
+    SCORE,
+    TRACE,
+    Store,
+    judge_key,
+    make_folder,
+    model_key,
+    put,
+    round_key,
+    score_key,
+    store_at,
+    unit_key,
+)
 from cluster.measured import Measured, tries
 from cluster.metrics import Metrics, Trackers
 from cluster.placement import Actors, Placement, named
 from cluster.remote import encode, lists
-from cluster.report import Report
-from cluster.sandbox import SandboxOptions
+from cluster.report.gather import Report
+from cluster.sandbox.walls import SandboxOptions
 from cluster.searcher import Done, Unit
-from cluster.store import SCORE, TRACE, Store, judge_key, make_folder, model_key, put, round_key, score_key, store_at, unit_key
-from cluster.trainer import Model, Train, TrainJudge, manifest_table
+from cluster.train.trainer import Model, Train, TrainJudge, manifest_table
+from cluster.verbs import doctor, regrade
 from cluster.verifier import check_walls, tag
 from cluster.view import TRAINING, View
 from iteration import config as settings

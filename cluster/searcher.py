@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.engine import Generate
+from cluster.folder.store import SCORE, TRACE, model_key, round_key, store_at, unit_key
 from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
-from cluster.store import SCORE, TRACE, model_key, round_key, store_at, unit_key
 from cluster.verifier import here
 from iteration.config import part_class
 from iteration.examples import flat

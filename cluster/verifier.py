@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from cluster.sandbox import Sandbox, SandboxOptions, check
+from cluster.sandbox.walls import Sandbox, SandboxOptions, check
 from iteration.config import part_class
 from iteration.types import Problem, State, Verdict
 

@@ -18,8 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cluster.folder.store import Store
 from cluster.searcher import Done
-from cluster.store import Store
 
 TRAINING = ("train", "judge", "first model")  # phases that are the trainer's
 RATE_SECONDS = 15.0  # over which tokens a second are counted

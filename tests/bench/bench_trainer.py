@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
 
-from cluster import ranks
-from cluster.ranks import Group
-from cluster.trainer import Optimise, fit
+from cluster.train import ranks
+from cluster.train.ranks import Group
+from cluster.train.trainer import Optimise, fit
 from iteration import tiny
 from iteration.learn.sft import Sft
 from iteration.packing import batches

@@ -8,7 +8,7 @@ VERIFIER: replay (default), exact, or a dotted name. For a run with verify.name=
 import sys
 from collections import defaultdict
 
-from cluster.store import Store
+from cluster.folder.store import Store
 from cluster.view import records
 from iteration.config import part_class
 from iteration.examples import answers

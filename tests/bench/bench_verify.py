@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from cluster.sandbox import Sandbox, SandboxOptions, why_no_walls
+from cluster.sandbox.walls import Sandbox, SandboxOptions, why_no_walls
 from iteration.types import Call
 from iteration.verify import math
 

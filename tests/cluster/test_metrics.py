@@ -13,10 +13,10 @@ from cluster.cli import main
 from cluster.engine import Ledger
 from cluster.metrics import METRICS, Metrics, scalars
 from cluster.searcher import Done
-from cluster.trainer import Progress
+from cluster.train.trainer import Progress
 from cluster.view import View
 from iteration.config import UserError
-from tests.iteration.test_report import record, results
+from tests.cluster.report.test_report import record, results
 
 DEPLOY = Path(__file__).parents[2] / "cluster/deploy"
 NAMES = {metric.exported for metric in METRICS}

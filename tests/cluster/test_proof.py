@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from cluster.sandbox import why_no_walls
+from cluster.sandbox.walls import why_no_walls
 from cluster.verifier import Grader
 from iteration.tasks.theorems import STATEMENTS, Theorems, problem_of
 from iteration.types import Problem, State

@@ -9,9 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from cluster.crew import Hand
+from cluster.folder.store import model_key
 from cluster.run import Run, check_unchanged, load
 from cluster.searcher import Unit, table
-from cluster.store import model_key
 from iteration import tiny
 from iteration.config import UserError
 from iteration.tasks.expressions import VOCABULARY

@@ -6,8 +6,8 @@ import signal
 import psutil
 import pyarrow.parquet as pq
 
+from cluster.folder.store import Store
 from cluster.run import Run, load
-from cluster.store import Store
 from iteration import tiny
 from iteration.tasks.expressions import VOCABULARY
 from tests.integration.conftest import flywheel, start, wait_for

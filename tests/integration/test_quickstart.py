@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.store import Store
+from cluster.folder.store import Store
 from iteration.examples import generated, token_counts
 from iteration.types import State
 from tests.integration.conftest import flywheel, long

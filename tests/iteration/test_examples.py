@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.folder.store import TRACE
 from cluster.searcher import Unit, table
-from cluster.store import TRACE
 from iteration.examples import answers, order
 from iteration.learn.sft import Sft
 from iteration.types import Expand, History, Problem, State, Tree, Verdict

@@ -28,8 +28,8 @@ import psutil
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
-from cluster.doctor import span
-from cluster.store import Store, round_key
+from cluster.folder.store import Store, round_key
+from cluster.verbs.doctor import span
 from cluster.view import records
 
 TOP = Path(__file__).parents[2]

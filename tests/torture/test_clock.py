@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.store import Store
+from cluster.folder.store import Store
 from cluster.view import records
 from tests.integration.conftest import LIMIT, flywheel, kill_all, start, wait_for
 from tests.torture.storm import CONFIG, OPTIONS, Storm

@@ -1,0 +1,516 @@
+"""Where everything runs that evaluates what a model wrote: behind walls, within limits, for as long as it is given.
+
+Walls are bubblewrap's: user, pid, net, ipc, uts and mount namespaces, a read-only root that holds the system's libraries,
+Python and nothing of the user's, an empty /proc, a small /tmp that ends with its process, no environment, and a seccomp filter.
+For root, whose processes the kernel does not count, the walls stand twice, and what is inside is nobody.
+
+A call goes to a *seat*: a process forked from one that has imported the function's module (cluster/inside.py), so it costs
+milliseconds. A *guest*, the process that runs a model's text, lives for one call; some wait ready. A call that needs long gets
+what others leave. Sources: bwrap(1), seccomp(2), setrlimit(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import marshal
+import os
+import py_compile
+import queue
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.sandbox.inside import receive, send
+from iteration.config import UserError
+from iteration.types import Call, Outcome
+
+INSIDE, GUEST = (Path(__file__).with_name(name) for name in ("inside.py", "guest.py"))
+START_SECONDS = 60.0  # for a factory to import its module
+PATIENCE = 0.06  # seconds after which a call no longer counts among those that keep the cores busy
+AT_ONCE = 32  # calls under way, those that need long included
+STARVED = 0.5  # share of its time that a process waited for a core, above which being late is not its fault
+MEGABYTE = 1 << 20
+FACTORY_MB = 8192  # address space of a factory and of each of its seats, which run no text of a model's
+SETTINGS = ("alternatives", "ld.so.cache", "ocamlfind.conf", "ocamlfind.conf.d")  # what is seen of /etc
+ROOM = "/flywheel"  # where Python's packages and ours lie inside
+
+# What a filter of system calls refuses. The rest of the kernel is what bubblewrap's walls are for.
+REFUSED = """
+ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_getfd unshare setns mount umount2 pivot_root chroot
+move_mount open_tree fsopen fsmount fsconfig fspick mount_setattr bpf perf_event_open userfaultfd io_uring_setup io_uring_enter
+io_uring_register keyctl add_key request_key init_module finit_module delete_module kexec_load kexec_file_load swapon swapoff
+reboot settimeofday clock_settime adjtimex clock_adjtime acct quotactl syslog personality open_by_handle_at name_to_handle_at
+lookup_dcookie iopl ioperm vhangup nfsservctl
+"""
+
+
+@dataclass
+class SandboxOptions:
+    name: str = "bubblewrap"  # the walls; rlimits: limits only, for texts that you trust not to be hostile
+    memory_mb: int = 1024  # of an untrusted text, all its processes together
+    processes: int = 16  # that it may have
+    files_mb: int = 32  # that it may write, and of one reply or output
+
+    def __post_init__(self) -> None:
+        if self.name not in ("bubblewrap", "rlimits"):
+            raise ValueError(f"sandbox is {self.name!r}; expected bubblewrap or rlimits")
+
+
+def check(options: SandboxOptions, executes: bool, who: str) -> None:
+    """Raises UserError where a verifier that runs what a model wrote would have no walls here."""
+    if options.name == "rlimits" or not executes:
+        return
+    missing = why_no_walls()
+    if missing:
+        raise UserError(
+            f"{who} runs what the model wrote, and needs walls: {missing}. Type (Debian) apt-get install bubblewrap; or "
+            "sandbox=rlimits, which limits time and memory but hides neither files nor network"
+        )
+
+
+def why_no_walls() -> str:
+    """What is missing for bubblewrap on this machine; "" where it works."""
+    if not shutil.which("bwrap"):
+        return "there is no bwrap (package bubblewrap) on this machine"
+    tried = subprocess.run([*walls({}, 1), python(), "-I", "-S", "-c", ""], capture_output=True, text=True, timeout=60)
+    return "" if tried.returncode == 0 else f"bwrap does not work here ({tried.stderr.strip().splitlines()[-1]})"
+
+
+def python() -> str:
+    """This Python itself, not a virtual environment's link to it."""
+    return str(Path(sys.executable).resolve())
+
+
+def walls(shown: dict[Path, str], megabytes: int, program: str = "") -> list[str]:
+    """The command that builds the walls around what follows it. shown: folders and files to be seen inside, and where;
+    program: one that looks into /proc for where it lies.
+    """
+    base = Path(sys.base_prefix).resolve()
+    outer = ["--ro-bind", "/usr", "/usr"]
+    if not base.is_relative_to("/usr"):
+        shown = {base: str(base)} | shown
+    for above in dict.fromkeys(above for place in shown.values() for above in reversed(Path(place).parents[:-1])):
+        outer += ["--perms", "0755", "--dir", str(above)]  # nobody has to get through
+    outer += [word for path, place in shown.items() for word in ("--ro-bind", str(path), place)]
+    for name in ("bin", "sbin", "lib", "lib64"):
+        if Path("/", name).is_symlink():
+            outer += ["--symlink", f"usr/{name}", f"/{name}"]
+        elif Path("/", name).is_dir():
+            outer += ["--ro-bind", f"/{name}", f"/{name}"]
+    outer += ["--perms", "0755", "--dir", "/etc"]
+    outer += [word for name in SETTINGS for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
+    unshare = ["--unshare-all", "--unshare-user", "--die-with-parent", "--cap-drop", "ALL"]
+    sized = ["--size", str(megabytes * MEGABYTE), "--tmpfs"]
+    rooms = ["--dev", "/dev", *sized, "/dev/shm", "--remount-ro", "/dev", *sized, "/tmp", "--chdir", "/tmp", "--clearenv"]
+    clean = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+    clean |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    clean |= {name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_CORETYPE")}
+    rooms += [word for name, value in clean.items() for word in ("--setenv", name, value)]
+    itself = []
+    for process in ("self", *range(1, 100)) if program else ():  # all that there will be, as a guest lives for one call
+        itself += ["--perms", "0755", "--dir", f"/proc/{process}", "--symlink", program, f"/proc/{process}/exe"]
+    if os.geteuid():
+        return ["bwrap", *outer, *itself, *unshare, *rooms, "--"]
+    # The kernel limits the number of root's processes in no namespace: a second bwrap runs as nobody inside the first.
+    first = ["bwrap", "--die-with-parent", "--unshare-pid", *outer, "--dev", "/dev", "--proc", "/proc", "--dir", "/tmp"]
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    second = ["bwrap", *unshare, "--as-pid-1", "--ro-bind", "/", "/", "--tmpfs", "/proc", *itself, "--remount-ro", "/proc"]
+    return [*first, "--", *nobody, *second, *rooms, "--"]
+
+
+def seccomp_filter() -> bytes:
+    """The compiled filter for `bwrap --seccomp`; nothing where there is no libseccomp."""
+    try:
+        import pyseccomp
+    except (ImportError, OSError, RuntimeError):
+        return b""
+    rules = pyseccomp.SyscallFilter(defaction=pyseccomp.ALLOW)
+    for name in REFUSED.split():
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # not on this processor
+            rules.add_rule(pyseccomp.ERRNO(1), name)
+    rules.add_rule(pyseccomp.ERRNO(1), "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, 0x10000000, 0x10000000))  # NEWUSER
+    rules.add_rule(pyseccomp.ERRNO(38), "clone3")  # its flags cannot be seen; libraries fall back to clone
+    rules.add_rule(pyseccomp.ERRNO(1), "socket", pyseccomp.Arg(0, pyseccomp.NE, socket.AF_UNIX))
+    rules.add_rule(pyseccomp.ERRNO(1), "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, 0x5412))  # TIOCSTI
+    with tempfile.TemporaryFile() as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        return file.read()
+
+
+class Inmate:
+    """A process behind walls, and the socket to it. program: a Python file; told: its first argument; rules: a filter; itself:
+    as `program` of `walls`."""
+
+    def __init__(
+        self,
+        options: SandboxOptions,
+        program: str,
+        told: str,
+        shown: dict[Path, str],
+        walled: bool,
+        rules: bytes,
+        itself: str = "",
+    ):
+        self.socket, theirs = socket.socketpair()
+        self._folder = ""
+        fds, environment = [], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+        words = [python(), "-I", "-S", program if not walled else f"{ROOM}/{Path(program).name}", told]
+        if walled:
+            around = walls(shown | {Path(program): f"{ROOM}/{Path(program).name}"}, options.files_mb, itself)
+            if rules:
+                file = os.memfd_create("filter", 0)
+                os.write(file, rules)
+                os.lseek(file, 0, os.SEEK_SET)
+                around[-1:-1] = ["--seccomp", str(file)]
+                fds.append(file)
+            words, environment = around + words, None
+        else:
+            self._folder = tempfile.mkdtemp(prefix="flywheel-")
+        try:
+            self.process = subprocess.Popen(
+                words,
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=fds,
+                env=environment,
+                cwd=self._folder or "/",
+                process_group=0,  # no session of its own: who gives way does so among its siblings only
+            )
+        finally:
+            theirs.close()
+            for fd in fds:
+                os.close(fd)
+
+    def wait_ready(self) -> str:
+        """ "" once it is ready, else why not."""
+        self.socket.settimeout(START_SECONDS)
+        try:
+            reply = receive(self.socket)
+        except (EOFError, OSError, TimeoutError):
+            return f"the sandbox did not start (status {self.process.poll()})"
+        return reply.get("error", "")
+
+    def family(self) -> list[int]:
+        """The pids of all that is inside, seen from here."""
+        found, todo = [], [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            with contextlib.suppress(OSError):
+                todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found
+
+    def end(self) -> int | None:
+        """Kill it with all that is inside. Returns the status with which it had ended itself, None where it had not."""
+        self.socket.close()
+        status = self.process.poll()
+        if self._folder:  # no walls: its children end with their session
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        if status is None:
+            self.process.kill()
+        self.process.wait()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return status
+
+
+class Sandbox:
+    """Runs calls, many at a time. `executes`: their guests run what a model wrote, which needs walls.
+
+    seconds: of CPU for one call; program: that guests run, if it is not the system's; folders: that they see beside the
+    system's, at the same place; reserves: the program takes far more addresses than memory, which is then watched, not limited.
+    Raises UserError where there are no walls, or where they would hide one of the folders.
+    """
+
+    def __init__(
+        self,
+        options: SandboxOptions,
+        executes: bool,
+        seconds: float,
+        program: str = "",
+        folders: Sequence[str] = (),
+        reserves: bool = False,
+    ):
+        self._options, self._executes, self._seconds = options, executes, seconds
+        self._wait = 5 * seconds + 5  # for one that sleeps; who works is stopped by its CPU
+        self._most = 60 * seconds + 120  # for a machine that stands still
+        self._walled = options.name == "bubblewrap" and not why_no_walls()
+        if executes and options.name == "bubblewrap" and not self._walled:
+            raise UserError(why_no_walls())
+        self._rules = seccomp_filter() if self._walled else b""
+        self._folder = tempfile.TemporaryDirectory(prefix="flywheel-")
+        # A guest is started for each answer: without a compiler's work.
+        self._guest_program = py_compile.compile(str(GUEST), f"{self._folder.name}/guest.pyc", doraise=True)
+        self._factories: dict[str, Inmate] = {}
+        self._seats: dict[str, list[socket.socket]] = {}
+        self._spare: queue.SimpleQueue[Inmate | OSError] = queue.SimpleQueue()
+        self._coming = 0  # guests that wait, or are being started
+        cores = os.cpu_count() or 1
+        # A new seat is slow until it is warm; a guest is always new, and the more begin at a time the less idles between.
+        self._turns = {False: threading.Semaphore(cores + 1), True: threading.Semaphore(2 * cores + 2)}
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(AT_ONCE, "sandbox")
+        self._starters = ThreadPoolExecutor(os.cpu_count() or 1, "guests")
+        self._closed = False
+        packages = [path for path in map(Path, sys.path) if path.is_dir() and "site-packages" in path.parts]
+        self._packages = {path: f"{ROOM}/site{i}" for i, path in enumerate(packages)}
+        self._itself, self._reserves = program, reserves
+        self._folders = {path: str(path) for path in map(Path, folders) if not path.is_relative_to("/usr")}
+        hidden = [place for place in self._folders.values() if Path(place).parts[1:2] in (("tmp",), ("dev",), ("proc",))]
+        if hidden and self._walled:
+            raise UserError(f"{hidden[0]} cannot be seen behind the walls, whose /tmp is their own; put it elsewhere")
+
+    # what callers use
+
+    def run(self, calls: Sequence[Call]) -> list[Outcome]:
+        """One outcome for each call, in order. Nothing that a call does raises here."""
+        self._start_guests(min(sum(call.guest for call in calls), os.cpu_count() or 1))
+        return list(self._threads.map(self._one, calls))
+
+    def close(self) -> None:
+        self._closed = True
+        self._threads.shutdown(cancel_futures=True)
+        self._starters.shutdown()
+        for seats in self._seats.values():
+            for seat in seats:
+                seat.close()
+        for each in self._factories.values():
+            each.end()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                left = self._spare.get_nowait()
+                if isinstance(left, Inmate):
+                    left.end()
+        self._folder.cleanup()
+
+    # one call
+
+    def _one(self, call: Call) -> Outcome:
+        for _ in range(2):  # what broke, or starved, is tried once more
+            try:
+                outcome = self._try(call)
+            except (OSError, EOFError, ValueError, RuntimeError, queue.Empty) as error:
+                outcome = Outcome("broke", why=f"the sandbox broke: {error or type(error).__name__}")
+            if outcome.state != "broke":
+                break
+        return outcome
+
+    def _try(self, call: Call) -> Outcome:
+        module, _, function = call.function.rpartition(":")
+        with self._turn(call.guest) as release:
+            guest = self._take_guest() if call.guest else None
+            watch = Watch(guest, self._options.memory_mb * MEGABYTE, self._seconds, self._wait, self._most) if guest else None
+            try:
+                seat = self._seat(module)
+                asked = {
+                    "function": function,
+                    "arguments": call.arguments,
+                    "seconds": self._seconds,
+                    "wait": self._most,
+                    "output": self._options.files_mb * MEGABYTE,
+                }
+                socket.send_fds(seat, [b"x"], [guest.socket.fileno()] if guest else [])
+                send(seat, asked)
+                outcome = self._reply(seat, module, release, watch)
+            finally:
+                status = guest.end() if guest else None
+            if watch is not None:
+                outcome = watch.judged(outcome, status)
+        return outcome
+
+    def _reply(self, seat: socket.socket, module: str, release, watch) -> Outcome:
+        began, most = time.monotonic(), 2 * self._most
+        pause = PATIENCE
+        while True:
+            try:
+                seat.settimeout(pause)
+                struct_length = seat.recv(4, socket.MSG_PEEK)
+                if not struct_length:
+                    raise EOFError
+                seat.settimeout(START_SECONDS)
+                reply = receive(seat)
+                break
+            except TimeoutError:
+                release()
+                pause = 0.1
+                if watch is not None:
+                    watch.look()
+                if time.monotonic() - began > most:
+                    seat.close()
+                    return Outcome("broke", why=f"no end after {most:.0f} s")
+            except EOFError:
+                seat.close()
+                return Outcome("late", why=f"no end after {self._seconds:g} s of CPU")
+            except ConnectionError:
+                seat.close()
+                return Outcome("broke", why="the sandbox lost a process")
+        if reply.pop("last"):
+            seat.close()
+        else:
+            with self._lock:
+                self._seats[module].append(seat)
+        if "raised" in reply:
+            return Outcome("raised", why=reply["raised"])
+        return Outcome("done", reply["value"])
+
+    @contextlib.contextmanager
+    def _turn(self, guest: bool):
+        """Only so many calls begin at a time; one that needs long makes room for the next."""
+        held = threading.Event()
+        self._turns[guest].acquire()
+        held.set()
+
+        def release() -> None:
+            if held.is_set():
+                held.clear()
+                self._turns[guest].release()
+
+        try:
+            yield release
+        finally:
+            release()
+
+    # who is inside
+
+    def _seat(self, module: str) -> socket.socket:
+        with self._lock:
+            free = self._seats.setdefault(module, [])
+            if free:
+                return free.pop()
+            mine, theirs = socket.socketpair()
+            for fresh in (False, True):
+                factory = self._factory(module, fresh)
+                try:
+                    socket.send_fds(factory.socket, [b"x"], [theirs.fileno()])
+                    break
+                except OSError:
+                    if fresh:
+                        raise
+            theirs.close()
+            return mine
+
+    def _factory(self, module: str, fresh: bool) -> Inmate:
+        if fresh and module in self._factories:
+            self._factories.pop(module).end()
+        if module not in self._factories:
+            top = module.partition(".")[0]
+            spec = importlib.util.find_spec(top)
+            if spec is None or not spec.origin:
+                raise RuntimeError(f"there is no module {module}")
+            package = Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
+            shown = {package: f"{ROOM}/{package.name}"} | self._packages
+            limits = {"memory": FACTORY_MB * MEGABYTE, "files": self._options.files_mb * MEGABYTE}
+            path = [ROOM if self._walled else str(package.parent), *self._sites()]
+            told = json.dumps({"module": module, "limits": limits, "path": path})
+            shown |= {GUEST: f"{ROOM}/guest.py"}
+            made = Inmate(self._options, str(INSIDE), told, shown, self._walled, self._rules)
+            why = made.wait_ready()
+            if why:
+                made.end()
+                raise RuntimeError(f"{module} cannot be loaded: {why.strip().splitlines()[-1]}")
+            self._factories[module] = made
+        return self._factories[module]
+
+    def _sites(self) -> list[str]:
+        """Where installed packages are found inside."""
+        return [place if self._walled else str(path) for path, place in self._packages.items()]
+
+    def _start_guests(self, n: int) -> None:
+        """See to it that so many guests wait, or will."""
+        with self._lock:
+            missing = 0 if self._closed else max(0, n - self._coming)
+            self._coming += missing
+        for _ in range(missing):
+            self._starters.submit(self._new_guest)
+
+    def _new_guest(self) -> None:
+        limits = {
+            "memory": 0 if self._reserves else self._options.memory_mb * MEGABYTE,
+            "files": self._options.files_mb * MEGABYTE,
+            "processes": self._options.processes if self._walled else 0,
+            "seconds": self._seconds,
+            "output": self._options.files_mb * MEGABYTE // 8,
+        }
+        told = marshal.dumps({"limits": limits, "path": self._sites()}).hex()
+        shown = self._packages | self._folders
+        try:
+            self._spare.put(Inmate(self._options, self._guest_program, told, shown, self._walled, self._rules, self._itself))
+        except OSError as error:  # who takes it is told
+            self._spare.put(error)
+
+    def _take_guest(self) -> Inmate:
+        self._start_guests(1)
+        guest = self._spare.get(timeout=START_SECONDS)
+        with self._lock:
+            self._coming -= 1
+        self._start_guests(os.cpu_count() or 1)  # for the next ones
+        if isinstance(guest, OSError):
+            raise guest
+        why = guest.wait_ready()
+        if why:
+            guest.end()
+            raise RuntimeError(why)
+        return guest
+
+
+class Watch:
+    """What a guest that takes long does with its time and memory."""
+
+    def __init__(self, guest: Inmate, most: int, seconds: float, wait: float, longest: float):
+        self._guest, self._most, self._seconds, self._wait, self._longest = guest, most, seconds, wait, longest
+        self._began = time.monotonic()
+        self._starved = 0.0
+        self._behind = False
+        self._killed = ""
+
+    def look(self) -> None:
+        """Give it only the time that others leave from now on; kill it where it takes too much memory or sleeps too long."""
+        total, worked, waited = 0, 0.0, 0.0
+        if not self._behind:
+            for pid in self._guest.family():
+                with contextlib.suppress(OSError):
+                    os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+            self._behind = True
+        for pid in self._guest.family():
+            with contextlib.suppress(OSError, IndexError):
+                total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+                on, off = Path(f"/proc/{pid}/schedstat").read_text().split()[:2]
+                worked, waited = worked + int(on) / 1e9, max(waited, int(off) / 1e9)
+        self._starved = max(self._starved, waited)
+        if self._killed:
+            return
+        if total > self._most:
+            self._killed = "it took too much memory"
+        elif worked > 2 * self._seconds + 1:  # of several processes; of one the kernel sees to it
+            self._killed = "it took too much CPU"
+        elif time.monotonic() - self._began - self._starved > self._wait:  # of its own time: waiting for a core is not counted
+            self._killed = f"it did not end within {self._wait:g} s"
+        if self._killed:
+            self._guest.process.kill()
+
+    def judged(self, outcome: Outcome, status: int | None) -> Outcome:
+        """The outcome with how the guest ended; broken where it was given up because the machine was busy."""
+        spent = time.monotonic() - self._began
+        ended = self._killed
+        if not ended and status in (128 + signal.SIGXCPU, 128 + signal.SIGKILL, -signal.SIGXCPU, -signal.SIGKILL):
+            ended = "it took too much CPU"
+        elif not ended and status is not None:
+            ended = f"it ended with status {status}"
+        if not self._killed and spent > self._longest and self._starved > STARVED * spent:
+            return Outcome("broke", why=f"it waited {self._starved:.0f} of {spent:.0f} s for a core")
+        return Outcome(outcome.state, outcome.value, outcome.why, ended)
