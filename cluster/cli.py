@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iteration.config import UserError
+from iteration.errors import UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -396,7 +396,7 @@ def draw(runs: dict, to: str = "", price: float | None = None) -> Path:
 def eval_verb(known: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from cluster.folder.store import store_at
+    from cluster.folder.place import store_at
     from cluster.report.gather import gather
     from cluster.verbs.eval import Evaluation, read, table, words
 
@@ -519,7 +519,7 @@ def first_kept(store) -> str:
 
 
 def open_run(folder: str):
-    from cluster.folder.store import store_at
+    from cluster.folder.place import store_at
 
     store = store_at(folder)
     if "://" in folder:

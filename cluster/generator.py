@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.engine import Engine, Generate, Ledger, Scorer, Served
-from cluster.folder.store import store_at
+from cluster.folder.place import store_at
 from cluster.verifier import here
 
 

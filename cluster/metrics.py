@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.searcher import Done
-from iteration.config import UserError
+from iteration.errors import UserError
 
 if TYPE_CHECKING:
     from cluster.engine import Ledger

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from rich.text import Text
 
 from cluster.folder.store import Store
 from cluster.searcher import Done
+from iteration.types import Span
 
 TRAINING = ("train", "judge", "first model")  # phases that are the trainer's
 RATE_SECONDS = 15.0  # over which tokens a second are counted
@@ -81,6 +82,8 @@ class View:
         self._stirred = time.monotonic()  # when anything was last committed or trained
         self._live: Live | None = None
         self._zero = time.time() - time.monotonic()
+        self.seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))  # by round and phase
+        self.spans: list[Span] = []  # what driver and actors did since the last record
 
     def wall(self, since: float) -> float:
         """A moment of the monotonic clock in seconds since 1970, for people; a wall clock that jumps does not bend it."""
@@ -112,6 +115,14 @@ class View:
             self.phase_done(phase)
         finally:
             self._open.remove(phase)
+            self.seconds[number][name] += phase.seconds
+            who = "trainer" if name in TRAINING else "driver"
+            self.spans.append(Span(who, name, round(self.wall(phase.since), 2), round(phase.seconds, 2)))
+
+    def take_spans(self) -> list[Span]:
+        """What was done since the last call."""
+        found, self.spans = self.spans, []
+        return found
 
     def phase_done(self, phase: Phase) -> None:
         said = [f"{phase.seconds:6.1f} s", f"{phase.done} units" if phase.units else "", phase.solved(), phase.note]

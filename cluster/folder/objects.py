@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.folder.store import Store, driver_record, put
-from iteration.config import UserError
+from iteration.errors import UserError
 
 RETRY_SECONDS = 300  # how long a store may be out of reach
 BEAT_SECONDS = 10.0  # between two signs of life of a driver

@@ -1,19 +1,8 @@
 """The run folder is the state: immutable files, each put under its name once. There is no progress file and no log.
 
-    config.yaml                          what the run was started with
-    models/m00003/                       a Hugging Face folder and training.json, whole or absent
-    plans/r00003/train.parquet           the problems of a round, with their units (and plans/r00000/test.parquet)
-    traces/r00003/train/u00042.parquet   one unit of search: a row is a node (schema TRACE)
-    scores/j00003-process/r00003/test/   a value model's scores of the answers of a unit (schema SCORE)
-    judges/j00003-process/               a value model of round 3, as a Hugging Face folder
-    filters/r00003.parquet               for every answer: kept, or the reason why not
-    manifests/r00003.parquet             what the trainer eats, in order
-    rounds/r00003.json                   the round as a record; written last
-    checkpoints/m00004/s000120/          a training under way, to go on from (cluster/checkpoint.py); gone when it is over
-    _tmp/                                unfinished files; nobody reads them
-
 What is to be done is the plan minus the listing. A file that exists is whole: it was written elsewhere, synced, and
 then linked to its name, which fails if the name is taken. Source of the protocol: link(2), fsync(2), rename(2).
+What lies under which name: cluster/folder/layout.py.
 """
 
 from __future__ import annotations
@@ -33,47 +22,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from iteration.config import UserError
+from cluster.folder.layout import CATEGORIES, TRACE
+from iteration.errors import UserError
 
-TRACE = pa.schema(
-    [
-        ("id", pa.string()),  # r00003/train/u00042/t007/n0045: unit, tree in the unit, node in the tree
-        ("round", pa.int32()),
-        ("unit", pa.int32()),
-        ("problem_id", pa.string()),
-        ("level", pa.int32()),
-        ("tree", pa.int32()),
-        ("node", pa.int32()),
-        ("parent", pa.int32()),  # -1 at the root, which holds the prompt
-        ("depth", pa.int32()),
-        ("token_ids", pa.list_(pa.int32())),
-        ("logprobs", pa.list_(pa.float32())),  # nats, under the sampling distribution; zeros at the root
-        ("text", pa.large_string()),
-        ("final", pa.bool_()),  # the model ended the answer itself
-        ("value", pa.float32()),  # the judge's score after the node's last step; null without a judge
-        ("values", pa.list_(pa.float32())),  # and after each step inside the node
-        ("visits", pa.int32()),
-        ("prior", pa.float32()),
-        ("state", pa.string()),  # verdict: correct, wrong, unparseable, failed; null where nothing ended
-        ("answer", pa.string()),
-        ("reward", pa.float32()),
-        ("why", pa.string()),
-        ("verifier", pa.string()),  # who gave the verdict: name, version and options
-        ("model_version", pa.string()),
-        ("judge_version", pa.string()),  # of the value model, where there are values
-        ("judge_tokens", pa.int32()),  # sent to it for the whole tree; at the root only
-        ("seed", pa.int64()),
-        ("created_at", pa.timestamp("us", tz="UTC")),
-        ("origin", pa.string()),  # trace id of the earlier answer that a step was taken from; null where it was sampled here
-    ]
-)
-# Scores of stored answers by another value model: a side file under the same keys.
-SCORE = pa.schema([("id", pa.string()), ("values", pa.list_(pa.float32()))])
-_CATEGORIES = [
-    "problem_id", "round", "unit", "level", "tree", "parent", "depth", "token_ids.list.element", "state", "answer", "why",
-    "verifier", "model_version", "judge_version", "judge_tokens", "seed", "created_at",
-    "origin",
-]  # fmt: skip
 _ROW_GROUP = 256
 ASIDE_BYTES = 32_768  # more than an empty table takes
 
@@ -123,15 +74,6 @@ def put(final: Path, tmp: Path, write: Callable[[Path], None]) -> bool:
     return won
 
 
-def store_at(place: str | Path) -> Store:
-    """The store at a path, or at s3://, gs:// or az:// (cluster/cloud.py). Raises UserError."""
-    if "://" in str(place):
-        from cluster.folder.objects import CloudStore
-
-        return CloudStore(str(place))
-    return Store(place)
-
-
 class Store:
     """A run folder. Every method may be called from any process at any time, and repeated."""
 
@@ -172,7 +114,7 @@ class Store:
         """Commit a table as KEY.parquet. False: another writer was first, and what it wrote counts."""
         trace = table.schema.equals(TRACE)
         schema = {
-            "use_dictionary": _CATEGORIES if trace else True,
+            "use_dictionary": CATEGORIES if trace else True,
             "column_encoding": {"logprobs.list.element": "BYTE_STREAM_SPLIT"} if trace else None,
         }
 
@@ -318,24 +260,3 @@ def driver_record() -> dict:
     who = {"pid": os.getpid(), "host": os.uname().nodename, "job": os.environ.get("FLYWHEEL_JOB", "")}
     job = f" (job {who['job'].partition('@')[0]})" if who["job"] else ""
     return who | {"who": f"process {who['pid']} on {who['host']}{job}"}
-
-
-def round_key(number: int) -> str:
-    return f"r{number:05d}"
-
-
-def model_key(number: int) -> str:
-    return f"m{number:05d}"
-
-
-def judge_key(number: int, name: str) -> str:
-    return f"j{number:05d}-{name}"
-
-
-def score_key(judge: str, unit: str) -> str:
-    """Where the scores of a unit's answers by a judge lie, e.g. scores/j00003-process/r00003/test/u00000."""
-    return f"scores/{judge}/{unit.partition('/')[2]}"
-
-
-def unit_key(number: int, split: str, unit: int) -> str:
-    return f"traces/{round_key(number)}/{split}/u{unit:05d}"

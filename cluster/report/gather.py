@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from omegaconf import DictConfig, OmegaConf
 
-from cluster.folder.store import Store, model_key, round_key, unit_key
+from cluster.folder.layout import model_key, round_key, unit_key
+from cluster.folder.store import Store
 from cluster.measured import Answered, unit_answers
 from cluster.report.charts import JUDGED
 from cluster.report.evidence import Branch, Evidence, Results, Shown, Tried, Walk, Work, merge
@@ -23,8 +24,8 @@ from cluster.report.page import page
 from cluster.verbs.regrade import decisions_key
 from cluster.view import TRAINING, records
 from iteration import choose
-from iteration.config import UserError
 from iteration.cost import Size
+from iteration.errors import UserError
 from iteration.examples import flat, paths, token_counts
 from iteration.types import Problem, State
 

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.sandbox.inside import receive, send
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.types import Call, Outcome
 
 INSIDE, GUEST = (Path(__file__).with_name(name) for name in ("inside.py", "guest.py"))
@@ -65,7 +65,7 @@ class SandboxOptions:
 
     def __post_init__(self) -> None:
         if self.name not in ("bubblewrap", "rlimits"):
-            raise ValueError(f"sandbox is {self.name!r}; expected bubblewrap or rlimits")
+            raise ValueError(f"name is {self.name!r}; expected bubblewrap or rlimits")
 
 
 def check(options: SandboxOptions, executes: bool, who: str) -> None:

@@ -16,16 +16,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from cluster.folder.store import Store, judge_key, model_key, round_key, store_at, unit_key
+from cluster.engine import share_of_gpus
+from cluster.folder.layout import judge_key, model_key, round_key, unit_key
+from cluster.folder.place import store_at
+from cluster.folder.store import Store
 from cluster.train import ranks
 from cluster.train.checkpoint import Checkpoints
 from cluster.train.ranks import ALONE, Group
 from cluster.verifier import here
 from iteration import losses, tiny
-from iteration.config import UserError, part_class
+from iteration.errors import UserError
 from iteration.examples import order
 from iteration.packing import Batch, batches
-from iteration.protocols import Ends, Learn
+from iteration.parts import LEARN, Part, at_least, one_of
+from iteration.protocols import Corpus, Ends, JudgesSteps, Learn
 from iteration.respond import seed_of
 from iteration.steps import step_ends
 from iteration.types import Examples, Problem
@@ -49,6 +53,10 @@ class Optimise:
     weight_decay: float = 0.05  # of matrices; not of norms and biases
     clip: float = 1.0  # largest norm of the gradient
     recompute: bool = False  # activations are computed again in the backward pass: less memory, a third more time
+
+    def __post_init__(self) -> None:
+        at_least(self, rows=1, row_tokens=1, micro_rows=1, warmup=0, weight_decay=0)
+        one_of(self, schedule=("cosine", "linear", "constant"))
 
 
 @dataclass
@@ -77,6 +85,12 @@ class Train(Optimise):
     ranks: int = 1  # processes that share the model (FSDP2); with gpus=1 so many GPUs
     bf16: bool = True  # on GPUs: compute in bfloat16, with weights and moments in float32
     lora: int = 0  # rank of low-rank adapters that are trained instead of the weights, and merged into them; 0: all weights
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, tokens=1, checkpoint=0, threads=0, ranks=1, lora=0)
+        one_of(self, start=("previous", "base"), pool=("all", "last"))
+        share_of_gpus(self.gpus, 1)
 
 
 @dataclass
@@ -164,7 +178,7 @@ class Trainer:
         weights = transfer.source(self._store.folder(folder), module, "cpu" if how == "host" else "cuda")
         transfer.send(weights, engine, how, gpus, self.rendezvous().removeprefix("tcp://"), rank)
 
-    def begin(self, task: tuple[str, dict]) -> dict:
+    def begin(self, task: Part) -> dict:
         """Commit models/m00000: the model of `model.path`, or a small one trained on the task's own corpus."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -187,10 +201,10 @@ class Trainer:
 
             self._store.put_folder(key, write)
             return self._store.json(f"{key}/training")
-        part = part_class("task", "iteration.tasks", task[0])(**task[1])
-        if not hasattr(part, "corpus"):
+        part = task.make()
+        if not isinstance(part, Corpus):
             raise UserError(
-                f"model.path is missing: task {task[0]} has no corpus to warm-start a model on; type model.path=FOLDER"
+                f"model.path is missing: task {task.name} has no corpus to warm-start a model on; type model.path=FOLDER"
             )
         options = self._model.warm_start
         rng = np.random.default_rng(seed_of(self._seed, "corpus"))
@@ -198,14 +212,14 @@ class Trainer:
 
         def write(folder: Path) -> None:
             tiny.build(folder, part.vocabulary, self._model.shape, seed_of(self._seed, "weights") % 2**31)
-            learn = part_class("learn", "iteration.learn", "sft")()
+            learn = Part(LEARN, "sft", {}).make()
             order = np.random.default_rng(self._seed).permutation(len(corpus))
             self._fit(model_key(0), folder, folder, corpus, order, options, {}, learn)
 
         self._store.put_folder(key, write)
         return self._over(model_key(0), key)
 
-    def train(self, model: str, base: str, learn: tuple[str, dict], group: Group = ALONE) -> dict:
+    def train(self, model: str, base: str, learn: Part, group: Group = ALONE) -> dict:
         """Train model `base` on a manifest (m00003: r00003) and commit it as `model`. Returns its training record.
 
         In a group every rank is called with the same arguments; rank 0 commits.
@@ -213,13 +227,13 @@ class Trainer:
         key, number = f"models/{model}", f"r{model[1:]}"
         if not self._store.has(key, ""):
             manifest = self._store.table(f"manifests/{number}")
-            part = part_class("learn", "iteration.learn", learn[0])(**learn[1])
+            part = learn.make()
             items = list(zip(manifest["trace_id"].to_pylist(), manifest["against"].to_pylist(), strict=True))
             unique = list(dict.fromkeys(items))
             place = {item: i for i, item in enumerate(unique)}
             data, where = load_examples(self._store, unique, part)
             index = where[[place[item] for item in items]]
-            record = {"base": base, "manifest": number, "examples": len(manifest), "learn": learn[0]}
+            record = {"base": base, "manifest": number, "examples": len(manifest), "learn": learn.name}
             source = self._store.folder(f"models/{base}")
             fit = lambda folder: self._fit(model, source, folder, data, index, self._train, record, part, group)  # noqa: E731
             self._put(key, fit, group)
@@ -233,9 +247,7 @@ class Trainer:
             fit(None)
         ranks.release(self._device)
 
-    def judge(
-        self, number: int, base: int, judge: tuple[str, dict], verify: tuple[str, dict], step_end: str, group: Group = ALONE
-    ) -> dict:
+    def judge(self, number: int, base: int, judge: Part, verify: Part, step_end: str, group: Group = ALONE) -> dict:
         """Teach a value model and commit it as judges/j<number>-<name>: a scalar head on a copy of model `base`'s trunk.
 
         It learns from the answers of the newest rounds up to `number`, so on the levels that it is going to judge.
@@ -243,17 +255,17 @@ class Trainer:
         """
         from transformers import AutoTokenizer
 
-        name = judge_key(number, judge[0])
+        name = judge_key(number, judge.name)
         key = f"judges/{name}"
         if not self._store.has(key, ""):
             options = self._train_judge
             source = self._store.folder(f"models/{model_key(base)}")
-            part = part_class("judge", "iteration.judge", judge[0])(**judge[1])
+            part = judge.make()
             ends = step_ends(AutoTokenizer.from_pretrained(source), step_end)
-            data = self._labelled(number, part, ends, part_class("verify", "iteration.verify", verify[0])(**verify[1]))
+            data = self._labelled(number, part, ends, verify.make())
             if not len(data):
                 return {}
-            rng = np.random.default_rng(seed_of(self._seed, "judge", judge[0], number))
+            rng = np.random.default_rng(seed_of(self._seed, "judge", judge.name, number))
             indices, _ = order(data.lengths, options.tokens, rng)
             of = data.weights > 0
             record = {"trunk": model_key(base), "answers": len(data), "steps_labelled": int(of.sum())}
@@ -276,7 +288,7 @@ class Trainer:
             plan = self._store.table(f"plans/{round_key(before)}/train", ["id", "prompt", "answer", "level"]).to_pylist()
             problems = {row["id"]: Problem(**row) for row in plan}
             steps = None
-            if hasattr(verifier, "steps"):
+            if isinstance(verifier, JudgesSteps):
                 steps = lambda problem, answer, problems=problems: verifier.steps(problems[problem], answer)  # noqa: E731
             for unit in sorted(self._store.units(f"traces/{round_key(before)}/train")):
                 if tokens >= self._train_judge.tokens:

@@ -22,7 +22,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cluster.folder.store import Store, judge_key, model_key, round_key
+from cluster.folder.layout import judge_key, model_key, round_key
+from cluster.folder.store import Store
 from cluster.measured import Answered, Measured
 from cluster.placement import named
 from cluster.run import PACKAGES, Arm, Config, Run, kept, load, plan_key
@@ -30,7 +31,7 @@ from cluster.view import View
 from iteration import choose
 from iteration import config as settings
 from iteration.choose import Pool
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.examples import answers, decide
 from iteration.respond import seed_of
 from iteration.statistics import bootstrap, paired_bootstrap

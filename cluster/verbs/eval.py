@@ -15,13 +15,13 @@ from omegaconf import DictConfig
 from rich import box
 from rich.table import Table
 
-from cluster.folder.store import judge_key, model_key
+from cluster.folder.layout import judge_key, model_key
 from cluster.placement import named
 from cluster.report.charts import JUDGED, all_votes, any_correct
 from cluster.report.evidence import Evidence
 from cluster.run import PACKAGES, Arm, Config, Run, load, plan_key
 from iteration import config as settings
-from iteration.config import UserError
+from iteration.errors import UserError
 
 TEST = "eval"  # splits eval-NAME-BUDGET: the held-out problems, by another search
 

@@ -20,11 +20,12 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from cluster.folder.store import Store, round_key, unit_key
+from cluster.folder.layout import round_key, unit_key
+from cluster.folder.store import Store
 from cluster.verbs.regrade import decisions_key
 from cluster.verbs.verify import COLOURS
 from cluster.view import records
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.examples import answers
 from iteration.types import State
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from cluster.run import PACKAGES
 from cluster.train.checkpoint import FILE_BYTES
 from iteration import config as settings
-from iteration.config import UserError
+from iteration.errors import UserError
 
 GB = 1e9
 ENGINE_SHARE = 0.9  # of a GPU that vLLM takes, activations included

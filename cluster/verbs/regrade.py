@@ -15,22 +15,13 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from cluster.folder.store import Store, round_key, unit_key
+from cluster.folder.layout import unit_key, verdict_key
+from cluster.folder.store import Store
+from cluster.folder.verdicts import given, verdict_table
 from cluster.verifier import Grader
-from iteration.config import UserError
 from iteration.examples import answers
-from iteration.types import Problem, State, Verdict
+from iteration.types import Problem, Verdict
 
-VERDICT = pa.schema(
-    [
-        ("id", pa.string()),  # the answer's trace id
-        ("state", pa.string()),
-        ("answer", pa.string()),
-        ("reward", pa.float32()),
-        ("why", pa.string()),
-        ("verifier", pa.string()),
-    ]
-)
 NAMED = 5  # answers whose verdict changed that are named, for each kind of change
 
 
@@ -51,35 +42,6 @@ class Changes:
     @property
     def changed(self) -> int:
         return sum(n for (old, new), n in self.counts.items() if old != new)
-
-
-def decisions_key(store: Store, number: int, name: str | None = None) -> str:
-    """Where the decisions on a round's answers lie that training goes by: those of the regrading `name`, where it has them.
-
-    name: None for the one of the newest round's record.
-    """
-    if name is None:
-        records = [each for each in store.names("rounds") if each.endswith(".json")]
-        name = store.json(f"rounds/{records[-1][:-5]}").get("verdicts", "") if records else ""
-    key = f"filters/{round_key(number)}"
-    return f"verdicts/{name}/{key}" if name and store.has(f"verdicts/{name}/{key}") else key
-
-
-def verdict_key(name: str, unit: str) -> str:
-    """Where the verdicts of a regrading on a unit's answers lie."""
-    return f"verdicts/{name}/{unit.partition('/')[2]}"
-
-
-def verdict_table(names: list[str], verdicts: list[Verdict], verifier: str) -> pa.Table:
-    columns = [
-        names,
-        [str(each.state) for each in verdicts],
-        [each.answer for each in verdicts],
-        [each.reward for each in verdicts],
-        [each.why for each in verdicts],
-        [verifier] * len(names),
-    ]
-    return pa.table([pa.array(column, each.type) for column, each in zip(columns, VERDICT, strict=True)], schema=VERDICT)
 
 
 def problems_of(store: Store) -> dict[str, Problem]:
@@ -131,35 +93,6 @@ def regrade(store: Store, grader: Grader, name: str, say: Callable[[int, int], N
     return changes
 
 
-def given(table: pa.Table) -> list[Verdict]:
-    rows = table.select(["state", "answer", "reward", "why"]).to_pylist()
-    return [Verdict(State(row["state"]), row["answer"], row["reward"], row["why"]) for row in rows]
-
-
 def set_name(verifier: str, tag: str) -> str:
     """The name of a regrading: the same verifier with the same options gives the same one."""
     return f"{verifier.rpartition('.')[2]}-{hashlib.blake2b(tag.encode(), digest_size=4).hexdigest()}"
-
-
-def apply(nodes: pa.Table, verdicts: pa.Table) -> pa.Table:
-    """Nodes (TRACE) with the state, answer, reward, why and verifier that a regrading gives them."""
-    place = {name: i for i, name in enumerate(nodes["id"].to_pylist())}
-    rows = [place[name] for name in verdicts["id"].to_pylist()]
-    for column in ("state", "answer", "reward", "why", "verifier"):
-        if column not in nodes.column_names:
-            continue
-        values = nodes[column].to_pylist()
-        for row, value in zip(rows, verdicts[column].to_pylist(), strict=True):
-            values[row] = value
-        index = nodes.column_names.index(column)
-        nodes = nodes.set_column(index, nodes.schema.field(index), pa.array(values, nodes.schema.field(index).type))
-    return nodes
-
-
-def check_set(store: Store, name: str) -> None:
-    """Raises UserError where a run has no such regrading."""
-    if not store.has(f"verdicts/{name}/verifier", ".json"):
-        known = ", ".join(store.names("verdicts")) or "none"
-        raise UserError(
-            f"verdicts={name}: {store.place} has no such verdicts (there: {known}); make them with: ./launch.sh regrade"
-        )

@@ -11,7 +11,8 @@ import sys
 import time
 import uuid
 
-from cluster.folder.store import Store, store_at
+from cluster.folder.place import store_at
+from cluster.folder.store import Store
 from iteration.config import UserError, read
 
 EXCLUDES = [".git", ".venv", "runs", "models", "*.parquet", "__pycache__", "*.egg-info", ".pytest_cache", ".hypothesis"]

@@ -18,7 +18,7 @@ from cluster.sandbox.walls import SandboxOptions
 from cluster.verbs.regrade import Changes, regrade, set_name, verdict_key
 from cluster.verifier import Grader, check_walls
 from iteration import config as settings
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.protocols import Task
 from iteration.tasks.file import read_table
 from iteration.types import Problem, State, Verdict

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from cluster.folder.store import Store, round_key, unit_key
+from cluster.folder.layout import round_key, unit_key
+from cluster.folder.store import Store
 from cluster.verbs.regrade import decisions_key
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.examples import paths
 
 _ID = re.compile(r"r(\d{5})/([\w.-]+)/u(\d{5})/t\d{3,}/n\d{4,}")

@@ -2,7 +2,7 @@
 
     python -m tests.bench.bench_overlap
 
-The driver's own loop (`Run._loop`) and its own hand-out of units (`Spread`) run here; only what an engine and a trainer would
+The driver's own loop (`Run._loop`) and its own handing out of units (`Spread`) run here; only what an engine and a trainer would
 do is slept through, 100 times faster. Answer lengths have a long tail (log-normal, sigma 1, median 300 tokens), and a unit ends
 with its longest answer. A step of an engine takes 2.8 ms and 0.1 ms for each answer that it works on. The busiest device is the
 engines (all tokens, in full batches of 256) or the trainer, whichever works longer: no order of work could be faster.
@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from cluster.crew import Crew, Hand, Spread
+from cluster.crew import Crew, Member, Spread
 from cluster.run import Run
 
 ROUNDS, UNITS, ANSWERS = 3, 16, 512
@@ -77,11 +77,11 @@ class Simulated(Run):
         self.devices, self._engines, self.changed = devices, asyncio.Lock(), asyncio.Event()
         crew = lambda: Crew(self.fit, self.changed, print, 600)  # noqa: E731
         self.crews = {"generator": crew(), "searcher": crew()}
-        self.crews["searcher"].hire(Hand("searcher-0", None))
+        self.crews["searcher"].hire(Member("searcher-0", None))
         for i in range(2):
-            self.crews["generator"].hire(Hand(f"generator-{i}", Engine(devices)))
+            self.crews["generator"].hire(Member(f"generator-{i}", Engine(devices)))
 
-    async def fit(self, hand) -> None:
+    async def fit(self, member) -> None:
         pass
 
     def plan(self, number: int, problems: int = 0) -> None:

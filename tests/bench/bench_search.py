@@ -68,8 +68,8 @@ async def system(folder: str) -> dict[str, dict]:
             run.tokenizer().save_pretrained(path)
 
         run.store.put_folder("judges/j00001-process", head)
-        await run.actors.judges.refit(serves("j00001-process"))
-        generator = run.actors.generators.hands[0].handle
+        await run.actors.judges.make_ready(serves("j00001-process"))
+        generator = run.actors.generators.members[0].handle
         for turn, (name, options) in enumerate(SEARCHES.items()):
             for number, units in enumerate(
                 (run.units(1, "train", "m00000")[:1], run.units(1, "train", "m00000"))

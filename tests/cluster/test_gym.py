@@ -8,7 +8,7 @@ import pytest
 
 from cluster.sandbox.walls import why_no_walls
 from cluster.verifier import Grader
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.tasks.gym import REFUSED, Gym
 from iteration.types import State
 from iteration.verify.gym import FENCED, fence, final

@@ -16,7 +16,7 @@ import pytest
 
 from cluster.sandbox.walls import why_no_walls
 from cluster.verifier import Grader
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.types import Problem, State
 from iteration.verify.proof import Proof
 

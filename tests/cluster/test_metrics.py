@@ -15,7 +15,7 @@ from cluster.metrics import METRICS, Metrics, scalars
 from cluster.searcher import Done
 from cluster.train.trainer import Progress
 from cluster.view import View
-from iteration.config import UserError
+from iteration.errors import UserError
 from tests.cluster.report.test_report import record, results
 
 DEPLOY = Path(__file__).parents[2] / "cluster/deploy"

@@ -7,7 +7,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RaySystemError
 
 from cluster import placement
-from cluster.crew import Hand
+from cluster.crew import Member
 from cluster.engine import Generate
 from cluster.placement import Actors, Placement
 
@@ -37,14 +37,14 @@ def world(monkeypatch, ranks, engine, **generate):
     actors = Actors.__new__(Actors)
     actors._options = SimpleNamespace(generate=Generate(**({"gpus": 1} | generate)), placement=Placement())
     actors._turn = asyncio.Lock()
-    hands = [Hand(f"rank {i}", Scripted(f"rank {i}", told, **each), ready=True) for i, each in enumerate(ranks)]
-    first = Hand("engine", Scripted("engine", told, **engine), ready=True)
+    members = [Member(f"rank {i}", Scripted(f"rank {i}", told, **each), ready=True) for i, each in enumerate(ranks)]
+    first = Member("engine", Scripted("engine", told, **engine), ready=True)
 
     async def fit():
         pass
 
-    actors.trainers = SimpleNamespace(hands=hands, all=fit, suspect=lambda each: told.append((each.name, "suspect")))
-    actors.generators, actors.judges = SimpleNamespace(hands=[first]), SimpleNamespace(hands=[])
+    actors.trainers = SimpleNamespace(members=members, all=fit, suspect=lambda each: told.append((each.name, "suspect")))
+    actors.generators, actors.judges = SimpleNamespace(members=[first]), SimpleNamespace(members=[])
     monkeypatch.setattr(placement.ray, "kill", lambda handle, no_restart: killed.append(handle.name))
     return actors, first, told, killed
 
@@ -148,8 +148,8 @@ def test_an_engine_that_is_started_anew_waits_until_the_gpu_is_free(monkeypatch)
 
 def test_all_engines_rest_though_one_of_them_died(monkeypatch):
     actors, engine, told, _ = world(monkeypatch, [{"train": "trained"}], {"sleep": ActorDiedError()}, gpus=0.5, sleep=True)
-    other = Hand("judge", Scripted("judge", told), ready=True)
-    actors.judges.hands.append(other)
+    other = Member("judge", Scripted("judge", told), ready=True)
+    actors.judges.members.append(other)
     assert asyncio.run(actors.train("train", "m00004")) == "trained"
     assert [call[:2] for call in told] == [("engine", "sleep"), ("judge", "sleep"), ("rank 0", "train")]
     actors, *_ = world(monkeypatch, [{"train": "trained"}], {"sleep": ValueError("out of order")}, gpus=0.5, sleep=True)

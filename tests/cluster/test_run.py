@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from cluster.crew import Hand
-from cluster.folder.store import model_key
+from cluster.crew import Member
+from cluster.folder.layout import model_key
 from cluster.run import Run, check_unchanged, load
 from cluster.searcher import Unit, table
 from iteration import tiny
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.tasks.expressions import VOCABULARY
 from iteration.types import Expand, Problem, State, Tree, Verdict
 from tests.worlds import step
@@ -154,12 +154,12 @@ def test_an_update_that_the_trainer_does_not_confirm_is_an_alarm(run, off, alarm
 
     own = np.array([-0.5, -1.0], np.float32)
     answer = np.array([4, 5], np.int32)
-    engines = [Hand(name, engine(answer, logprobs)) for name, logprobs in {"a": own, "b": own + np.float32(off)}.items()]
+    engines = [Member(name, engine(answer, logprobs)) for name, logprobs in {"a": own, "b": own + np.float32(off)}.items()]
 
     class Both:
         """A crew that makes all of its hands fit before it goes on."""
 
-        async def refit(self, fit):
+        async def make_ready(self, fit):
             for each in engines:
                 await fit(each)
 

@@ -148,7 +148,7 @@ def test_a_changed_config_is_refused_with_both_values(small, option, said):
 def test_a_second_driver_is_refused_by_the_name_of_the_first(small):
     import os
 
-    from iteration.config import UserError
+    from iteration.errors import UserError
 
     folder, _ = small
     with Store(folder).claim(), pytest.raises(UserError, match=f"process {os.getpid()} on"), Store(folder).claim():
@@ -159,7 +159,7 @@ def test_a_fork_begins_with_the_rounds_of_another_run(small, tmp_path):
     """Only the linking: the rounds after it are an ordinary run (and are run in test_resume)."""
     from cluster.run import fork
     from cluster.view import records
-    from iteration.config import UserError
+    from iteration.errors import UserError
 
     folder, _ = small
     store = Store(tmp_path / "fork").open()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.folder.store import TRACE
+from cluster.folder.layout import TRACE
 from cluster.searcher import Unit, table
 from iteration.examples import answers, order
 from iteration.learn.sft import Sft

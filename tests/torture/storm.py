@@ -28,7 +28,8 @@ import psutil
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
-from cluster.folder.store import Store, round_key
+from cluster.folder.layout import round_key
+from cluster.folder.store import Store
 from cluster.verbs.doctor import span
 from cluster.view import records
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from cluster.folder.store import Store, put
-from iteration.config import UserError
+from iteration.errors import UserError
 from tests.torture.writer import content, writes
 
 TOP = Path(__file__).parents[2]

@@ -12,14 +12,16 @@ import threading
 import pyarrow as pa
 import pytest
 
-from iteration.config import UserError
+from iteration.errors import UserError
 
 pytest.importorskip("obstore", reason="the extra `cloud` is not installed")
 pytest.importorskip("moto", reason="moto is not installed")
 
 from cluster.folder import objects as cloud  # noqa: E402
+from cluster.folder.layout import TRACE  # noqa: E402
 from cluster.folder.objects import CloudStore  # noqa: E402
-from cluster.folder.store import TRACE, Store, store_at  # noqa: E402
+from cluster.folder.place import store_at  # noqa: E402
+from cluster.folder.store import Store  # noqa: E402
 from tests.ports import free_port, wait_for_port  # noqa: E402
 
 

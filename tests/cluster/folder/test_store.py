@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.folder import store as rooms
-from cluster.folder.store import TRACE, Store, put
-from iteration.config import UserError
+from cluster.folder.layout import TRACE
+from cluster.folder.store import Store, put
+from iteration.errors import UserError
 from tests.cluster import protocol
 from tests.iteration.test_examples import forest
 

@@ -6,7 +6,7 @@ import pytest
 from cluster.folder.store import Store
 from cluster.report.gather import branch, gather
 from cluster.searcher import Unit, table
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.types import Expand, History, Problem, State, Tree, Verdict
 from tests.cluster.test_run import measure, run  # noqa: F401 run: a fixture
 from tests.worlds import step

@@ -14,7 +14,7 @@ import pytest
 
 from cluster.sandbox.guest import pack, text, unpack
 from cluster.sandbox.walls import Sandbox, SandboxOptions, check, seccomp_filter, walls, why_no_walls
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.types import Call, Problem, State
 from iteration.verify.code import Code
 from tests.cluster.hostile import BOMBS, CHEATS, PROBE, PROBES

@@ -190,7 +190,7 @@ def test_recomputed_activations_change_nothing(model):
 
 def test_what_is_not_shared_out_is_said():
     from cluster.run import load
-    from iteration.config import UserError
+    from iteration.errors import UserError
 
     with pytest.raises(UserError, match="learn.name=dpo compares with a copy of the model.*type train.ranks=1"):
         load("configs/quickstart.yaml", ["learn.name=dpo", "train.ranks=2", "train.row_tokens=256"])

@@ -118,7 +118,7 @@ def test_a_round_trains_on_its_manifest_once(tmp_path):
 
 
 def test_a_training_that_diverges_commits_no_model(tmp_path):
-    from iteration.config import UserError
+    from iteration.errors import UserError
 
     store = Store(tmp_path).open()
     trainer = Trainer(
@@ -130,7 +130,7 @@ def test_a_training_that_diverges_commits_no_model(tmp_path):
 
 
 def test_no_model_and_no_corpus_is_said(tmp_path):
-    from iteration.config import UserError
+    from iteration.errors import UserError
 
     (tmp_path / "p.jsonl").write_text('{"prompt": "1+1", "answer": "2"}\n' * 3 + '{"prompt": "a3", "answer": "2"}\n' * 3)
     store = Store(tmp_path / "run").open()
@@ -255,7 +255,7 @@ class Bomb:
 def test_loading_a_model_folder_never_executes_what_is_in_it(folder, tmp_path, how):
     import shutil
 
-    from iteration.config import UserError
+    from iteration.errors import UserError
 
     evil, mark = tmp_path / "evil", tmp_path / "executed"
     shutil.copytree(folder, evil)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-
 from cluster.measured import Answered, Measured
+
 from cluster.verbs.compare import baseline, played, rate
 from iteration import choose
 from iteration.choose import Pool

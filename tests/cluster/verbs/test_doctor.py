@@ -9,8 +9,9 @@ import time
 import pytest
 
 from cluster.cli import main
-from cluster.crew import Hand
-from cluster.folder.store import TRACE, Store
+from cluster.crew import Member
+from cluster.folder.layout import TRACE
+from cluster.folder.store import Store
 from cluster.placement import why_late
 from cluster.verbs import doctor
 
@@ -58,8 +59,8 @@ def test_unit_problem_actor_node_since_when_and_what_for():
     ],
 )
 def test_what_an_actor_that_has_not_started_waits_for(needs, said):
-    hand = Hand("generator-1", None, needs=needs)
-    assert why_late(hand, {"CPU": 4.0}, [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 1.0}]) == f"generator-1 {said}"
+    worker = Member("generator-1", None, needs=needs)
+    assert why_late(worker, {"CPU": 4.0}, [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 1.0}]) == f"generator-1 {said}"
 
 
 def test_from_the_folder_alone(tmp_path, capsys):

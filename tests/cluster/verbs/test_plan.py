@@ -10,7 +10,7 @@ from cluster.cli import main
 from cluster.run import load
 from cluster.train.trainer import Train
 from cluster.verbs.plan import GB, OVERHEAD, engine, holdings, shape_of, show, trainer
-from iteration.config import UserError
+from iteration.errors import UserError
 
 SHAPES = {  # of well-known models of these sizes
     "1.7": {"hidden_size": 2048, "num_hidden_layers": 28, "num_attention_heads": 16, "intermediate_size": 6144},

@@ -9,7 +9,7 @@ from cluster.run import kept
 from cluster.searcher import Unit, table
 from cluster.verbs.regrade import apply, check_set, regrade, set_name, verdict_key
 from cluster.verifier import Grader, Verifier
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.examples import answers, decide
 from iteration.filters.correct import Correct
 from iteration.types import History, Node, Problem, State, Tree, Verdict

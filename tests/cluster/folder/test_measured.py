@@ -3,9 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-
-from cluster.folder.store import SCORE, Store, score_key
 from cluster.measured import Measured, tries
+
+from cluster.folder.layout import SCORE, score_key
+from cluster.folder.store import Store
 from cluster.remote import lists
 from cluster.searcher import Unit, table
 from iteration.types import Expand, History, Problem, State, Tree, Verdict

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from cluster.folder.store import Store, round_key, score_key, unit_key
+from cluster.folder.arm import Arm
+from cluster.folder.book import Book
+from cluster.folder.layout import score_key
+from cluster.folder.store import Store
 from iteration import choose
 from iteration.choose import Pool
 from iteration.examples import flat, generated, paths
@@ -37,16 +39,13 @@ class Measured:
         self.answered = answered
 
     @classmethod
-    def read(cls, store: Store, number: int, split: str, plan: str, judge: str = "") -> Measured:
-        """All problems of a split, ordered by id. With `judge`, scores come from that value model's side files."""
-        problems = {
-            row["id"]: Problem(row["id"], row["prompt"], row["answer"], row["level"]) for row in store.table(plan).to_pylist()
-        }
+    def read(cls, book: Book, arm: Arm, number: int, judge: str = "") -> Measured:
+        """All problems of an arm, ordered by id. With `judge`, scores come from that value model's side files."""
+        problems, store = book.problems(arm, number), book.store
         found: list[Answered] = []
-        folder = f"traces/{round_key(number)}/{split}"
-        for unit in sorted(store.units(folder) - set(store.asides(folder))):
-            key = unit_key(number, split, unit)
-            found += unit_answers(store.table(key), problems, side_scores(store, score_key(judge, key)) if judge else None)
+        for key in book.units(arm, number):
+            scores = side_scores(store, score_key(judge, key)) if judge else None
+            found += unit_answers(store.table(key), problems, scores)
         return cls(sorted(found, key=lambda each: each.problem.id))
 
     def of(self, level: int) -> list[Answered]:
@@ -126,13 +125,4 @@ def unit_answers(nodes: pa.Table, problems: dict[str, Problem], scores: dict[str
                 [ends.index(end)] if end in ends else [],
             )
         )
-    return found
-
-
-def tries(traces: pa.Table) -> dict[str, list[int]]:
-    """{problem: [judged answers, correct ones]} from the columns problem_id and state; broken verdicts are left out."""
-    found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for problem, state in zip(traces["problem_id"].to_pylist(), traces["state"].to_pylist(), strict=True):
-        found[problem][0] += state is not None and state != State.FAILED
-        found[problem][1] += state == State.CORRECT
     return found
