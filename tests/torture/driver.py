@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from cluster.cli import guarded, quiet
-from cluster.run import Run, load
+from cluster.config import load
+from cluster.run import Run
 from cluster.view import Phase, View
 
 
