@@ -30,6 +30,7 @@ QUICKSTART = "configs/quickstart.yaml"
 NEEDS = {"run", "model", "data", "gpu", "cluster", "packages"}
 PROGRAMS = {"apt-get", "cat", "pip", "printf", "ssh", "kubectl", "sbatch"}  # only their names are looked at
 FENCE = re.compile(r"```(\w*)\s*$")
+INLINE = re.compile(r"`((?:\./launch\.sh|\.venv/bin/python)(?: [^`]*)?)`")
 MARK = re.compile(r"<!-- (needs|takes): (.+) -->$")
 
 
@@ -81,6 +82,12 @@ def blocks(page: Path) -> list[Block]:
                 raise Wrong(f"{place}: found {before}, expected takes: TIME, or needs: one of {', '.join(sorted(NEEDS))}")
             found.append(Block(place, "\n".join(lines[start : at - 1]), mark[2] if mark else ""))
     return found
+
+
+def inline(page: Path) -> list[Block]:
+    """The commands that stand in the text and the tables of a page."""
+    lines = page.read_text().splitlines()
+    return [Block(f"{page.name}:{at}", text) for at, line in enumerate(lines, 1) for text in INLINE.findall(line)]
 
 
 def check(words: list[str]) -> None:
@@ -155,19 +162,12 @@ def check_options(known, options: list[str]) -> None:
 
 
 def load(file: str, options: list[str], evaluation: bool = False) -> None:
-    from cluster import config
-    from cluster.verbs import compare
-    from cluster.verbs import eval as evaluate
+    from cluster.evaluation import read
+    from cluster.verbs.driving import kind_of
 
     if file and not (TOP / file).is_file():
         raise Wrong(f"no file {file}")
-    text = (TOP / file).read_text() if file else ""
-    if evaluation or re.search(r"^eval:", text, re.MULTILINE):
-        evaluate.read(file, options)
-    elif re.search(r"^compare:", text, re.MULTILINE):
-        compare.read(file, options)
-    else:
-        config.load(file, options)
+    read(file, options) if evaluation else kind_of(file, options)
 
 
 def keys(section: str) -> set[str]:
@@ -216,7 +216,7 @@ def _at_the_top(monkeypatch):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist(page):
     wrong = []
-    for block in blocks(page):
+    for block in [*blocks(page), *inline(page)]:
         for words in block.commands():
             try:
                 check(words)
@@ -251,9 +251,16 @@ def test_links_lead_somewhere(page):
             continue
         other = page.parent / path if path else page
         assert other.exists(), f"{page.name}: {target}"
-        titles = [re.sub(r"[^\w\- ]", "", line.lstrip("# ")).lower().replace(" ", "-") for line in other.read_text().splitlines()
-                  if line.startswith("#")] if heading else []  # fmt: skip
-        assert not heading or heading in titles, f"{page.name}: {target}"
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", other.read_text(), re.MULTILINE)
+            names = [re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in titles]
+            assert heading in names, f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, TOP / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_files_in_the_text_exist(page):
+    named = re.findall(r"`((?:iteration|cluster|tests|configs|docs|locks)/[\w./-]*)`", page.read_text())
+    assert not [name for name in named if not (TOP / name).exists()]
 
 
 def test_the_readme_is_one_page_and_names_every_other():
@@ -312,11 +319,12 @@ def test_blocks_and_commands_are_read(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
         "```python\nx = 1\n```\n\n<!-- takes: 5 minutes -->\n```bash\n./launch.sh # all of it\n```\n\n"
-        "```sh\nA=1 ./launch.sh run x \\\n  a='{b: 1}' && cat y | cat > z; pip\n```\n"
+        "See `./launch.sh runs`.\n```sh\nA=1 ./launch.sh run x \\\n  a='{b: 1}' && cat y | cat > z; pip\n```\n"
     )
     slow, fast = blocks(page)
     assert (slow.needs, slow.commands()) == ("5 minutes", [["./launch.sh"]])
-    assert fast.needs == "" and fast.place == "page.md:10"
+    assert [each.commands() for each in inline(page)] == [[["./launch.sh", "runs"]]]
+    assert fast.needs == "" and fast.place == "page.md:11"
     assert fast.commands() == [["A=1", "./launch.sh", "run", "x", "a={b: 1}"], ["cat", "y"], ["cat"], ["pip"]]
 
 
