@@ -65,20 +65,24 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     # Where this folder and this Python are on the cluster too (one machine, a shared disk), the job uses them, so relative
     # paths of models and problems mean the same; elsewhere it works in the copy that Ray uploads.
     here, python = shlex.quote(os.getcwd()), shlex.quote(sys.executable)
-    job = client.submit_job(
-        submission_id=name,
-        entrypoint=f"cd {here} 2>/dev/null; python={python}; [ -x $python ] || python=python; exec $python {shlex.join(words)}",
-        metadata={"job_name": settings.name},
-        runtime_env={
-            "working_dir": os.getcwd(),
-            "excludes": EXCLUDES,
-            "env_vars": {
-                "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
-                "PYTHONUNBUFFERED": "1",
-                "FLYWHEEL_JOB": f"{name}@{address}",
+    try:
+        job = client.submit_job(
+            submission_id=name,
+            entrypoint=f"cd {here} 2>/dev/null; python={python}; [ -x $python ] || python=python; exec $python {shlex.join(words)}",
+            metadata={"job_name": settings.name},
+            runtime_env={
+                "working_dir": os.getcwd(),
+                "excludes": EXCLUDES,
+                "env_vars": {
+                    "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
+                    "PYTHONUNBUFFERED": "1",
+                    "FLYWHEEL_JOB": f"{name}@{address}",
+                },
             },
-        },
-    )
+        )
+    except RuntimeError as error:  # e.g. another Ray on the head's machine holds the port of the job agent
+        what = [line for line in str(error).splitlines() if line.strip(" .")][-1]
+        raise UserError(f"--address {address}: the cluster does not take the job ({what})") from None
     print(f"job {job} ({settings.name}), dashboard {address}/#/jobs/{job}, run {folder}", flush=True)
     if not follow:
         return 0
