@@ -53,7 +53,7 @@ def parser(verbs: Sequence[str] = VERBS) -> argparse.ArgumentParser:
     examples = [line for module in modules.values() for line in vars(module).get("EXAMPLES", ())]
     whole = argparse.ArgumentParser(
         prog="flywheel",
-        description="Expert iteration: a model searches, a verifier judges, the next model learns from what was found.",
+        description="Expert iteration: a model searches, a verifier grades,\nthe next model learns from the answers that are right.",
         epilog="\n".join(["examples:", *map(example, examples), "\nflywheel VERB --help lists the arguments of a verb."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -83,7 +83,7 @@ def trainer(shape: Shape, options: Any, device: float, alone: bool = False) -> H
     engine on the same GPU releases its memory during training."""
     half = options.bf16 and options.gpus > 0
     own, shares = (2 if half else 4), options.ranks
-    learnt = 0.02 * shape.parameters if options.lora else shape.parameters  # adapters have at most a few percent of the parameters
+    learnt = 0.02 * shape.parameters if options.lora else shape.parameters  # adapters: at most a few percent
     tokens = options.micro_rows * options.row_tokens
     layer = 34 * tokens * shape.width * (1 if half else 2)
     inputs = shape.layers * tokens * shape.width * own

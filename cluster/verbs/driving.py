@@ -47,13 +47,13 @@ def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
 
     sections = read(file)
     if "compare" in sections:
-        from cluster.verbs import compare
+        from cluster import comparison
 
-        return compare.Comparison, compare.read(file, options)
+        return comparison.Comparison, comparison.read(file, options)
     if "eval" in sections:
-        from cluster.verbs import eval as evaluate
+        from cluster import evaluation
 
-        return evaluate.Evaluation, evaluate.read(file, options)
+        return evaluation.Evaluation, evaluation.read(file, options)
     from cluster.config import load
     from cluster.run import Run
 

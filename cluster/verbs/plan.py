@@ -1,4 +1,4 @@
-"""`flywheel plan`: what goes where, and how much memory it takes, before anything starts (the arithmetic: cluster/memory.py)."""
+"""`flywheel plan`: what goes where and how much memory it takes, before anything starts (arithmetic: cluster/memory.py)."""
 
 from __future__ import annotations
 

@@ -65,10 +65,11 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     # Where this folder and this Python are on the cluster too (one machine, a shared disk), the job uses them, so relative
     # paths of models and problems mean the same; elsewhere it works in the copy that Ray uploads.
     here, python = shlex.quote(os.getcwd()), shlex.quote(sys.executable)
+    command = f"exec $python {shlex.join(words)}"
     try:
         job = client.submit_job(
             submission_id=name,
-            entrypoint=f"cd {here} 2>/dev/null; python={python}; [ -x $python ] || python=python; exec $python {shlex.join(words)}",
+            entrypoint=f"cd {here} 2>/dev/null; python={python}; [ -x $python ] || python=python; {command}",
             metadata={"job_name": settings.name},
             runtime_env={
                 "working_dir": os.getcwd(),

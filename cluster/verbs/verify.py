@@ -89,7 +89,7 @@ def asked_for(task: str, words: list[str]) -> tuple[Grader, Task | None]:
     problems = settings.checked(whole.task, TASK, f"{task}: task").make()
     options = OmegaConf.to_container(whole.verify, resolve=True)
     walls = OmegaConf.to_container(whole.get("sandbox") or DictConfig({}))
-    return grader_of(options.pop("name"), options, sandbox | walls), problems
+    return grader_of(options.pop("name"), options, walls | sandbox), problems
 
 
 def grader_of(name: str, options: dict, sandbox: dict) -> Grader:
