@@ -18,8 +18,9 @@ usage: ./launch.sh [VERB ...]
   ./launch.sh torture [--minutes N]
                                    kill a real run at random for N minutes, and
                                    check that nothing is lost
-  ./launch.sh setup [gym] [lean]   only set up .venv; also what task.name=gym (and a
-                                   C compiler), or the tests of Lean, need
+  ./launch.sh setup [gym] [lean]   only set up .venv; with gym: also what
+                                   task.name=gym needs (and a C compiler); with
+                                   lean: also what the tests of Lean need
 
 The first call makes .venv (Python 3.11; 3 GB) from locks/cpu.txt, or from
 locks/gpu.txt where an NVIDIA GPU is present.

@@ -1,8 +1,8 @@
 """flywheel: the console command. It gathers the verbs (cluster/verbs/, one file each) and needs the standard library only.
 
-A verb's module has HELP (one line), `arguments(parser)` and `act(known)`, which returns the exit status; it may have DESCRIPTION
-(where it says more than HELP), EXAMPLES (lines: the command, two spaces or more, what it does) and `ending()` (what its own
-help ends with; called only when that is printed). At its top it imports only what is cheap.
+A verb's module has HELP (one line), `arguments(parser)` and `act(known)`, which returns the exit status. It may have DESCRIPTION
+(more than HELP says), EXAMPLES (lines: the command, two spaces or more, what it does) and `ending()`, the text at the end of the
+verb's own help, called only to print it. Its top imports only the standard library and iteration.errors.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def parser(verbs: Sequence[str] = VERBS) -> argparse.ArgumentParser:
     examples = [line for module in modules.values() for line in vars(module).get("EXAMPLES", ())]
     whole = argparse.ArgumentParser(
         prog="flywheel",
-        description="Expert iteration: a model searches, a verifier grades,\nthe next model learns from the answers that are right.",
+        description="Expert iteration: a model searches, a verifier grades,\nthe next model learns from the correct answers.",
         epilog="\n".join(["examples:", *map(example, examples), "\nflywheel VERB --help lists the arguments of a verb."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -46,7 +46,7 @@ def ending() -> str:
             if dataclasses.is_dataclass(inner):
                 add(inner, f"{prefix}{name}.")
             elif f"{prefix}{name}" not in sections:
-                lines.append(f"  {f'{prefix}{name}={default}':<44} {comment}".rstrip())
+                lines.append(f"  {f'{prefix}{name}={default}':<44}  {comment}".rstrip())
 
     add(Config, "")
     for section, kind in sections.items():

@@ -66,9 +66,7 @@ def act(known: argparse.Namespace) -> int:
     console.print(f"{len(verdicts)} answers: {told}{share}", highlight=False)
     console.print(f"{grader.tag}: {len(verdicts) / max(seconds, 1e-9):,.0f} verdicts a second", highlight=False)
     if counts[State.FAILED]:
-        console.print(
-            f"WARNING: the verifier failed on {counts[State.FAILED]} answers; they have no verdict", highlight=False
-        )
+        console.print(f"WARNING: the verifier failed on {counts[State.FAILED]} answers; they have no verdict", highlight=False)
     return 0
 
 
