@@ -10,17 +10,18 @@ usage() {
     cat <<'EOF'
 usage: ./launch.sh [VERB ...]
 
-  ./launch.sh                      run configs/quickstart.yaml (about five minutes)
-  ./launch.sh VERB ...             the same as flywheel VERB ..., see below
-  ./launch.sh test                 the fast tests (about two minutes)
-  ./launch.sh test all             all tests (about twenty minutes)
-  ./launch.sh test OPTIONS         those that these options of pytest select
+  ./launch.sh               run configs/quickstart.yaml (about five minutes)
+  ./launch.sh VERB ...      the same as flywheel VERB ..., see below
+  ./launch.sh test          the fast tests (about two minutes)
+  ./launch.sh test all      all tests (about twenty minutes)
+  ./launch.sh test OPTIONS  those that these options of pytest select
   ./launch.sh torture [--minutes N]
-                                   kill a real run at random for N minutes, and
-                                   check that nothing is lost
-  ./launch.sh setup [gym] [lean]   only set up .venv; with gym: also what
-                                   task.name=gym needs (and a C compiler); with
-                                   lean: also what the tests of Lean need
+                            kill a real run at random for N minutes, and check
+                            that nothing is lost
+  ./launch.sh setup [gym] [lean]
+                            only set up .venv; gym: also what task.name=gym
+                            needs (and a C compiler); lean: also what the tests
+                            of Lean need
 
 The first call makes .venv (Python 3.11; 3 GB) from locks/cpu.txt, or from
 locks/gpu.txt where an NVIDIA GPU is present.

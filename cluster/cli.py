@@ -1,8 +1,8 @@
 """flywheel: the console command. It gathers the verbs (cluster/verbs/, one file each) and needs the standard library only.
 
-A verb's module has HELP (one line), `arguments(parser)` and `act(known)`, which returns the exit status. It may have DESCRIPTION
-(more than HELP says), EXAMPLES (lines: the command, two spaces or more, what it does) and `ending()`, the text at the end of the
-verb's own help, called only to print it. Its top imports only the standard library and iteration.errors.
+A verb's module has HELP (one line), `arguments(parser)` and `act(known)`, which returns the exit status. It may have
+DESCRIPTION (more than HELP says), EXAMPLES (lines: the command, two spaces or more, what it does) and `ending()`, the text at
+the end of the verb's own help, called only to print it. Its top imports only the standard library and iteration.errors.
 """
 
 from __future__ import annotations

@@ -135,10 +135,10 @@ def draw(runs: dict[str, Store], to: str = "", price: float | None = None) -> Pa
 
 def first_kept(book: Book) -> str:
     """The id of a trace that was kept in the newest round that kept any; "" where there is none."""
-    searched = book.arms().get("train")
-    for number in range(book.newest(), 0, -1) if searched else ():
-        decisions = book.decisions(searched, number, ["id", "reason"])
-        for row in decisions.to_pylist() if decisions is not None else ():
-            if not row["reason"]:
-                return row["id"]
+    searched = [arm for arm in book.arms().values() if arm.round is None and not arm.blind]
+    for number in range(book.newest(), 0, -1):
+        for decisions in (book.decisions(arm, number, ["id", "reason"]) for arm in searched):
+            kept = [row["id"] for row in decisions.to_pylist() if not row["reason"]] if decisions else []
+            if kept:
+                return kept[0]
     return ""
