@@ -80,7 +80,13 @@ def asked_for(task: str, words: list[str]) -> tuple[Grader, Task | None]:
     given, sandbox = split_options(words)
     if not task.endswith((".yaml", ".yml")):
         return grader_of(task, OmegaConf.to_container(given.get("verify", given), resolve=True), sandbox), None
-    whole = OmegaConf.merge(OmegaConf.create({"verify": {}, "task": {}}), settings.read(task), given)
+    of_file = settings.read(task)
+    for key in ("task", "verify", "sandbox"):
+        if isinstance(of_file.get(key), str):
+            of_file[key] = {"name": of_file[key]}
+        if OmegaConf.select(given, f"{key}.name") not in (None, OmegaConf.select(of_file, f"{key}.name")):
+            of_file.pop(key, None)  # the options of another part do not apply
+    whole = OmegaConf.merge(OmegaConf.create({"verify": {}, "task": {}}), of_file, given)
     for key in ("task", "verify"):
         if not whole[key].get("name"):
             raise UserError(f"{task}: {key}.name is missing; say which, e.g. {key}.name=math")
