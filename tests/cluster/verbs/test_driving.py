@@ -6,10 +6,10 @@ import time
 
 import pyarrow as pa
 import pytest
-from cluster.comparison import Comparison
-from cluster.evaluation import Evaluation
 from ray.exceptions import RayActorError
 
+from cluster.comparison import Comparison
+from cluster.evaluation import Evaluation
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import arm_key, filter_key, record_key
