@@ -259,12 +259,14 @@ class Book:
         regraded = f"{set_folder(verdicts)}/{key}"
         return regraded if verdicts and self.store.has(regraded) else key
 
-    def decisions(self, arm: Arm, number: int, columns: list[str] | None = None) -> pa.Table | None:
+    def decisions(
+        self, arm: Arm, number: int, columns: list[str] | None = None, verdicts: str | None = None
+    ) -> pa.Table | None:
         """What was kept of an arm's answers, and why the rest was not (schema iteration.examples.DECISION).
 
-        None before that is decided, and for held-out problems.
+        None before that is decided, and for held-out problems. verdicts: as for `decisions_key`.
         """
-        key = self.decisions_key(arm, number)
+        key = self.decisions_key(arm, number, verdicts)
         return self.store.table(key, columns) if not arm.blind and self.store.has(key) else None
 
     def reasons(self, arm: Arm, number: int) -> dict[str, str] | None:
