@@ -23,7 +23,6 @@ from cluster.folder.layout import (
     filter_key,
     manifest_key,
     model_folder,
-    plan_key,
     record_key,
     score_key,
     set_folder,

@@ -20,7 +20,7 @@ from iteration.types import Calibration, Problem, State, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One problem and the result of its search: `texts`, `states` and `finals` of the answers of `pool`, and the tree's cost."""
+    """One problem and what its search found: `texts`, `states` and `finals` of the answers of `pool`, and the tree's cost."""
 
     problem: Problem
     pool: Pool

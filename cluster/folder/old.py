@@ -25,7 +25,8 @@ def arms(store: Store, config: DictConfig) -> list[Arm]:
     budget, split = plain["budget"], plain["measure"].get("split", "test")
     test = Arm("test", "measure", split, "test", sampled, None, budget, True)
     begun = {name: number for number in _rounds(store) for name in store.names(f"traces/{round_key(number)}")}
-    named = [_arm(plain, name, number, test, judge) for name, number in (_asked(plain) | begun).items() if _NAME.fullmatch(name)]
+    places = {name: number for name, number in (_asked(plain) | begun).items() if _NAME.fullmatch(name)}
+    named = [_arm(plain, name, number, test, judge) for name, number in places.items()]
     return [Arm("train", "search", "train", "train", search, judge, budget, False), test, *named]
 
 

@@ -143,7 +143,7 @@ class Trees:
             problem = problems.get(names[start])
             if problem is None or not (problem.id in self._held_out if blind else self._count[label] < IN_TRAINING):
                 continue
-            self._count[label] += 1
+            self._count[label] += not blind
             _, trees = self._shown.setdefault(("held-out" if blind else "searched", problem.id), (problem, {}))
             trees[label] = branch(nodes.slice(start, min(stop - start, NODES)), self._step_end)
 

@@ -99,9 +99,7 @@ def chosen(book: Book, wanted: Wanted) -> Iterator[pa.Table]:
     arm = book.arm(wanted.arm)
     numbers = book.rounds_of(arm)
     if wanted.round is not None and wanted.round not in numbers:
-        raise UserError(
-            f"{book.store.place}: no {wanted.arm} answers of round {wanted.round} (there are: {numbers or 'none'})"
-        )
+        raise UserError(f"{book.store.place}: no {wanted.arm} answers of round {wanted.round} (there are: {numbers or 'none'})")
     if not numbers:
         raise UserError(f"{book.store.place}: no answers of {wanted.arm!r} yet")
     for number in numbers if wanted.round is None else [wanted.round]:
@@ -178,7 +176,9 @@ def export(book: Book, wanted: Wanted, to: Path) -> int:
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task("exporting", total=None)
-            with pq.ParquetWriter(partial, schema()) if to.suffix == ".parquet" else partial.open("w", encoding="utf-8") as file:
+            with (
+                pq.ParquetWriter(partial, schema()) if to.suffix == ".parquet" else partial.open("w", encoding="utf-8") as file
+            ):
                 for table in chosen(book, wanted):
                     if to.suffix == ".parquet":
                         file.write_table(table)
