@@ -12,7 +12,7 @@ from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from iteration import choose
 from iteration.choose import Pool
-from iteration.examples import flat, generated, paths
+from iteration.examples import flat, generated, paths, trees
 from iteration.statistics import auc, reliability
 from iteration.steps import exact
 from iteration.types import Calibration, Problem, State, Verdict
@@ -86,13 +86,12 @@ def side_scores(table: pa.Table) -> dict[str, np.ndarray]:
 def unit_answers(nodes: pa.Table, problems: dict[str, Problem], scores: dict[str, np.ndarray] | None) -> list[Answered]:
     """The trees of one unit (TRACE), each as its answers in the order of their nodes."""
     counts = generated(nodes)
-    numbers, parents = nodes["node"].to_numpy(), nodes["parent"].to_numpy()
+    parents = nodes["parent"].to_numpy()
     names = ("id", "problem_id", "state", "answer", "text", "final", "visits", "judge_tokens")
     ids, problem_ids, states, answers, texts, finals, visits, judge_tokens = (nodes[name].to_pylist() for name in names)
     values, offsets = flat(nodes, "values")
-    starts = np.flatnonzero(numbers == 0)
     answered = []
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(nodes)], strict=True):
+    for start, stop in trees(nodes):
         problem = problems[problem_ids[start]]
         ends = [i for i in range(start + 1, stop) if states[i] is not None]
         spent = np.concatenate([[0], np.cumsum(counts[start + 1 : stop])])  # tokens before each node after the root

@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 import pyarrow as pa
 
-from iteration.examples import flat, paths
+from iteration.examples import flat, paths, trees
 from iteration.steps import leaves
 from iteration.types import Problem, State
 
@@ -138,14 +138,13 @@ class Trees:
     def see(self, label: str, blind: bool, nodes: pa.Table, problems: Mapping[str, Problem]) -> None:
         """Take the trees of a unit that may be shown. label: of the round or the arm; blind: its problems are held out."""
         names = nodes["problem_id"].to_pylist()
-        starts = np.flatnonzero(nodes["node"].to_numpy() == 0).tolist()
-        for start, stop in zip(starts, [*starts[1:], len(names)], strict=True):
+        for start, stop in trees(nodes):
             problem = problems.get(names[start])
             if problem is None or not (problem.id in self._held_out if blind else self._count[label] < IN_TRAINING):
                 continue
             self._count[label] += not blind
-            _, trees = self._shown.setdefault(("held-out" if blind else "searched", problem.id), (problem, {}))
-            trees[label] = branch(nodes.slice(start, min(stop - start, NODES)), self._step_end)
+            _, shown = self._shown.setdefault(("held-out" if blind else "searched", problem.id), (problem, {}))
+            shown[label] = branch(nodes.slice(start, min(stop - start, NODES)), self._step_end)
 
     def chosen(self, first: Mapping[str, float], last: Mapping[str, float], room: int) -> list[Shown]:
         """Some problems of each round's own search, and the held-out ones that changed most; as many as there is room for.
@@ -155,9 +154,9 @@ class Trees:
         change = {name: abs(last.get(name, 0) - first.get(name, 0)) for name in first}
         order = sorted(self._shown.items(), key=lambda each: (each[0][0] == "held-out", -change.get(each[0][1], 0), each[0][1]))
         shown, left = [], room
-        for (kind, name), (problem, trees) in order:
-            size = len(json.dumps([tree.plain() for tree in trees.values()])) + len(problem.prompt) + len(problem.answer)
+        for (kind, name), (problem, branches) in order:
+            size = len(json.dumps([tree.plain() for tree in branches.values()])) + len(problem.prompt) + len(problem.answer)
             if left - size >= (room * 2 // 3 if kind == "searched" else 0):  # at most a third for what was searched
                 left -= size
-                shown.append(Shown(name, problem.level, problem.prompt, problem.answer, kind, trees))
+                shown.append(Shown(name, problem.level, problem.prompt, problem.answer, kind, branches))
         return sorted(shown, key=lambda each: each.kind != "held-out")

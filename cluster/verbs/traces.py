@@ -172,15 +172,13 @@ def export(book: Book, wanted: Wanted, to: Path) -> int:
     if to.suffix not in (".parquet", ".jsonl"):
         raise UserError(f"--to {to}: found the ending {to.suffix or '(none)'!r}, expected .parquet or .jsonl")
     to.parent.mkdir(parents=True, exist_ok=True)
-    partial, count = to.with_name(f".{to.name}.part"), 0
+    partial, count, tabular = to.with_name(f".{to.name}.part"), 0, to.suffix == ".parquet"
     try:
         with Progress(console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task("exporting", total=None)
-            with (
-                pq.ParquetWriter(partial, schema()) if to.suffix == ".parquet" else partial.open("w", encoding="utf-8") as file
-            ):
+            with pq.ParquetWriter(partial, schema()) if tabular else partial.open("w", encoding="utf-8") as file:
                 for table in chosen(book, wanted):
-                    if to.suffix == ".parquet":
+                    if tabular:
                         file.write_table(table)
                     else:
                         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
