@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.folder.layout import TRACE
-from cluster.searcher import Unit, table
+from cluster.searcher import table
 from iteration.examples import answers, order
 from iteration.learn.sft import Sft
-from iteration.types import Expand, History, Problem, State, Tree, Verdict
+from iteration.types import Expand, Problem, State, Tree, Verdict
 from tests.worlds import step
+from tests.worlds import unit as made_unit
 
 
 def forest() -> pa.Table:
@@ -21,7 +22,7 @@ def forest() -> pa.Table:
     deep.grow([Expand(0, 2)], [[step("s", False, 2), step("t", False, 3)]])
     (end,) = deep.grow([Expand(2, 1)], [[step("u", tokens=4)]])
     end.verdict = Verdict(State.CORRECT, "u", 1.0)
-    unit = Unit(2, "train", 5, [flat.problem, deep.problem], ["p", "q"], "m00001", [History(), History()], 100)
+    unit = made_unit(flat.problem, deep.problem, round=2, number=5, model="m00001")
     return table(unit, [flat, deep])
 
 
