@@ -11,6 +11,7 @@ import time
 
 from cluster.folder.store import Store
 
+TRAINING = ("train", "judge", "first model")  # phases of the trainer
 FEW = 3  # units and actors named; the rest are counted
 
 
@@ -43,7 +44,7 @@ def lines(now: dict) -> list[str]:
     if rest > 0:
         found.append(f"and {rest} units more")
     done, steps = now["steps"]
-    if any(phase["name"] in ("train", "judge", "first model") for phase in now["phases"]):
+    if any(phase["name"] in TRAINING for phase in now["phases"]):
         found.append(f"the trainer is at step {done} of {steps}" if steps else "the trainer is preparing")
     return found
 

@@ -42,6 +42,12 @@ def paths(nodes: pa.Table, ends: np.ndarray) -> list[list[int]]:
     return found
 
 
+def trees(nodes: pa.Table) -> list[tuple[int, int]]:
+    """(first row, row behind the last) of each tree of a unit; none of a unit that was set aside."""
+    starts = np.flatnonzero(nodes["node"].to_numpy() == 0).tolist()
+    return list(zip(starts, [*starts[1:], len(nodes)], strict=True)) if starts else []
+
+
 def token_counts(nodes: pa.Table) -> np.ndarray:
     """Tokens of each row: int64 [rows]."""
     return np.diff(flat(nodes, "token_ids")[1])

@@ -14,6 +14,8 @@ rounds/r00003.json                   the round as a record; written last
 verdicts/math-3fa2c1d0/              a regrading: verdicts of another verifier (schema VERDICT), and what is kept by them
 checkpoints/m00004/s000120/          a training under way, to resume from (cluster/train/checkpoint.py); removed at its end
 _tmp/                                unfinished files; nobody reads them
+compared.json, evaluated.json        the record that closes a comparison's seed, or an evaluation
+../tables.json                       of a comparison: written when all seeds are finished
 """
 
 from __future__ import annotations
@@ -72,6 +74,8 @@ VERDICT = pa.schema(
         ("verifier", pa.string()),
     ]
 )
+ERRORS = "error.log"  # the traceback of what ended the last driver
+TABLES = "tables.json"  # in the folder that holds a comparison's seeds
 _TRACE_ID = re.compile(r"r(\d{5})/([\w.-]+)/u(\d{5})/t\d{3,}/n\d{4,}")
 
 
@@ -133,9 +137,14 @@ def score_key(judge: str, unit: str) -> str:
     return f"scores/{judge}/{unit.partition('/')[2]}"
 
 
+def set_folder(name: str) -> str:
+    """Where a regrading lies, e.g. verdicts/math-3fa2c1d0."""
+    return f"verdicts/{name}"
+
+
 def verdict_key(name: str, unit: str) -> str:
     """Where the verdicts of a regrading on a unit's answers lie, e.g. verdicts/math-3fa2c1d0/r00003/test/u00000."""
-    return f"verdicts/{name}/{unit.partition('/')[2]}"
+    return f"{set_folder(name)}/{unit.partition('/')[2]}"
 
 
 def filter_key(number: int, of: str = "") -> str:

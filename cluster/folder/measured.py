@@ -1,4 +1,4 @@
-"""What a searched split holds, read back from the store: answers problem by problem, with verdicts, tokens and scores."""
+"""What an arm's search holds, read back from the run folder: answers problem by problem, with verdicts, tokens and scores."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import pyarrow as pa
 
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book
-from cluster.folder.layout import score_key
-from cluster.folder.store import Store
 from iteration import choose
 from iteration.choose import Pool
-from iteration.examples import flat, generated, paths
+from iteration.examples import flat, generated, paths, trees
 from iteration.statistics import auc, reliability
 from iteration.steps import exact
 from iteration.types import Calibration, Problem, State, Verdict
@@ -41,12 +39,11 @@ class Measured:
     @classmethod
     def read(cls, book: Book, arm: Arm, number: int, judge: str = "") -> Measured:
         """All problems of an arm, ordered by id. With `judge`, scores come from that value model's side files."""
-        problems, store = book.problems(arm, number), book.store
-        found: list[Answered] = []
+        problems, answered = book.problems(arm, number), []
         for key in book.units(arm, number):
-            scores = side_scores(store, score_key(judge, key)) if judge else None
-            found += unit_answers(store.table(key), problems, scores)
-        return cls(sorted(found, key=lambda each: each.problem.id))
+            scores = side_scores(book.scores(judge, key)) if judge else None
+            answered += unit_answers(book.unit(key), problems, scores)
+        return cls(sorted(answered, key=lambda each: each.problem.id))
 
     def of(self, level: int) -> list[Answered]:
         """The problems of one level; all of them for -1."""
@@ -80,23 +77,21 @@ class Measured:
         )
 
 
-def side_scores(store: Store, key: str) -> dict[str, np.ndarray]:
-    """{trace id: values} of a side file."""
-    table = store.table(key)
+def side_scores(table: pa.Table) -> dict[str, np.ndarray]:
+    """{trace id: values} of a side file (SCORE)."""
     values, offsets = flat(table, "values")
     return {name: values[offsets[i] : offsets[i + 1]] for i, name in enumerate(table["id"].to_pylist())}
 
 
 def unit_answers(nodes: pa.Table, problems: dict[str, Problem], scores: dict[str, np.ndarray] | None) -> list[Answered]:
-    """The trees of one unit (TRACE), each as its answers in the order in which they were found."""
+    """The trees of one unit (TRACE), each as its answers in the order of their nodes."""
     counts = generated(nodes)
-    numbers, parents = nodes["node"].to_numpy(), nodes["parent"].to_numpy()
+    parents = nodes["parent"].to_numpy()
     names = ("id", "problem_id", "state", "answer", "text", "final", "visits", "judge_tokens")
     ids, problem_ids, states, answers, texts, finals, visits, judge_tokens = (nodes[name].to_pylist() for name in names)
     values, offsets = flat(nodes, "values")
-    starts = np.flatnonzero(numbers == 0)
-    found = []
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(nodes)], strict=True):
+    answered = []
+    for start, stop in trees(nodes):
         problem = problems[problem_ids[start]]
         ends = [i for i in range(start + 1, stop) if states[i] is not None]
         spent = np.concatenate([[0], np.cumsum(counts[start + 1 : stop])])  # tokens before each node after the root
@@ -113,7 +108,7 @@ def unit_answers(nodes: pa.Table, problems: dict[str, Problem], scores: dict[str
         )
         tree = [(int(parents[i]), visits[i]) for i in range(start, stop)]
         end = start + choose.by_visits(tree, 0.0, np.random.default_rng(0))
-        found.append(
+        answered.append(
             Answered(
                 problem,
                 pool,
@@ -125,4 +120,4 @@ def unit_answers(nodes: pa.Table, problems: dict[str, Problem], scores: dict[str
                 [ends.index(end)] if end in ends else [],
             )
         )
-    return found
+    return answered

@@ -1,4 +1,4 @@
-"""The store at a place: a folder on a disk, or an object store."""
+"""The store at a place: a folder on a disk, or an object store; and the runs that a folder holds."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ def open_run(place: str) -> Store:
     if not store.has("config", ".yaml"):
         raise UserError(f"{place}: no run there (no config.yaml); expected a run folder, e.g. runs/quickstart")
     return store
+
+
+def runs_below(folder: str | Path) -> list[Store]:
+    """The stores of the runs in a folder on a disk, and of the seeds of its comparisons; the oldest first."""
+    configs = [*Path(folder).glob("*/config.yaml"), *Path(folder).glob("*/*/config.yaml")]
+    return [Store(path.parent) for path in sorted(configs, key=lambda path: path.stat().st_mtime)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from cluster.folder.layout import VERDICT, verdict_key
+from cluster.folder.layout import VERDICT, set_folder, verdict_key
 from cluster.folder.store import Store
 from iteration.errors import UserError
 from iteration.types import State, Verdict
@@ -52,9 +52,14 @@ def regraded(store: Store, nodes: pa.Table, name: str, units: list[str]) -> pa.T
     return apply(nodes, pa.concat_tables([store.table(verdict_key(name, unit)) for unit in units]))
 
 
+def begin(store: Store, name: str, verifier: str) -> None:
+    """Commit which verifier (name, version, options) a regrading is by, before its first verdict."""
+    store.put_json(f"{set_folder(name)}/verifier", {"verifier": verifier})
+
+
 def check_set(store: Store, name: str) -> None:
     """Raises UserError where a run has no such regrading."""
-    if not store.has(f"verdicts/{name}/verifier", ".json"):
+    if not store.has(f"{set_folder(name)}/verifier", ".json"):
         known = ", ".join(store.names("verdicts")) or "none"
         raise UserError(
             f"verdicts={name}: {store.place} has no such verdicts (there: {known}); make them with: ./launch.sh regrade"

@@ -1,101 +1,14 @@
-"""Charts as Vega-Lite specifications: plain data in, a dict out, None where the run has nothing to draw.
-
-Source of the grammar: Satyanarayan et al. 2017, Vega-Lite. Colours: Okabe and Ito 2008, told apart by colour-blind readers.
-"""
+"""Charts of what was measured and searched; None where the run has nothing to draw."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from cluster.report.evidence import Evidence, Results, Tried
-from iteration.cost import cheapest, matched
+from cluster.report.evidence import Evidence, Results
+from cluster.report.grammar import COLOURS, Spec, answers, by_round, chart, lines, named, number, share, tips
+from iteration.choose import JUDGED
 from iteration.statistics import coverage_fit, difficulty_bins, two_fold_choice
 from iteration.types import Calibration
-
-Spec = dict[str, Any]
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a6d3b", "#7f7f7f"]
-HEIGHT = 210
-JUDGED = "vote by the judge"
-CONFIG: Spec = {
-    "background": "transparent",
-    "font": "system-ui, sans-serif",
-    "view": {"stroke": "transparent"},
-    "axis": {
-        "labelColor": "currentColor",
-        "titleColor": "currentColor",
-        "domainColor": "currentColor",
-        "tickColor": "currentColor",
-    }
-    | {"gridColor": "currentColor", "gridOpacity": 0.12, "titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 12},
-    "legend": {
-        "labelColor": "currentColor",
-        "titleColor": "currentColor",
-        "orient": "bottom",
-        "columns": 6,
-        "titleOrient": "left",
-        "symbolOpacity": 1,
-    }
-    | {"titleFontWeight": "normal", "labelLimit": 220, "layout": {"bottom": {"anchor": "start", "direction": "vertical"}}},
-    "title": {"color": "currentColor", "fontSize": 13, "fontWeight": "normal", "anchor": "start"},
-    "text": {"color": "currentColor"},
-    "range": {"category": COLOURS, "ordinal": {"scheme": "plasma", "extent": [0.3, 0.82]}},
-    "header": {"labelColor": "currentColor", "titleColor": "currentColor"},
-}
-
-
-def share(field: str, title: str, **more: Any) -> Spec:
-    """A y axis of percent, from 0 up to what there is to be seen."""
-    scale = {"scale": {"domainMin": 0, "nice": True}}
-    return {"field": field, "type": "quantitative", "title": title, "axis": {"format": ".0%"}} | scale | more
-
-
-def number(field: str, title: str, log: bool = False, **more: Any) -> Spec:
-    scale = (
-        {"scale": {"type": "log", "nice": False, "padding": 12}, "axis": {"format": "~s", "labelOverlap": True}} if log else {}
-    )
-    return {"field": field, "type": "quantitative", "title": title} | scale | more
-
-
-def answers(rows: list[dict]) -> Spec:
-    """An x axis of numbers of answers, with a tick where there is a point."""
-    values = sorted({row["k"] for row in rows})
-    axis = {"axis": {"values": values, "format": "~s", "labelOverlap": True}}
-    return number("k", "answers to each problem, k", log=True) | axis
-
-
-def named(field: str, title: str | None, **more: Any) -> Spec:
-    return {"field": field, "type": "nominal", "title": title} | more
-
-
-def by_round(field: str = "round", title: str = "round") -> Spec:
-    return {"field": field, "type": "ordinal", "title": title, "axis": {"labelAngle": 0}}
-
-
-def chart(values: list[dict], **rest: Any) -> Spec | None:
-    """A chart over these rows; None where there are none."""
-    if not values:
-        return None
-    sized = {"width": "container", "height": HEIGHT, "autosize": {"type": "fit-x", "contains": "padding"}}
-    return {"data": {"values": values}, **sized, **rest}
-
-
-def tips(*fields: tuple[str, str, str]) -> list[Spec]:
-    """Tooltips: (field, title, format); format "" for text."""
-    return [
-        {"field": field, "title": title, "type": "quantitative" if form else "nominal"} | ({"format": form} if form else {})
-        for field, title, form in fields
-    ]
-
-
-def lines(points: Spec, x: Spec, y: Spec, colour: Spec, tip: list[Spec], dash: Spec | None = None) -> Spec:
-    """Lines with their points."""
-    detail = {"strokeDash": dash} if dash else {}
-    encoding = {"x": x, "y": y, "color": colour, "tooltip": tip}
-    layer = [{"mark": {"type": "line"}, "encoding": detail}, {"mark": {"type": "point", "filled": True, "size": 45}}]
-    return points | {"encoding": encoding, "layer": layer}
-
 
 # does it turn?
 
@@ -143,12 +56,12 @@ def coverage(results: list[Results], title: str) -> Spec | None:
     """pass@k against k for several rounds, each with its fitted law."""
     rows, laws = [], []
     for each in results:
-        sizes, found = each.sizes(), each.coverage()
+        sizes, covered = each.sizes(), each.coverage()
         rows += [
             {"k": int(k), "coverage": float(c), "round": each.round, "answers": each.name}
-            for k, c in zip(sizes, found, strict=True)
+            for k, c in zip(sizes, covered, strict=True)
         ]
-        law = coverage_fit(sizes, found)
+        law = coverage_fit(sizes, covered)
         if law:
             many = np.geomspace(1, sizes[-1], 40)
             laws += [
@@ -167,7 +80,7 @@ def coverage(results: list[Results], title: str) -> Spec | None:
 
 def laws(results: list[Results]) -> list[list[str]]:
     """Rows of (answers, a, b, error) of the law c = exp(a k^b)."""
-    found = []
+    rows = []
     for each in results:
         law = coverage_fit(each.sizes(), each.coverage())
         shown = (
@@ -175,8 +88,8 @@ def laws(results: list[Results]) -> list[list[str]]:
             if law
             else ["–", "–", "too few points inside (0, 1)"]
         )
-        found.append([each.name, *shown])
-    return found
+        rows.append([each.name, *shown])
+    return rows
 
 
 def saturation(results: Results, title: str) -> Spec | None:
@@ -209,7 +122,7 @@ def test_time(run: Evidence, level: int) -> Spec | None:
             continue
         way = "sample" if results is run.best else results.name
         if results.budget:
-            rules = {"vote": all_votes(here), "coverage": any_correct(here)}
+            rules = {"vote": here.vote(), "coverage": here.any_correct()}
             rules |= {rule: float(curve[-1]) for rule, curve in here.chosen().items() if rule == JUDGED}
             detail = f"budget {results.budget:,}"
             points = [(here.tokens_of_a_problem(), rule, value, detail) for rule, value in rules.items()]
@@ -228,136 +141,6 @@ def test_time(run: Evidence, level: int) -> Spec | None:
     tip = tips(("way", "", ""), ("rule", "", ""), ("detail", "", ""), ("tokens", "tokens", ",.0f"), ("accuracy", "", ".1%"))
     x, dash = number("tokens", "generated tokens for each problem", log=True), named("rule", None)
     return lines(spec, x, share("accuracy", "accuracy"), named("way", None), tip, dash)
-
-
-def all_votes(results: Results) -> float:
-    """Accuracy of the majority over all answers of each problem, however many there are."""
-    return float(np.mean([_majority(each.votes, each.right) for each in results.tried]))
-
-
-def voted(each: Tried) -> float:
-    """The vote by the judge where there is one, else the plain vote."""
-    return each.by_judge[JUDGED][-1] if JUDGED in each.by_judge else _majority(each.votes, each.right)
-
-
-def any_correct(results: Results) -> float:
-    return float(np.mean([each.correct > 0 for each in results.tried]))
-
-
-def _majority(votes: tuple[int, ...], right: tuple[bool, ...]) -> float:
-    most = max(votes[:-1], default=0)
-    leaders = [good for n, good in zip(votes[:-1], right[:-1], strict=True) if n == most]
-    return sum(leaders) / len(leaders) if most else 0.0
-
-
-# training compute, and both
-
-
-def training_compute(run: Evidence) -> Spec | None:
-    """Held-out pass@1 against all operations that it took to make the model, from the first model on."""
-    spent = run.spent()
-    rows = [
-        {"flops": spent[record["number"]], "round": record["number"], "level": f"level {score['level']}"}
-        | {name: score[name] for name in ("pass_1", "low", "high")}
-        for record in run.rounds
-        for score in record["scores"]
-        if spent.get(record["number"])
-    ]
-    spec = chart(rows)
-    if spec is None:
-        return None
-    x = number("flops", "FLOP of search, judging and training since the first model", log=True)
-    tip = tips(("level", "", ""), ("round", "round", "d"), ("flops", "FLOP", ".3s"), ("pass_1", "pass@1", ".1%"))
-    encoding = {"x": x, "color": named("level", None), "tooltip": tip}
-    interval = {"y": share("low", "held-out pass@1"), "y2": {"field": "high"}}
-    y = share("pass_1", "held-out pass@1")
-    return spec | {
-        "encoding": encoding,
-        "layer": [
-            {"mark": {"type": "rule", "opacity": 0.6}, "encoding": interval},
-            {"mark": "line", "encoding": {"y": y}},
-            {"mark": {"type": "point", "filled": True, "size": 55}, "encoding": {"y": y}},
-        ],
-    }
-
-
-def surface(run: Evidence, level: int) -> tuple[list[Results], np.ndarray, np.ndarray, np.ndarray]:
-    """(models, operations until each [m], operations for a question [m, s], accuracy of the vote [m, s]) by answers given."""
-    models = [each.of(level) for each in run.held_out if each.of(level).judged()]
-    steps = min((len(each.sizes()) for each in models), default=0)
-    spent = run.spent()
-    before = np.array([spent.get(each.round, 0.0) for each in models])
-    cost = [
-        [run.size.flops(k * each.tokens_of_an_answer() + each.reading(), each.context()) for k in each.sizes()[:steps]]
-        for each in models
-    ]
-    accuracy = [each.majority()[:steps] for each in models]
-    return models, before, np.array(cost).reshape(len(models), steps), np.array(accuracy).reshape(len(models), steps)
-
-
-def exchange(run: Evidence, level: int) -> Spec | None:
-    """Accuracy of the vote against operations for a question, for each round's model: a later model needs fewer."""
-    models, _, cost, accuracy = surface(run, level)
-    rows = [
-        {"flops": float(cost[m, s]), "accuracy": float(accuracy[m, s]), "round": each.round, "k": int(each.sizes()[s])}
-        for m, each in enumerate(models)
-        for s in range(cost.shape[1])
-    ]
-    spec = chart(rows)
-    if spec is None or cost.shape[1] < 2:
-        return None
-    tip = tips(
-        ("round", "round", "d"),
-        ("k", "answers", "d"),
-        ("flops", "FLOP a question", ".3s"),
-        ("accuracy", "majority", ".1%"),
-    )
-    x = number("flops", "FLOP to answer one question", log=True)
-    return lines(spec, x, share("accuracy", "accuracy of the majority"), by_round(), tip)
-
-
-QUESTIONS = {"a hundred": 1e2, "ten thousand": 1e4, "a million": 1e6, "a hundred million": 1e8}
-
-
-def si(value: float) -> str:
-    """1.5e12 as "1.5 T", in front of a unit."""
-    steps = ["", "k", "M", "G", "T", "P", "E", "Z"]
-    step = min(len(steps) - 1, max(0, int(np.log10(value) // 3))) if value > 0 else 0
-    return f"{value / 1000**step:.3g} {steps[step]}"
-
-
-def cheapest_ways(run: Evidence, level: int) -> list[list[str]]:
-    """For some accuracies, the cheapest model and number of answers by how many questions there are to be answered."""
-    models, before, cost, accuracy = surface(run, level)
-    if not accuracy.size:
-        return []
-    top = float(accuracy.max())
-    found = []
-    for target in sorted({round(top * part, 2) for part in (0.25, 0.5, 0.75, 0.95)}):
-        row = [f"{target:.0%}"]
-        for questions in QUESTIONS.values():
-            way = cheapest(before, cost, accuracy, target, questions)
-            if way:
-                k = int(models[way.model].sizes()[way.setting])
-                row.append(f"round {models[way.model].round}, {k} answer{'s' * (k > 1)}: {si(way.flops)}FLOP")
-            else:
-                row.append("–")
-        found.append(row)
-    return found
-
-
-def matched_ways(run: Evidence, level: int) -> list[list[str]]:
-    """Each later model's single answer, against what the first model's vote reaches for the same operations in all."""
-    models, before, cost, accuracy = surface(run, level)
-    found = []
-    for m in range(1, len(models)):
-        row = [models[m].name, f"{accuracy[m, 0]:.1%}"]
-        for questions in QUESTIONS.values():
-            setting = matched(before, cost, m, questions)
-            most = " (all it has)" if setting == cost.shape[1] - 1 else ""
-            row.append("–" if setting is None else f"{accuracy[0, setting]:.1%} by {models[0].sizes()[setting]} answers{most}")
-        found.append(row)
-    return found
 
 
 # difficulty
@@ -396,10 +179,10 @@ def difficulty(run: Evidence) -> Spec | None:
 
 def strategies(run: Evidence) -> list[list[str]]:
     """Which arm each difficulty bin prefers at each budget, chosen on one half of the problems and scored on the other."""
-    found = []
+    rows = []
     for budget in sorted({arm.budget for arm in run.arms if arm.budget}):
         arms = [arm for arm in run.arms if arm.budget == budget]
-        solved = [{each.problem: voted(each) for each in arm.tried} for arm in arms]
+        solved = [{each.problem: each.judged_vote() for each in arm.tried} for arm in arms]
         names = sorted(set.intersection(*(set(each) for each in solved)))
         base = next((arm.rates() for arm in run.arms if not arm.budget), None) or run.held_out[0].rates()
         names = [name for name in names if name in base]
@@ -412,25 +195,25 @@ def strategies(run: Evidence) -> list[list[str]]:
         picks = "; ".join(
             f"{b + 1}: {' and '.join(sorted({arms[i].name for i in picked}))}" for b, picked in sorted(chosen.items())
         )
-        found.append([f"{budget:,}", f"{accuracy.mean():.1%}", f"{scores[one].mean():.1%} ({arms[one].name})", picks])
-    return found
+        rows.append([f"{budget:,}", f"{accuracy.mean():.1%}", f"{scores[one].mean():.1%} ({arms[one].name})", picks])
+    return rows
 
 
 def movement(run: Evidence) -> tuple[Spec | None, list[tuple[int, list[str], list[str]]]]:
     """(chart, [(round, newly solved, forgotten)]): a problem counts as solved where most of its answers are correct."""
-    rows, found = [], []
+    rows, moved = [], []
     for before, after in zip(run.held_out, run.held_out[1:], strict=False):
         old, new = before.rates(), after.rates()
         won = sorted(name for name in new if new[name] > 0.5 >= old.get(name, 0))
         lost = sorted(name for name in new if new[name] <= 0.5 < old.get(name, 0))
-        found.append((after.round, won, lost))
+        moved.append((after.round, won, lost))
         rows += [{"round": after.round, "problems": len(won), "what": "newly solved"}]
         rows += [{"round": after.round, "problems": -len(lost), "what": "forgotten"}]
     spec = chart(rows)
     tip = tips(("round", "round", "d"), ("what", "", ""), ("problems", "problems", "d"))
     encoding = {"x": by_round(), "y": number("problems", "held-out problems"), "tooltip": tip}
     encoding["color"] = named("what", None, scale={"domain": ["newly solved", "forgotten"], "range": [COLOURS[2], COLOURS[1]]})
-    return spec and spec | {"mark": "bar", "encoding": encoding}, found
+    return spec and spec | {"mark": "bar", "encoding": encoding}, moved
 
 
 # what the search and the filters did
@@ -492,64 +275,3 @@ def calibration(run: Evidence) -> Spec | None:
     points = {"mark": {"type": "line", "point": {"filled": True, "size": 45}}}
     points["encoding"] = {"x": x, "y": y, "color": by_round(), "strokeDash": named("level", None), "tooltip": tip}
     return spec | {"layer": [diagonal, points]}
-
-
-# time
-
-
-def timeline(run: Evidence) -> Spec | None:
-    """Who worked when: bars above each other ran at the same time."""
-    spans = run.spans
-    if not spans:
-        return None
-    start = min(span.began for span in spans)
-    total = max(span.began + span.seconds for span in spans) - start
-    unit, per = ("minutes", 60) if total > 180 else ("seconds", 1)
-    rows = [
-        {
-            "actor": span.actor,
-            "phase": span.phase,
-            "from": (span.began - start) / per,
-            "to": (span.began + span.seconds - start) / per,
-        }
-        | {"seconds": span.seconds}
-        for span in spans
-    ]
-    actors = sorted(
-        {span.actor for span in spans}, key=lambda name: (name != "driver", name.partition("-")[0], len(name), name)
-    )
-    spec = chart(rows) | {"height": 24 * len(actors)}
-    tip = tips(("actor", "", ""), ("phase", "", ""), ("from", f"from, {unit}", ",.1f"), ("seconds", "seconds", ",.1f"))
-    return spec | {
-        "mark": {"type": "bar", "height": {"band": 0.75}},
-        "encoding": {
-            "x": number("from", f"{unit} since the start"),
-            "x2": {"field": "to"},
-            "y": named("actor", None, sort=actors),
-            "color": named("phase", None),
-            "tooltip": tip,
-        },
-    }
-
-
-def phases(run: Evidence) -> Spec | None:
-    """Seconds of each round by phase."""
-    rows = [
-        {"round": record["number"], "phase": phase, "seconds": seconds}
-        for record in run.rounds
-        for phase, seconds in record["seconds"].items()
-        if seconds >= 0.05
-    ]
-    spec = chart(rows)
-    tip = tips(("round", "round", "d"), ("phase", "", ""), ("seconds", "seconds", ",.1f"))
-    encoding = {"x": by_round(), "y": number("seconds", "seconds"), "color": named("phase", None), "tooltip": tip}
-    return spec and spec | {"mark": "bar", "encoding": encoding}
-
-
-def compute(run: Evidence) -> Spec | None:
-    """Operations of each round by what they were for."""
-    rows = [{"round": work.round, "phase": phase, "flops": flops} for work in run.work for phase, flops in work.flops.items()]
-    spec = chart(rows)
-    tip = tips(("round", "round", "d"), ("phase", "", ""), ("flops", "FLOP", ".3s"))
-    y = number("flops", "FLOP", axis={"format": "~s"})
-    return spec and spec | {"mark": "bar", "encoding": {"x": by_round(), "y": y, "color": named("phase", None), "tooltip": tip}}

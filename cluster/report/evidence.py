@@ -1,13 +1,13 @@
-"""What a report stands on, in plain types: answers problem by problem, records of rounds, costs, and some trees to look at."""
+"""What a report is drawn from, in plain types: answers problem by problem, records of rounds, costs, some search trees."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cluster.report.trees import Shown
+from iteration.choose import JUDGED, leading
 from iteration.cost import Size
 from iteration.statistics import Interval, bootstrap, maj_at_k, pass_at_k
 from iteration.types import Span
@@ -15,7 +15,7 @@ from iteration.types import Span
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One problem, and what came of answering it.
+    """One problem and the answers to it.
 
     `judged` answers have a verdict that did not fail, `correct` of them are; `votes` of each distinct answer, those that could
     not be read last, and which of them are `right`; `prompt_tokens` of the prompt, once; `tokens` generated in all, and
@@ -34,6 +34,14 @@ class Tried:
     judge_tokens: int
     answers: int
     by_judge: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def vote(self) -> float:
+        """The chance that the majority of its answers is right; those that could not be read vote for nothing."""
+        return leading(self.votes[:-1], self.right[:-1])
+
+    def judged_vote(self) -> float:
+        """The vote by the judge where there is one, else the plain vote."""
+        return self.by_judge[JUDGED][-1] if JUDGED in self.by_judge else self.vote()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,14 @@ class Results:
         longest = {rule: [(*curve, *curve[-1:] * (most - len(curve))) for curve in several] for rule, several in curves.items()}
         return {rule: np.array(several).mean(axis=0) for rule, several in longest.items()}
 
+    def vote(self) -> float:
+        """Accuracy of the majority over all answers of each problem, however many there are."""
+        return float(np.mean([each.vote() for each in self.tried]))
+
+    def any_correct(self) -> float:
+        """Share of the problems that at least one answer solves."""
+        return float(np.mean([each.correct > 0 for each in self.tried]))
+
     def tokens_of_an_answer(self) -> float:
         """Generated tokens of an answer, the mean over problems."""
         return float(np.mean([each.tokens / max(1, each.answers) for each in self.tried]))
@@ -121,42 +137,6 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
-    """A step of a search tree, equal siblings merged into one.
-
-    `answers`: how many that ended went through here, of which `correct`; `state` where all end here alike; `value` of the
-    judge; `visits` of the search.
-    """
-
-    text: str
-    answers: int
-    correct: int
-    state: str
-    why: str
-    value: float | None
-    visits: int
-    children: tuple[Branch, ...]
-
-    def plain(self) -> list:
-        """For JSON, in the order of the fields."""
-        value = None if self.value is None else round(self.value, 3)
-        rest = [child.plain() for child in self.children]
-        return [self.text, self.answers, self.correct, self.state, self.why, value, self.visits, rest]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A problem whose trees may be looked at: {label of the round or arm: tree}."""
-
-    problem: str
-    level: int
-    prompt: str
-    answer: str
-    kind: str  # held-out, or searched in training
-    trees: dict[str, Branch]
-
-
-@dataclass(frozen=True, slots=True)
 class Evidence:
     """One run. `held_out` by round, `searched` (training problems) by round, `arms`: other ways to answer held-out problems."""
 
@@ -178,8 +158,8 @@ class Evidence:
 
     @property
     def spans(self) -> list[Span]:
-        found = [Span(**each) for record in self.rounds for each in record.get("spans") or []]
-        return sorted(found, key=lambda span: (span.actor, span.began))
+        spans = [Span(**each) for record in self.rounds for each in record.get("spans") or []]
+        return sorted(spans, key=lambda span: (span.actor, span.began))
 
     @property
     def best(self) -> Results:
@@ -189,51 +169,8 @@ class Evidence:
 
     def spent(self) -> dict[int, float]:
         """{round: operations until its model was there}, from the first model on: search, judging and training."""
-        total, found = 0.0, {}
+        total, until = 0.0, {}
         for work in self.work:
             total += sum(flops for phase, flops in work.flops.items() if phase in ("search", "judge", "train"))
-            found[work.round] = total
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """A way from the root to a leaf, step by step; a node that holds a whole answer is cut into its steps.
-
-    `nodes`: the stored node that each step is of; `values`: the judge's score after each, None without one; `visits` of the
-    node.
-    """
-
-    texts: tuple[str, ...]
-    nodes: tuple[Hashable, ...]
-    values: tuple[float | None, ...]
-    visits: tuple[int, ...]
-    state: str  # "" where no answer ended
-    why: str
-
-
-def merge(walks: Sequence[Walk], at: int = 0) -> tuple[Branch, ...]:
-    """Walks as a tree in which equal beginnings stand once: the branches below step `at`, the most correct first."""
-    groups: dict[str, list[Walk]] = defaultdict(list)
-    for walk in walks:
-        if at < len(walk.texts):
-            groups[walk.texts[at]].append(walk)
-    found = []
-    for text, members in groups.items():
-        ends = [walk for walk in members if len(walk.texts) == at + 1]
-        states = {walk.state for walk in ends}
-        values = [walk.values[at] for walk in members if walk.values[at] is not None]
-        visits = {walk.nodes[at]: walk.visits[at] for walk in members}
-        found.append(
-            Branch(
-                text,
-                sum(bool(walk.state) for walk in members),
-                sum(walk.state == "correct" for walk in members),
-                states.pop() if len(states) == 1 else "",
-                next((walk.why for walk in ends if walk.why), ""),
-                float(np.mean(values)) if values else None,
-                sum(visits.values()),
-                merge(members, at + 1),
-            )
-        )
-    return tuple(sorted(found, key=lambda branch: (-branch.correct, -branch.answers, branch.text)))
+            until[work.round] = total
+        return until

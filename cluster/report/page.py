@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.report import charts
 from cluster.report.evidence import Evidence
+from cluster.report.grammar import CONFIG
 from cluster.report.sections import sections, verdict
 
 HERE = Path(__file__).parent
@@ -42,7 +43,7 @@ def page(runs: list[Evidence], command: str) -> str:
         verdicts=[verdict(run) for run in runs],
         sections=told,
         charts=inline({key: spec for key, spec in drawn.items() if spec}),
-        config=inline(charts.CONFIG),
+        config=inline(CONFIG),
         trees=inline(trees),
         drawn=drawn,
         style=(HERE / "page.css").read_text(encoding="utf-8"),
@@ -66,12 +67,12 @@ def pictures(run: Evidence, folder: Path) -> list[Path]:
     for section in sections([run]):
         for i, (_, spec) in enumerate(section.panels[0].charts):
             specs[section.key + (f"-{i}" if i else "")] = spec
-    found = []
+    written = []
     for name, spec in specs.items():
         if spec is None:
             continue
         solid = json.loads(json.dumps(spec | {"width": 520}).replace("currentColor", "#333"))
-        config = json.loads(json.dumps(charts.CONFIG).replace("currentColor", "#333")) | {"background": "white"}
+        config = json.loads(json.dumps(CONFIG).replace("currentColor", "#333")) | {"background": "white"}
         (folder / f"{name}.svg").write_text(vl_convert.vegalite_to_svg(solid | {"config": config}), encoding="utf-8")
-        found.append(folder / f"{name}.svg")
-    return found
+        written.append(folder / f"{name}.svg")
+    return written

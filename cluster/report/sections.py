@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cluster.report import charts
-from cluster.report.charts import Spec
+from cluster.report import charts, costs
 from cluster.report.evidence import Evidence
+from cluster.report.grammar import Spec
 from iteration.cost import money
 from iteration.statistics import paired_bootstrap
 
@@ -74,7 +74,7 @@ def verdict(run: Evidence) -> Verdict:
     devices = sum(work.device_seconds for work in run.work)
     tokens = sum(work.tokens for work in run.work)
     facts = [("time", span(seconds)), ("device time", span(devices)), ("tokens", f"{tokens:,}")]
-    facts.append(("operations", f"{charts.si(sum(sum(work.flops.values()) for work in run.work))}FLOP"))
+    facts.append(("operations", f"{costs.si(sum(sum(work.flops.values()) for work in run.work))}FLOP"))
     if run.price:
         facts.append(("money", f"{money(devices, run.price):,.2f} at {run.price:g} a device-hour"))
     if not run.held_out:
@@ -104,7 +104,7 @@ def verdict(run: Evidence) -> Verdict:
 
 def advice(run: Evidence) -> list[tuple[str, str]]:
     """What to do next, most pressing first."""
-    found = []
+    steps = []
     folder, done = run.folder, max((record["number"] for record in run.rounds), default=0)
     failed = sum(record["counts"].get("failed", 0) for record in run.rounds)
     answers = sum(record["counts"].get("answers", 0) for record in run.rounds)
@@ -112,42 +112,42 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
         what = (
             f"The verifier failed on {failed:,} of {answers:,} answers; they count for nothing. See why, and judge them again."
         )
-        found.append((what, f"./launch.sh traces {folder} --state failed"))
+        steps.append((what, f"./launch.sh traces {folder} --state failed"))
     if run.asides:
-        found.append((f"{run.asides} units were set aside; see the reasons.", f"./launch.sh doctor {folder}"))
+        steps.append((f"{run.asides} units were set aside; see the reasons.", f"./launch.sh doctor {folder}"))
     audits = [record["audit"] for record in run.rounds if record.get("audit")]
     if audits and audits[-1]["low"] > 0.05:
         rate = percent(audits[-1]["rate"])
         what = f"The second verifier rejects {rate} of what the first accepts: false positives are trained on."
-        found.append((what, f"./launch.sh regrade {folder} --verifier NAME"))
+        steps.append((what, f"./launch.sh regrade {folder} --verifier NAME"))
     if done < run.wanted_rounds:
-        found.append((f"{done} of {run.wanted_rounds} rounds are finished; go on.", f"./launch.sh resume {folder}"))
-        return found
+        steps.append((f"{done} of {run.wanted_rounds} rounds are finished; resume the run.", f"./launch.sh resume {folder}"))
+        return steps
     if len(run.held_out) < 2 or not all(each.rates() for each in (run.best, *run.held_out[-2:])):
-        return found
+        return steps
     best = run.best
     one, top = best.pass_1().mean, float(best.coverage()[-1])
     if one > 0.95:
-        found.append(
+        steps.append(
             ("The held-out problems are nearly all solved: measure and train on harder ones.", f"./launch.sh status {folder}")
         )
-        return found
+        return steps
     last, earlier = run.held_out[-1].rates(), run.held_out[-2].rates()
     shared = sorted(last.keys() & earlier.keys())
     gain = paired_bootstrap(np.array([earlier[n] for n in shared]), np.array([last[n] for n in shared]))
     if gain.low > 0:
         what = f"The last round still gained {100 * gain.mean:.1f} points (beyond noise): more rounds should pay."
-        found.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))
+        steps.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))
     elif top - one > 0.1:
         what = (
             f"The last round's gain is within noise, but {best.sizes()[-1]} answers solve {percent(top)} where one solves "
             f"{percent(one)}: there is more to learn from. Search wider, or train longer in each round."
         )
-        found.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))
+        steps.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))
     else:
         what = "The last round's gain is within noise and more answers hardly solve more: new or harder problems are needed."
-        found.append((what, f"./launch.sh status {folder}"))
-    return found
+        steps.append((what, f"./launch.sh status {folder}"))
+    return steps
 
 
 # panels
@@ -192,23 +192,23 @@ def training(run: Evidence) -> Panel:
     panel = Panel()
     if len(run.rounds) < 2:
         return panel
-    panel.draw("", charts.training_compute(run))
-    panel.draw("where the operations went", charts.compute(run))
+    panel.draw("", costs.training_compute(run))
+    panel.draw("where the operations went", costs.compute(run))
     return panel
 
 
 def exchange(run: Evidence) -> Panel:
     panel = Panel()
     for level in run.held_out[0].levels() if len(run.held_out) > 1 else []:
-        panel.draw(f"level {level}", charts.exchange(run, level))
-        rows = charts.cheapest_ways(run, level)
+        panel.draw(f"level {level}", costs.exchange(run, level))
+        rows = costs.cheapest_ways(run, level)
         if rows:
-            head = ["accuracy", *(f"{name} questions" for name in charts.QUESTIONS)]
+            head = ["accuracy", *(f"{name} questions" for name in costs.QUESTIONS)]
             caption = f"level {level}: the cheapest model and number of answers (majority), training included"
             panel.tables.append(Table(head, rows, caption))
-            head = ["model", "one answer", *(f"{name} questions" for name in charts.QUESTIONS)]
+            head = ["model", "one answer", *(f"{name} questions" for name in costs.QUESTIONS)]
             caption = f"level {level}: what the first model's majority reaches with the same operations, training included"
-            panel.tables.append(Table(head, charts.matched_ways(run, level), caption))
+            panel.tables.append(Table(head, costs.matched_ways(run, level), caption))
     return panel
 
 
@@ -279,8 +279,8 @@ def calibration(run: Evidence) -> Panel:
 
 def time(run: Evidence) -> Panel:
     panel = Panel()
-    panel.draw("who worked when", charts.timeline(run))
-    panel.draw("seconds by phase", charts.phases(run))
+    panel.draw("who worked when", costs.timeline(run))
+    panel.draw("seconds by phase", costs.phases(run))
     return panel
 
 
@@ -293,7 +293,7 @@ def cost(run: Evidence) -> Panel:
         if not work.problems:
             continue
         each = [f"{work.tokens / work.problems:,.0f}", f"{work.device_seconds / work.problems:.2f}"]
-        each.append(charts.si(sum(work.flops.values()) / work.problems).strip())
+        each.append(costs.si(sum(work.flops.values()) / work.problems).strip())
         each += [f"{money(work.device_seconds, run.price) / work.problems:.5f}"] if run.price else []
         rows.append([str(work.round), f"{work.problems:,}", *each])
     if not rows:
@@ -349,5 +349,5 @@ PARTS: list[tuple[str, str, str, Callable[[Evidence], Panel]]] = [
 
 def sections(runs: list[Evidence]) -> list[Section]:
     """Every section that at least one run has something for."""
-    found = [Section(key, title, lead, [build(run) for run in runs]) for key, title, lead, build in PARTS]
-    return [section for section in found if any(section.panels)]
+    built = [Section(key, title, lead, [build(run) for run in runs]) for key, title, lead, build in PARTS]
+    return [section for section in built if any(section.panels)]

@@ -1,43 +1,68 @@
-"""Who waits for what: said by a driver in a log line after a silence, and by `flywheel doctor` from the run folder.
-
-A driver notes every few seconds what is under way in _tmp/now.json. It is a hint for people; no run ever reads it.
-"""
+"""`flywheel doctor`: why a run stands still, from its folder alone."""
 
 from __future__ import annotations
 
-import json
+import argparse
 import time
+from typing import TYPE_CHECKING
 
-from cluster.folder.layout import round_key
-from cluster.folder.store import Store
+if TYPE_CHECKING:
+    from cluster.folder.book import Book
 
-FEW = 3  # units and actors named; the rest are counted
+HELP = "why a run stands still"
+DESCRIPTION = (
+    "Who works on RUN, what is pending since when, which unit, problem and actor waits for what, and what was set aside; "
+    "from the folder alone."
+)
+EXAMPLES = ("flywheel doctor runs/quickstart  who waits for what",)
 
 
-def examine(store: Store, rounds: int) -> list[str]:
-    """What a person wants to know of a run that seems to stand still, from its folder alone."""
-    who, found = store.driver(), []
-    newest = max([-1, *(int(name[1:6]) for name in store.names("rounds"))])  # `rounds` may have grown since the run began
-    finished = newest >= rounds and not store.has(f"plans/{round_key(newest + 1)}/train")
-    if who is None:
-        found.append("finished" if finished else f"nobody works on it; go on with: ./launch.sh resume {store.place}")
-        error = store.root / "error.log"
-        if error.is_file() and not finished:
-            last = error.read_text(encoding="utf-8").strip().splitlines()[-1:]
-            found.append(f"the last driver ended {span(time.time() - error.stat().st_mtime)} ago: {''.join(last)[:300]}")
-    else:
-        found.append(f"{who.get('who', 'another process')} works on it")
-    now = store.root / "_tmp" / "now.json"
-    if who and now.is_file():
-        noted = json.loads(now.read_text(encoding="utf-8"))
-        age = time.time() - noted["at"]
-        if age > 60:
-            found.append(f"but it has said nothing for {span(age)}: it hangs, or its machine is gone. What it said last:")
-        found += [f"round {each['number']}: {each['name']} for {span(each['seconds'])}" for each in noted["phases"]]
-        found.append(f"last committed or trained {span(noted['silent'] + age)} ago")
-        found += [f"  {line}" for line in pending(noted)]
-    for number in range(max(rounds, newest + 1) + 1):
-        for split in ("train", "test"):
-            for unit, reason in store.asides(f"traces/{round_key(number)}/{split}").items():
-                found.append(f"set aside: traces/{round_key(number)}/{split}/u{unit:05d}: {reason}")
-    return found
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
+
+
+def act(known: argparse.Namespace) -> int:
+    from cluster.folder.book import Book
+    from cluster.folder.place import open_run
+
+    print("\n".join(examine(Book(open_run(known.run)))))
+    return 0
+
+
+def examine(book: Book) -> list[str]:
+    """Lines to print."""
+    driver = book.store.driver()
+    lines = working(book, driver.get("who", "another process")) if driver else idle(book)
+    return lines + [f"set aside: {key}: {reason}" for key, reason in book.every_aside().items()]
+
+
+def idle(book: Book) -> list[str]:
+    """What is said of a run without a driver."""
+    from cluster.pending import span
+
+    left = book.left()
+    if not left:
+        if book.tabled():
+            return ["finished"]
+        return ["finished, but the comparison's tables are missing; type its command again: ./launch.sh compare CONFIG"]
+    lines = [f"nobody works on it; resume with: ./launch.sh resume {book.store.place}", *(f"  {each}" for each in left)]
+    error = book.last_error()
+    if error:
+        at, line = error
+        lines.append(f"the last driver ended {span(time.time() - at)} ago: {line[:300]}")
+    return lines
+
+
+def working(book: Book, driver: str) -> list[str]:
+    """What a run's driver noted last."""
+    from cluster import pending
+
+    lines, noted = [f"{driver} works on it"], pending.noted(book.store)
+    if not noted:
+        return lines
+    age = time.time() - noted["at"]
+    if age > 60:
+        lines.append(f"but it has said nothing for {pending.span(age)}: it hangs, or its machine is gone. What it said last:")
+    lines += [f"round {each['number']}: {each['name']} for {pending.span(each['seconds'])}" for each in noted["phases"]]
+    lines.append(f"last committed or trained {pending.span(noted['silent'] + age)} ago")
+    return lines + [f"  {line}" for line in pending.lines(noted)]

@@ -1,28 +1,76 @@
-"""Judging stored answers again, with another or a newer verifier; nothing is generated.
+"""`flywheel regrade`: judge stored answers again, with another or a newer verifier; nothing is generated.
 
-    verdicts/math-3fa2c1d0/verifier.json                 which verifier: name, version, options
-    verdicts/math-3fa2c1d0/r00003/train/u00042.parquet   its verdicts on the answers of a unit (schema VERDICT)
-
-A run goes by them with verdicts=math-3fa2c1d0: what its later rounds train on is then filtered by the new verdicts.
+A run uses the new verdicts with verdicts=NAME: what its later rounds train on is then filtered by them. What lies where:
+cluster/folder/verdicts.py.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from rich.table import Table
 
-from cluster.folder.layout import unit_key, verdict_key
-from cluster.folder.store import Store
-from cluster.folder.verdicts import given, verdict_table
-from cluster.verifier import Grader
-from iteration.examples import answers
-from iteration.types import Problem, Verdict
+    from cluster.folder.book import Book
+    from cluster.verifier import Grader
+    from iteration.types import Verdict
 
+HELP = "judge a run's answers again, with another verifier"
+DESCRIPTION = (
+    "Judge every stored answer of RUN by another or a newer verifier, generate nothing, and print what changed. Later "
+    "rounds are trained on the new verdicts by: flywheel resume RUN verdicts=NAME verify.name=VERIFIER"
+)
+EXAMPLES = ("flywheel regrade runs/quickstart --verifier exact  what another verifier would have said",)
 NAMED = 5  # answers whose verdict changed that are named, for each kind of change
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder, e.g. runs/quickstart")
+    parser.add_argument("--verifier", required=True, metavar="NAME", help="e.g. math, replay, or mine.strict")
+    parser.add_argument(
+        "options", nargs="*", metavar="KEY=VALUE", help="the verifier's options, e.g. read=boxed; and sandbox.*"
+    )
+
+
+def act(known: argparse.Namespace) -> int:
+    from omegaconf import OmegaConf
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from cluster.console import console
+    from cluster.folder.book import Book
+    from cluster.folder.layout import set_folder
+    from cluster.folder.place import open_run
+    from cluster.verbs.verify import grader_of, split_options
+
+    book = Book(open_run(known.run))
+    given, sandbox = split_options(known.options)
+    grader = grader_of(known.verifier, OmegaConf.to_container(given, resolve=True), sandbox)
+    name = set_name(known.verifier, grader.tag)
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            bar = progress.add_task("grading again", total=None)
+            changes = regrade(book, grader, name, lambda done, units: progress.update(bar, completed=done, total=units))
+    finally:
+        grader.close()
+    out = console()
+    out.print(changes_table(changes))
+    total = sum(changes.counts.values())
+    out.print(f"{changes.changed} of {total} verdicts changed; by {grader.tag}", highlight=False)
+    for (before, after), some in sorted(changes.examples.items()):
+        for trace, why in some:
+            line = f"  {before} -> {after}: {trace}{': ' + why if why else ''}"
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+    out.print(f"the verdicts lie in {book.store.place}/{set_folder(name)}", highlight=False, soft_wrap=True)
+    again = f"./launch.sh resume {known.run} verdicts={name} verify.name={known.verifier} rounds=N"
+    out.print(f"train later rounds on them: {again}", highlight=False)
+    return 0
 
 
 @dataclass
@@ -32,8 +80,9 @@ class Changes:
     counts: Counter = field(default_factory=Counter)
     examples: dict[tuple[str, str], list[tuple[str, str]]] = field(default_factory=dict)  # (trace id, why)
 
-    def add(self, found: pa.Table, verdicts: list[Verdict]) -> None:
-        for name, old, new in zip(found["id"].to_pylist(), found["state"].to_pylist(), verdicts, strict=True):
+    def add(self, answered: pa.Table, verdicts: list[Verdict]) -> None:
+        """answered: schema iteration.examples.ANSWER."""
+        for name, old, new in zip(answered["id"].to_pylist(), answered["state"].to_pylist(), verdicts, strict=True):
             kind = old, str(new.state)
             self.counts[kind] += 1
             if old != new.state and len(self.examples.setdefault(kind, [])) < NAMED:
@@ -44,51 +93,26 @@ class Changes:
         return sum(n for (old, new), n in self.counts.items() if old != new)
 
 
-def problems_of(store: Store) -> dict[str, Problem]:
-    """Every planned problem of a run, by id; one that was planned again has the text of the newest plan."""
-    found = {}
-    for folder in store.names("plans"):
-        for name in store.names(f"plans/{folder}"):
-            for row in store.table(f"plans/{folder}/{name.partition('.')[0]}").to_pylist():
-                found[row["id"]] = Problem(row["id"], row["prompt"], row["answer"], row["level"])
-    return found
+def regrade(book: Book, grader: Grader, name: str, say: Callable[[int, int], None]) -> Changes:
+    """Judge every stored answer of a run that is not judged yet. say(units done, units in all) is called after each unit."""
+    import pyarrow as pa
 
+    from cluster.folder.verdicts import begin, given, verdict_table
+    from iteration.examples import answers
 
-def searched(store: Store) -> list[str]:
-    """The key of every committed unit of a run, in order."""
-    found = []
-    for number in store.names("traces"):
-        for split in store.names(f"traces/{number}"):
-            units = sorted(store.units(f"traces/{number}/{split}"))
-            found += [unit_key(int(number[1:]), split, unit) for unit in units]
-    return found
-
-
-def plan_problems(store: Store, unit: str, whole: dict[str, Problem]) -> dict[str, Problem]:
-    """The problems as a unit's own plan has them (an order of options may differ from round to round)."""
-    _, number, split, _ = unit.split("/")
-    plan = f"plans/{number if split == 'train' else 'r00000'}/{split}"
-    if not store.has(plan):
-        return whole
-    return {row["id"]: Problem(row["id"], row["prompt"], row["answer"], row["level"]) for row in store.table(plan).to_pylist()}
-
-
-def regrade(store: Store, grader: Grader, name: str, say: Callable[[int, int], None]) -> Changes:
-    """Judge every stored answer of a run. say(units done, units in all) is called after each. Goes on where it ended."""
-    store.put_json(f"verdicts/{name}/verifier", {"verifier": grader.tag})
-    units, changes, whole = searched(store), Changes(), problems_of(store)
-    for done, unit in enumerate(units, 1):
-        found = answers(store.table(unit))
+    begin(book.store, name, grader.tag)
+    units, changes = list(book.every_unit()), Changes()
+    for done, (arm, number, key) in enumerate(units, 1):
+        answered = answers(book.unit(key))
         # What a limit cut was never a finished answer; no verifier sees it.
-        ended = [i for i, why in enumerate(found["why"].to_pylist()) if not (why or "").startswith("cut short")]
-        found = found.take(pa.array(ended, pa.int64()))
-        key = verdict_key(name, unit)
-        if not store.has(key):
-            problems = plan_problems(store, unit, whole)
-            asked = [problems[each] for each in found["problem_id"].to_pylist()]
-            verdicts = grader.verify(asked, found["answer_text"].to_pylist())
-            store.put_table(key, verdict_table(found["id"].to_pylist(), verdicts, grader.tag))
-        changes.add(found, given(store.table(key)))
+        ended = [i for i, why in enumerate(answered["why"].to_pylist()) if not (why or "").startswith("cut short")]
+        answered = answered.take(pa.array(ended, pa.int64()))
+        if book.verdicts(name, key) is None:
+            problems = book.problems(arm, number)  # an order of options may differ from round to round
+            asked = [problems[each] for each in answered["problem_id"].to_pylist()]
+            verdicts = grader.verify(asked, answered["answer_text"].to_pylist())
+            book.put_verdicts(name, key, verdict_table(answered["id"].to_pylist(), verdicts, grader.tag))
+        changes.add(answered, given(book.verdicts(name, key)))
         say(done, len(units))
     return changes
 
@@ -96,3 +120,18 @@ def regrade(store: Store, grader: Grader, name: str, say: Callable[[int, int], N
 def set_name(verifier: str, tag: str) -> str:
     """The name of a regrading: the same verifier with the same options gives the same one."""
     return f"{verifier.rpartition('.')[2]}-{hashlib.blake2b(tag.encode(), digest_size=4).hexdigest()}"
+
+
+def changes_table(changes: Changes) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from iteration.types import State
+
+    table = Table(title="stored verdict (rows) and new one (columns)", title_justify="left", box=box.SIMPLE)
+    table.add_column("")
+    for state in State:
+        table.add_column(str(state), justify="right")
+    for old in State:
+        table.add_row(str(old), *(str(changes.counts[str(old), str(new)] or "") for new in State))
+    return table

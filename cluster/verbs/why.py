@@ -1,33 +1,56 @@
-"""Lineage: one trace's whole story, from the run folder alone."""
+"""`flywheel why`: one trace's whole story, from the run folder alone."""
 
 from __future__ import annotations
 
-import re
+import argparse
+from typing import TYPE_CHECKING
 
-from cluster.folder.layout import round_key, unit_key
-from cluster.folder.store import Store
-from cluster.verbs.regrade import decisions_key
 from iteration.errors import UserError
-from iteration.examples import paths
 
-_ID = re.compile(r"r(\d{5})/([\w.-]+)/u(\d{5})/t\d{3,}/n\d{4,}")
+if TYPE_CHECKING:
+    from cluster.folder.arm import Arm
+    from cluster.folder.book import Book
+
+HELP = "one trace's whole story"
+DESCRIPTION = (
+    "Problem, round, model, unit, verdict, filter decision, training, and the model that it went into. "
+    "Ids stand in the id column of RUN/traces/**/*.parquet."
+)
+EXAMPLES = ("flywheel why r00002/train/u00003/t005/n0002 --run runs/quickstart  the story of one trace",)
 
 
-def story(store: Store, trace: str) -> list[str]:
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("trace", metavar="TRACE_ID", help="e.g. r00002/train/u00003/t005/n0002")
+    parser.add_argument("--run", default="", metavar="RUN", help="the run folder (default: the newest in runs/)")
+
+
+def act(known: argparse.Namespace) -> int:
+    from cluster.folder.book import Book
+    from cluster.folder.place import open_run, runs_below
+
+    if known.run:
+        store = open_run(known.run)
+    else:
+        runs = runs_below("runs")
+        if not runs:
+            raise UserError("no run in runs/; type --run RUN")
+        store = runs[-1]
+    print("\n".join(story(Book(store), known.trace)))
+    return 0
+
+
+def story(book: Book, trace: str) -> list[str]:
     """Lines to print. Raises UserError where there is no such trace."""
-    match = _ID.fullmatch(trace)
-    if not match:
-        raise UserError(f"{trace!r} is no trace id; expected e.g. r00002/train/u00003/t005/n0002 (RUN/traces/**, column id)")
-    number, split, unit = int(match[1]), match[2], int(match[3])
-    key = unit_key(number, split, unit)
-    if not store.has(key):
-        raise UserError(f"{store.place}: no unit {key}.parquet in this run")
-    nodes = store.table(key)
-    ids = nodes["id"].to_pylist()
-    if trace not in ids:
-        raise UserError(f"{key}.parquet has no trace {trace}; its last is {ids[-1]}")
     import numpy as np
 
+    from iteration.examples import paths
+
+    arm, number, key = book.find(trace)
+    nodes = book.unit(key)
+    ids = nodes["id"].to_pylist()
+    if trace not in ids:
+        last = f"; its last is {ids[-1]}" if ids else "; the unit was set aside"
+        raise UserError(f"{key}.parquet has no trace {trace}{last}")
     (route,) = paths(nodes, np.array([ids.index(trace)]))
     rows = nodes.take(route).to_pylist()
     last = rows[-1]
@@ -38,37 +61,45 @@ def story(store: Store, trace: str) -> list[str]:
         f"searched  round {number}, unit {key}.parquet, {last['created_at']:%Y-%m-%d %H:%M:%S} UTC, seed {last['seed']}",
         f"model     {last['model_version']} ({len(last['token_ids'])} tokens, log-probability {sum(last['logprobs']):.2f})",
         *(f"          | {line}" for row in rows[1:] for line in row["text"].strip().splitlines()),
-        *begun_by(rows),
+        *taken_from(rows),
         f"verdict   {last['state'] or 'none: the answer did not end here'}" + (f": {last['why']}" if last["why"] else ""),
     ]
     if last["values"]:
         scores = " ".join(f"{each:.2f}" for row in rows[1:] for each in row["values"])
         lines.append(f"judged    {last['judge_version'] or 'by the verifier'}: steps {scores}, worth {last['value']:.3f}")
-    if split.startswith(("test", "compare")):
-        return [*lines, "filter    none: held-out, for measuring only, never trained on"]
-    key = decisions_key(store, number)
-    if not store.has(key):
-        return [*lines, "filter    not yet decided"]
-    decisions = store.table(key, ["id", "reason"]).to_pylist()
-    reason = next((row["reason"] for row in decisions if row["id"] == trace), "not an answer")
-    lines.append(f"filter    {'left out by ' + reason if reason else 'kept'}")
-    if reason:
-        return lines
-    for manifest in (name.partition(".")[0] for name in store.names("manifests")):
-        later = int(manifest[1:6])
-        places = [i for i, name in enumerate(store.table(f"manifests/{manifest}")["trace_id"].to_pylist()) if name == trace]
-        if not places:
-            continue
-        model = f"m{later:05d}"
-        line = f"trained   manifest {manifest}, {len(places)} times (first at place {places[0]})"
-        if store.has(f"rounds/{round_key(later)}", ".json"):
-            record = store.json(f"rounds/{round_key(later)}")
-            line += f" -> {model}, {'promoted' if record['promoted'] else 'not promoted'}"
-        lines.append(line)
+    return lines + decided(book, arm, number, trace)
+
+
+def decided(book: Book, arm: Arm, number: int, trace: str) -> list[str]:
+    """What the filters said of a trace, and which models were trained on it."""
+    if arm.blind:
+        return ["filter    none: held-out, for measuring only, never trained on"]
+    reasons = book.reasons(arm, number)
+    if reasons is None:
+        return ["filter    not yet decided"]
+    if trace not in reasons:
+        return ["filter    none: not an answer"]
+    if reasons[trace]:
+        return [f"filter    left out by {reasons[trace]}"]
+    return ["filter    kept", *trained(book, trace)]
+
+
+def trained(book: Book, trace: str) -> list[str]:
+    """The models that were trained on a trace."""
+    promoted = {record["trained"]: record["promoted"] for record in book.records()}
+    lines = []
+    for model, traces in book.manifests():
+        if trace in traces:
+            line = f"trained   manifest r{model[1:]}, {traces.count(trace)} times (first at place {traces.index(trace)})"
+            if model in promoted:
+                line += f" -> {model}, {'promoted' if promoted[model] else 'not promoted'}"
+            elif book.has_model(model):
+                line += f" -> {model}"
+            lines.append(line)
     return lines
 
 
-def begun_by(rows: list[dict]) -> list[str]:
-    """Whose steps a search went on from, where it did."""
+def taken_from(rows: list[dict]) -> list[str]:
+    """Which earlier answer a search took steps from, if it did."""
     old = [row for row in rows if row.get("origin")]
     return [f"begun     with {len(old)} of the steps of {old[-1]['origin']}, by {old[-1]['model_version']}"] if old else []

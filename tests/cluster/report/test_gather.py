@@ -105,7 +105,7 @@ def test_held_out_answers_are_counted_problem_by_problem(run):  # noqa: F811
     from cluster.report.gather import Texts, read_results
 
     run.store.put_text("config.yaml", OmegaConf.to_yaml(run.config))
-    run.plan_test()
+    run.planning.held_out(run.test)
     measure(run, 0, 0.5)
     texts = Texts(run.store, run.config)
     found = read_results(run.store, "round 0", 0, "test", texts)
