@@ -26,7 +26,7 @@ from cluster.placement import Actors
 from cluster.planning import Planning
 from cluster.remote import encode
 from cluster.searcher import Done, Unit
-from cluster.train.trainer import manifest_table
+from cluster.train.examples import manifest_table
 from cluster.verifier import check_walls
 from cluster.view import View
 from iteration import config as settings

@@ -9,6 +9,7 @@ from cluster.searcher import Unit, table
 from iteration.examples import answers, order
 from iteration.learn.sft import Sft
 from iteration.types import Expand, History, Problem, State, Tree, Verdict
+from tests.cluster.folder.folders import TRAIN
 from tests.worlds import step
 
 
@@ -21,7 +22,7 @@ def forest() -> pa.Table:
     deep.grow([Expand(0, 2)], [[step("s", False, 2), step("t", False, 3)]])
     (end,) = deep.grow([Expand(2, 1)], [[step("u", tokens=4)]])
     end.verdict = Verdict(State.CORRECT, "u", 1.0)
-    unit = Unit(2, "train", 5, [flat.problem, deep.problem], ["p", "q"], "m00001", [History(), History()], 100)
+    unit = Unit(TRAIN, 2, 5, [flat.problem, deep.problem], ["p", "q"], "m00001", [History(), History()])
     return table(unit, [flat, deep])
 
 

@@ -15,6 +15,7 @@ from iteration.search.beam import Beam
 from iteration.search.sample import Sample
 from iteration.steps import Answers, exact, rollouts, step_cuts, step_ends
 from iteration.types import History, Problem, State, Step, Tree, Verdict
+from tests.cluster.folder.folders import TRAIN
 from tests.worlds import Digits, Equal, Scripted
 
 ENDS = np.array([False] * 9 + [True])  # token 9 ends a step
@@ -28,7 +29,7 @@ def spelled(text: str, final: bool = True) -> Step:
 
 def rows(*trees: Tree):
     problems = [tree.problem for tree in trees]
-    return table(Unit(1, "train", 0, problems, ["" for _ in trees], "m00000", [History() for _ in trees], 99), list(trees))
+    return table(Unit(TRAIN, 1, 0, problems, ["" for _ in trees], "m00000", [History() for _ in trees]), list(trees))
 
 
 def whole(name: str, answer: str, *texts: str, final: bool = True) -> Tree:

@@ -7,7 +7,8 @@ import pytest
 
 from cluster.folder.store import Store
 from cluster.train.checkpoint import Checkpoints
-from cluster.train.trainer import Optimise, fit
+from cluster.train.fit import fit
+from cluster.train.options import Optimise
 from iteration import tiny
 from iteration.learn.dpo import Dpo
 from iteration.learn.sft import Sft
@@ -70,15 +71,15 @@ def test_killed_at_any_step_it_ends_in_the_same_model(world, tmp_path, kills):
     calm, losses = trained(folder, plan, Sft())
     store, done = Store(tmp_path).open(), 0
     for kill in kills:
-        life = Watched(kill)
+        attempt = Watched(kill)
         with pytest.raises(Killed):
-            trained(folder, plan, life, Checkpoints(store, "m00001", 0))
-        done += life.done
+            trained(folder, plan, attempt, Checkpoints(store, "m00001", 0))
+        done += attempt.done
         settle(store)
     last, checkpoints = Watched(), Checkpoints(store, "m00001", 0)
     stormy, found = trained(folder, plan, last, checkpoints)
     assert found == losses and all(torch.equal(a, b) for a, b in zip(calm.parameters(), stormy.parameters(), strict=True))
-    begun = checkpoints.lives[-1] if checkpoints.lives else 0
+    begun = checkpoints.attempts[-1] if checkpoints.attempts else 0
     assert last.done == len(plan) - begun, "what a checkpoint holds is not done again"
     assert 1 <= begun <= done, "a kill costs what was done since the last checkpoint that was written"
     checkpoints.clear()
@@ -86,7 +87,7 @@ def test_killed_at_any_step_it_ends_in_the_same_model(world, tmp_path, kills):
 
 
 def settle(store):
-    """What the killed life was still writing is written (its thread goes on here, as it would not after a SIGKILL)."""
+    """Wait until the killed attempt has written its checkpoint: its thread survives here, unlike after a SIGKILL."""
     import threading
 
     for thread in threading.enumerate():
