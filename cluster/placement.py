@@ -26,8 +26,8 @@ from cluster.folder.store import Store
 from cluster.generator import Generator, Judge
 from cluster.sandbox.walls import SandboxOptions
 from cluster.searcher import Done, Partners, Searcher, Unit, Waiting
-from cluster.train.ranks import Group
 from cluster.train.options import Model, Train, TrainJudge
+from cluster.train.ranks import Group
 from cluster.train.trainer import Progress, Trainer
 from cluster.verifier import Verifier, tag
 from cluster.view import View

@@ -179,7 +179,7 @@ class Run:
                     training = await self.actors.train("train", trained, model_key(base), self.learning)
                 drift = await self.search(self.test, number, trained)
                 best, reason = self.promote(champion, number)
-            judge = await self.judging.teach(number, best, self.judge, self.verify)
+            judge = await self.judging.teach(number, best, self.judge, self.verify, self.train)
             record = Round(
                 number=number,
                 model_in=model_key(answered),
