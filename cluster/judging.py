@@ -48,8 +48,10 @@ class Judging:
         return next((key for key in keys if self._book.store.has(model_folder(key), "")), "")
 
     async def teach(self, number: int, trunk: int, judge: Part | None, verify: Part, arm: Arm) -> str:
-        """Train a round's value model from the weights of model `trunk` on the answers of `arm`. Returns its version, "" where there
-        is nothing to train."""
+        """Train a round's value model from the weights of model `trunk` on the answers of `arm`.
+
+        Returns its version, "" where there is nothing to train.
+        """
         if judge is None or not judge.type.learned:
             return ""
         version = judge_key(number, judge.name)

@@ -1,4 +1,4 @@
-"""Where value models score, and what they are taught, on trees of known worth."""
+"""Where value models score, and their training examples, on trees of known worth."""
 
 import asyncio
 
@@ -109,7 +109,7 @@ def test_exact_labels_are_each_step_s_own_verdict():
     assert label(True, True, True, state="correct") == [1, 1, 1]
     assert label(True, False, True) == [1, 0, 1], "also behind a mistake"
     assert label(True, True, True, state="wrong") == [1, 1, 0], "each step is right, but the answer stops too early"
-    assert label(True, True, True, state=None, final=False) == [1, 1, 1], "an answer that goes on"
+    assert label(True, True, True, state=None, final=False) == [1, 1, 1], "an unfinished answer"
     assert np.isnan(label(True, cuts=2, final=False)[1]), "a step without a verdict has no label"
     assert label(True, True, state="correct") == [1, 1, 1], "only the end of the text stands behind the last step"
     assert np.isnan(label(True, False)[2]) and len(label(cuts=0, final=True)) == 0

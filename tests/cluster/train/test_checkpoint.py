@@ -1,4 +1,4 @@
-"""A training that is killed at any step ends in the same model, and does no step twice."""
+"""A training that is killed at any step makes the same model, and repeats no saved step."""
 
 import pickletools
 
@@ -80,8 +80,8 @@ def test_killed_at_any_step_it_ends_in_the_same_model(world, tmp_path, kills):
     stormy, found = trained(folder, plan, last, checkpoints)
     assert found == losses and all(torch.equal(a, b) for a, b in zip(calm.parameters(), stormy.parameters(), strict=True))
     begun = checkpoints.attempts[-1] if checkpoints.attempts else 0
-    assert last.done == len(plan) - begun, "what a checkpoint holds is not done again"
-    assert 1 <= begun <= done, "a kill costs what was done since the last checkpoint that was written"
+    assert last.done == len(plan) - begun, "saved steps are not repeated"
+    assert 1 <= begun <= done, "a kill costs only the steps since the last written checkpoint"
     checkpoints.clear()
     assert not (tmp_path / "checkpoints/m00001").exists() and not list((tmp_path / "_tmp").iterdir())
 

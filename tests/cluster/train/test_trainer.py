@@ -203,7 +203,7 @@ def test_preferences_are_learnt_and_the_reference_stands_still(folder):
 
 
 def test_a_value_model_learns_which_steps_are_right(tmp_path):
-    """Taught on a run's traces of a world where a step is right if it holds an even token; the scores come back as served."""
+    """Trained on traces of a world where a step is right if its token is even; the trainer's own scores show it."""
     import pyarrow as pa
 
     from cluster.searcher import Unit, table
@@ -231,7 +231,7 @@ def test_a_value_model_learns_which_steps_are_right(tmp_path):
     taught = 1, 0, Part(JUDGE, "process", {"labels": "rollouts"}), Part(VERIFY, "exact", {}), "\n", TRAIN
     record = trainer.judge(*taught)
     assert record["trunk"] == "m00000" and record["steps_labelled"] == record["answers"] and record["loss_last"] < 0.25
-    assert trainer.judge(*taught) == record, "taught once"
+    assert trainer.judge(*taught) == record, "trained once"
     prefixes = [np.array([8, 3, 8, d, 1], np.int32) for d in range(6, 26)]
     scores = trainer.scores("j00001-process", prefixes)
     assert np.array_equal(scores > 0.5, np.arange(6, 26) % 2 == 0)
