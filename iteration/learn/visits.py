@@ -48,7 +48,7 @@ class Visits:
 
 
 def weighted_paths(nodes: pa.Table) -> list[tuple[list[int], list[float]]]:
-    """Paths from root to leaf over the visited nodes, and the weight of each node on them; each has one on a single path only."""
+    """Paths from root to leaf over the visited nodes, and the weight of each node on them; each has one on one path only."""
     visits, parents, numbers = (nodes[name].to_numpy() for name in ("visits", "parent", "node"))
     above = np.arange(len(nodes)) - numbers + parents  # row of the parent; meaningless at roots
     seen = (visits > 0) & (parents >= 0)
