@@ -157,7 +157,7 @@ class Comparison(Run):
         """The value models that score the sampled answers: the run's newest and its first (stale by now), and an ORM."""
         last, outcome = self.options.rounds, Part(JUDGE, "outcome", {})
         found = {judge_key(1, self.judge.name): self.judge, self.judging.newest(self.judge, last): self.judge}
-        return found | {await self.judging.teach(last, model, outcome, self.verify): outcome}
+        return found | {await self.judging.teach(last, model, outcome, self.verify, self.train): outcome}
 
     def measured(self, arm: Arm, judge: str = "") -> Measured:
         return Measured.read(self.book, arm, arm.round, judge)

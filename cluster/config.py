@@ -12,7 +12,7 @@ from cluster.folder.forks import fork
 from cluster.folder.store import Store
 from cluster.placement import Placement
 from cluster.sandbox.walls import SandboxOptions
-from cluster.train.trainer import Model, Train, TrainJudge
+from cluster.train.options import Model, Train, TrainJudge
 from iteration import config as settings
 from iteration.errors import UserError
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least

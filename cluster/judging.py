@@ -47,15 +47,18 @@ class Judging:
         keys = (judge_key(before, judge.name) for before in range(number, 0, -1))
         return next((key for key in keys if self._book.store.has(model_folder(key), "")), "")
 
-    async def teach(self, number: int, trunk: int, judge: Part | None, verify: Part) -> str:
-        """Teach a round's value model on the trunk of model `trunk`. Returns its version, "" where nothing is to be taught."""
+    async def teach(self, number: int, trunk: int, judge: Part | None, verify: Part, arm: Arm) -> str:
+        """Train a round's value model from the weights of model `trunk` on the answers of `arm`.
+
+        Returns its version, "" where there is nothing to train.
+        """
         if judge is None or not judge.type.learned:
             return ""
         version = judge_key(number, judge.name)
         if not self._book.store.has(model_folder(version), ""):
             with self._view.phase(number, "judge"):
                 step_end = self._options.generate.step_end
-                if not await self._actors.train("judge", number, trunk, judge, verify, step_end):
+                if not await self._actors.train("judge", number, trunk, judge, verify, step_end, arm):
                     return ""
         return version
 

@@ -26,8 +26,9 @@ from cluster.folder.store import Store
 from cluster.generator import Generator, Judge
 from cluster.sandbox.walls import SandboxOptions
 from cluster.searcher import Done, Partners, Searcher, Unit, Waiting
+from cluster.train.options import Model, Train, TrainJudge
 from cluster.train.ranks import Group
-from cluster.train.trainer import Model, Progress, Train, Trainer, TrainJudge
+from cluster.train.trainer import Progress, Trainer
 from cluster.verifier import Verifier, tag
 from cluster.view import View
 from iteration.errors import UserError
@@ -127,8 +128,8 @@ class Actors:
             # Ray has put its own handler for SIGTERM; ours lets the actors close and the process exit with 75.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
             self.started = True
-            keeps = options.generate.transfer == "nccl"  # on a GPU that it shares there is no room for that
-            trainer = root, options.model, options.train, options.train_judge, options.seed, keeps
+            resident = options.generate.transfer == "nccl"  # a shared GPU has no room for the trained model
+            trainer = root, options.model, options.train, options.train_judge, options.seed, resident
             for rank in range(options.train.ranks):
                 name = f"trainer-{rank}" if rank else "trainer"
                 self.trainers.hire(start_actor(Trainer, name, trainer, gpus=options.train.gpus, concurrency=4))
@@ -257,7 +258,7 @@ class Actors:
             if self._options.generate.sleep:  # the GPU is the trainer's alone until it is done
                 await self._told(self._engines(), "sleep")
                 return await self._train(self.trainers.members, method, arguments)
-            await self._told(self.trainers.members, "let_go")
+            await self._told(self.trainers.members, "release")
         return await self._train(self.trainers.members, method, arguments)
 
     async def _train(self, ranks: Sequence[Member], method: str, arguments: tuple) -> Any:
@@ -314,7 +315,7 @@ class Actors:
             ranks = self.trainers.members if self._options.generate.transfer != "host" else []
             try:
                 async with asyncio.timeout(max(START_SECONDS, self._options.placement.deadline)):
-                    held = await asyncio.gather(*(each.handle.holds.remote(version) for each in ranks))
+                    held = await asyncio.gather(*(each.handle.is_resident.remote(version) for each in ranks))
                     senders = [each.handle for each in (ranks if all(held) else ranks[:1])]
                     await engine.handle.update.remote(version, senders)
             except Exception as error:

@@ -26,7 +26,7 @@ from cluster.placement import Actors
 from cluster.planning import Planning
 from cluster.remote import encode
 from cluster.searcher import Done, Unit
-from cluster.train.trainer import manifest_table
+from cluster.train.examples import manifest_table
 from cluster.verifier import check_walls
 from cluster.view import View
 from iteration import config as settings
@@ -179,7 +179,7 @@ class Run:
                     training = await self.actors.train("train", trained, model_key(base), self.learning)
                 drift = await self.search(self.test, number, trained)
                 best, reason = self.promote(champion, number)
-            judge = await self.judging.teach(number, best, self.judge, self.verify)
+            judge = await self.judging.teach(number, best, self.judge, self.verify, self.train)
             record = Round(
                 number=number,
                 model_in=model_key(answered),

@@ -41,9 +41,7 @@ def load_examples(book: Book, items: list[tuple[str, str]], learn: Learn) -> tup
     by_unit: dict[str, list[int]] = {}
     for index, (trace, _) in enumerate(items):
         by_unit.setdefault(unit_key(*unit_of(trace)), []).append(index)
-    parts = [
-        learn.examples(book.store.table(key, COLUMNS), [items[i] for i in indices]) for key, indices in by_unit.items()
-    ]
+    parts = [learn.examples(book.store.table(key, COLUMNS), [items[i] for i in indices]) for key, indices in by_unit.items()]
     where = np.zeros(len(items), np.int64)
     where[[i for indices in by_unit.values() for i in indices]] = np.arange(len(items))
     return Examples.concat(parts), where

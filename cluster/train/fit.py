@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from cluster.train import ranks
 from cluster.train.checkpoint import Checkpoints
 from cluster.train.options import Optimise

@@ -108,9 +108,7 @@ def load(head: Head, source: Path, group: Group, mesh: DeviceMesh | None, half: 
 
     attention = ATTENTION["cpu" if mesh is None else mesh.device_type]
     if mesh is None or group.first:
-        model = head.model_class.from_pretrained(
-            source, dtype=torch.float32, attn_implementation=attention, **head.options
-        )
+        model = head.model_class.from_pretrained(source, dtype=torch.float32, attn_implementation=attention, **head.options)
     else:  # its weights come from rank 0
         config = AutoConfig.from_pretrained(source, attn_implementation=attention, **head.options)
         with torch.device("meta"):
@@ -189,7 +187,8 @@ PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 1
 def used(model: torch.nn.Module, speed: float, context: float, group: Group) -> dict[str, float]:
     """Peak memory of this rank (MB) and, on a known GPU, the model FLOPs utilisation (MFU).
 
-    speed: tokens a second of all ranks; context: mean tokens that a token attends to. Source: Chowdhery et al. 2022, appendix B.
+    speed: tokens a second of all ranks; context: mean tokens that a token attends to.
+    Source: Chowdhery et al. 2022, appendix B.
     """
     import resource
 

@@ -194,9 +194,7 @@ class Trainer:
             self._commit(Training(model, source, data, indices, options, part, lora=options.lora, record=record), group)
         return self._committed(model, group)
 
-    def judge(
-        self, number: int, base: int, judge: Part, verify: Part, step_end: str, arm: Arm, group: Group = ALONE
-    ) -> dict:
+    def judge(self, number: int, base: int, judge: Part, verify: Part, step_end: str, arm: Arm, group: Group = ALONE) -> dict:
         """Train a value model and commit it as judges/j<number>-<name>: a scalar head on a copy of the weights of model `base`.
 
         It learns from the answers of `arm` in the newest rounds up to `number`, so on the levels that it will score.

@@ -5,7 +5,7 @@ from transformers import AutoConfig
 
 from cluster.config import load
 from cluster.memory import GB, OVERHEAD, engine, holdings, model_config, shape_of, trainer
-from cluster.train.trainer import Train
+from cluster.train.options import Train
 
 
 def test_a_shape_is_read_without_weights(model):

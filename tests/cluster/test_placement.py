@@ -67,7 +67,7 @@ def senders(told):
     ],
 )
 def test_weights_come_from_whoever_holds_them(monkeypatch, generate, started, held, expected):
-    ranks = [{"holds": each} for each in held]
+    ranks = [{"is_resident": each} for each in held]
     actors, engine, told, killed = world(monkeypatch, ranks, {"ready": "node", "started": started}, **generate)
     asyncio.run(actors.give(engine, "m00003"))
     assert senders(told) == expected and engine.where == "node" and not killed
@@ -76,7 +76,7 @@ def test_weights_come_from_whoever_holds_them(monkeypatch, generate, started, he
 def test_a_sending_that_broke_off_leaves_nobody_waiting(monkeypatch):
     for error in (ActorDiedError(), ValueError("nccl is not there")):
         actors, engine, told, killed = world(
-            monkeypatch, [{"holds": True}] * 2, {"started": True, "update": error}, transfer="nccl"
+            monkeypatch, [{"is_resident": True}] * 2, {"started": True, "update": error}, transfer="nccl"
         )
         with pytest.raises(type(error)):
             asyncio.run(actors.give(engine, "m00003"))
@@ -87,7 +87,7 @@ def test_a_sending_that_broke_off_leaves_nobody_waiting(monkeypatch):
 def test_a_sending_that_hangs_is_a_loss_of_machinery(monkeypatch):
     monkeypatch.setattr(placement, "START_SECONDS", 0.01)
     hanging = {"started": True, "update": lambda: asyncio.sleep(60)}
-    actors, engine, _, killed = world(monkeypatch, [{"holds": True}], hanging, transfer="nccl")
+    actors, engine, _, killed = world(monkeypatch, [{"is_resident": True}], hanging, transfer="nccl")
     actors._options.placement.deadline = 0.01
     with pytest.raises(RaySystemError, match="engine did not get m00003 in time"):
         asyncio.run(actors.give(engine, "m00003"))
@@ -104,7 +104,7 @@ def test_a_training_waits_for_the_weights_that_are_being_sent(monkeypatch):
             began.set()
             await over.wait()
 
-        ranks = [{"holds": True, "train": "trained"}]
+        ranks = [{"is_resident": True, "train": "trained"}]
         actors, engine, told, _ = world(monkeypatch, ranks, {"started": True, "update": update}, transfer="nccl")
         given = asyncio.ensure_future(actors.give(engine, "m00003"))
         await began.wait()
@@ -116,7 +116,7 @@ def test_a_training_waits_for_the_weights_that_are_being_sent(monkeypatch):
         assert await training == "trained"
         return [call[:2] for call in told]
 
-    assert asyncio.run(both())[-3:] == [("engine", "update"), ("rank 0", "let_go"), ("rank 0", "train")]
+    assert asyncio.run(both())[-3:] == [("engine", "update"), ("rank 0", "release"), ("rank 0", "train")]
 
 
 async def turns():

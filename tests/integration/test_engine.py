@@ -120,7 +120,8 @@ def test_weights_that_a_trainer_sends_are_those_that_an_engine_reads(generator, 
     import ray
 
     from cluster.placement import start_actor
-    from cluster.train.trainer import Model, Train, Trainer, TrainJudge
+    from cluster.train.options import Model, Train, TrainJudge
+    from cluster.train.trainer import Trainer
 
     trainer = start_actor(Trainer, "trainer", (str(models.parent), Model(), Train(threads=1), TrainJudge(), 0)).handle
     ray.get(generator.update.remote("b"), timeout=60)

@@ -1,4 +1,4 @@
-"""A training that is killed at any step ends in the same model, and does no step twice."""
+"""A training that is killed at any step makes the same model, and repeats no saved step."""
 
 import pickletools
 
@@ -7,7 +7,8 @@ import pytest
 
 from cluster.folder.store import Store
 from cluster.train.checkpoint import Checkpoints
-from cluster.train.trainer import Optimise, fit
+from cluster.train.fit import fit
+from cluster.train.options import Optimise
 from iteration import tiny
 from iteration.learn.dpo import Dpo
 from iteration.learn.sft import Sft
@@ -70,23 +71,23 @@ def test_killed_at_any_step_it_ends_in_the_same_model(world, tmp_path, kills):
     calm, losses = trained(folder, plan, Sft())
     store, done = Store(tmp_path).open(), 0
     for kill in kills:
-        life = Watched(kill)
+        attempt = Watched(kill)
         with pytest.raises(Killed):
-            trained(folder, plan, life, Checkpoints(store, "m00001", 0))
-        done += life.done
+            trained(folder, plan, attempt, Checkpoints(store, "m00001", 0))
+        done += attempt.done
         settle(store)
     last, checkpoints = Watched(), Checkpoints(store, "m00001", 0)
     stormy, found = trained(folder, plan, last, checkpoints)
     assert found == losses and all(torch.equal(a, b) for a, b in zip(calm.parameters(), stormy.parameters(), strict=True))
-    begun = checkpoints.lives[-1] if checkpoints.lives else 0
-    assert last.done == len(plan) - begun, "what a checkpoint holds is not done again"
-    assert 1 <= begun <= done, "a kill costs what was done since the last checkpoint that was written"
+    begun = checkpoints.attempts[-1] if checkpoints.attempts else 0
+    assert last.done == len(plan) - begun, "saved steps are not repeated"
+    assert 1 <= begun <= done, "a kill costs only the steps since the last written checkpoint"
     checkpoints.clear()
     assert not (tmp_path / "checkpoints/m00001").exists() and not list((tmp_path / "_tmp").iterdir())
 
 
 def settle(store):
-    """What the killed life was still writing is written (its thread goes on here, as it would not after a SIGKILL)."""
+    """Wait until the killed attempt has written its checkpoint: its thread survives here, unlike after a SIGKILL."""
     import threading
 
     for thread in threading.enumerate():

@@ -12,8 +12,10 @@ import pytest
 from cluster.folder.store import Store
 from cluster.train import ranks
 from cluster.train.checkpoint import Checkpoints
-from cluster.train.ranks import Group
-from cluster.train.trainer import Optimise, Teach, Train, fit, pace
+from cluster.train.examples import StepLabels
+from cluster.train.fit import fit, pace
+from cluster.train.options import Optimise, Train
+from cluster.train.ranks import POLICY, VALUE, Group
 from iteration import tiny
 from iteration.learn.sft import Sft
 from iteration.packing import batches
@@ -48,16 +50,12 @@ def plan(own=None):
 
 def part(rank, count, address, folder, out, store, options, steps, value=False):
     """What one rank does: train from its last checkpoint, up to `steps`, and save the model where all are done."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    kind, head, learn = AutoModelForCausalLM, {}, Sft()
-    if value:
-        kind, head, learn = AutoModelForSequenceClassification, {"num_labels": 1}, Teach()
+    head, learn = (VALUE, StepLabels()) if value else (POLICY, Sft())
     group, losses, norms, work = Group(rank, count, address), [], [], plan(folder if options.rows != ROWS else None)
     with ranks.joined(group, "cpu") as mesh:
-        model = ranks.load(kind, folder, group, mesh, False, options.lora, **head).train()
+        model = ranks.load(head, folder, group, mesh, False, options.lora).train()
         if options.recompute:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         checkpoints = Checkpoints(store, "m00001", 0, mesh) if store else None
@@ -68,7 +66,7 @@ def part(rank, count, address, folder, out, store, options, steps, value=False):
                     checkpoints.close()
                 break
         else:
-            ranks.save(model, kind, folder, out if rank == 0 else None, mesh, options.lora)
+            ranks.save(model, head, folder, out if rank == 0 else None, mesh, options.lora)
     if rank == 0:
         out.mkdir(exist_ok=True)
         (out / "found.pickle").write_bytes(pickle.dumps((losses, norms)))
@@ -114,16 +112,25 @@ def test_one_two_and_three_ranks_train_the_same_model(model, tmp_path):
         assert loaded.config.architectures == ["Qwen3ForCausalLM"]
 
 
+def newest(store):
+    """Steps in the only checkpoint. A step gets none while the one before is still being written."""
+    (name,) = store.names("checkpoints/m00001")
+    return int(name[1:])
+
+
 @pytest.mark.engine
-def test_it_goes_on_on_another_number_of_ranks(model, tmp_path):
+def test_another_number_of_ranks_resumes_a_training(model, tmp_path):
     calm, _ = trained(1, model, tmp_path / "calm")
     store = Store(tmp_path / "run").open()
     first, _ = trained(1, model, tmp_path / "first", store, steps=4)
-    assert len(first) == 4 and store.names("checkpoints/m00001") == ["s000004"]
+    saved = newest(store)
+    assert len(first) == 4 and 1 <= saved <= 4
     second, norms = trained(3, model, tmp_path / "second", store, steps=8)
-    assert second[:4] == first and len(norms) == 4, "what one has done is not done again"
+    assert second[:saved] == first[:saved] and len(norms) == 8 - saved, "saved steps are not repeated"
+    saved = newest(store)
+    assert 4 < saved <= 8
     last, norms = trained(2, model, tmp_path / "last", store)
-    assert len(norms) == len(calm) - 8
+    assert last[:saved] == second[:saved] and len(norms) == len(calm) - saved
     np.testing.assert_allclose(last, calm, rtol=5e-5)
     one, other = weights(tmp_path / "calm"), weights(tmp_path / "last")
     assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
@@ -176,11 +183,9 @@ def test_schedules():
 
 
 def test_recomputed_activations_change_nothing(model):
-    from transformers import AutoModelForCausalLM
-
     found = []
     for recompute in (False, True):
-        one = ranks.load(AutoModelForCausalLM, Path(model), ranks.ALONE, None, False, 0)
+        one = ranks.load(POLICY, Path(model), ranks.ALONE, None, False, 0)
         one.train()
         if recompute:
             one.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -189,7 +194,7 @@ def test_recomputed_activations_change_nothing(model):
 
 
 def test_what_is_not_shared_out_is_said():
-    from cluster.run import load
+    from cluster.config import load
     from iteration.errors import UserError
 
     with pytest.raises(UserError, match="learn.name=dpo compares with a copy of the model.*type train.ranks=1"):

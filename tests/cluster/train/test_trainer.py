@@ -5,19 +5,26 @@ import json
 import numpy as np
 import pytest
 
+from cluster.folder.book import Book
 from cluster.folder.store import Store
-from cluster.train.ranks import ATTENTION
-from cluster.train.trainer import Model, Optimise, Train, Trainer, TrainJudge, WarmStart, fit, manifest_table
+from cluster.train.examples import load_examples, manifest_table
+from cluster.train.fit import fit, micro_batches
+from cluster.train.options import Model, Optimise, Train, TrainJudge, WarmStart
+from cluster.train.ranks import ALONE, ATTENTION, Group
+from cluster.train.trainer import Trainer
 from iteration import losses, tiny
 from iteration.examples import item_table
 from iteration.learn.dpo import Dpo
 from iteration.learn.sft import Sft
 from iteration.packing import batches
+from iteration.parts import JUDGE, LEARN, TASK, VERIFY, Part
 from iteration.tasks.expressions import VOCABULARY, Expressions
 from iteration.types import Examples
+from tests.cluster.folder.folders import TRAIN
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # small matrices: threads only get in each other's way
+EXPRESSIONS = Part(TASK, "expressions", {})
 SHAPE = tiny.Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, head_dim=16, intermediate_size=64)
 
 
@@ -91,9 +98,9 @@ def test_a_model_is_warm_started_once_and_is_the_same_from_the_same_seed(tmp_pat
         trainer = Trainer(
             str(store.root), Model(shape=SHAPE, warm_start=WarmStart(tokens=8000)), Train(threads=1), TrainJudge(), seed=3
         )
-        record = trainer.begin(("expressions", {}))
+        record = trainer.begin(EXPRESSIONS)
         assert record["loss_last"] < record["loss_first"] and record["packing"] > 0.9
-        assert trainer.begin(("expressions", {})) == record  # there already
+        assert trainer.begin(EXPRESSIONS) == record  # there already
         records.append(record["loss_last"])
     assert records[0] == records[1]
 
@@ -108,12 +115,12 @@ def test_a_round_trains_on_its_manifest_once(tmp_path):
     trainer = Trainer(
         str(store.root), Model(shape=SHAPE, warm_start=WarmStart(tokens=500)), Train(threads=1), TrainJudge(), seed=0
     )
-    trainer.begin(("expressions", {}))
-    record = trainer.train("m00001", "m00000", ("sft", {}))
+    trainer.begin(EXPRESSIONS)
+    record = trainer.train("m00001", "m00000", Part(LEARN, "sft", {}))
     assert (record["examples"], record["tokens"], record["base"]) == (3, 8 + 5 + 8, "m00000")
     assert json.loads((tmp_path / "models/m00001/training.json").read_text()) == record
     before = (tmp_path / "models/m00001/model.safetensors").stat().st_ino
-    assert trainer.train("m00001", "m00000", ("sft", {})) == record
+    assert trainer.train("m00001", "m00000", Part(LEARN, "sft", {})) == record
     assert (tmp_path / "models/m00001/model.safetensors").stat().st_ino == before
 
 
@@ -125,7 +132,7 @@ def test_a_training_that_diverges_commits_no_model(tmp_path):
         str(store.root), Model(shape=SHAPE, warm_start=WarmStart(tokens=8000, lr=1e38)), Train(threads=1), TrainJudge(), 0
     )
     with pytest.raises(UserError, match="training diverged: the loss is nan at step"):
-        trainer.begin(("expressions", {}))
+        trainer.begin(EXPRESSIONS)
     assert not store.has("models/m00000", "")
 
 
@@ -135,28 +142,38 @@ def test_no_model_and_no_corpus_is_said(tmp_path):
     (tmp_path / "p.jsonl").write_text('{"prompt": "1+1", "answer": "2"}\n' * 3 + '{"prompt": "a3", "answer": "2"}\n' * 3)
     store = Store(tmp_path / "run").open()
     with pytest.raises(UserError, match="model.path nowhere: no Hugging Face model with safetensors there"):
-        Trainer(str(store.root), Model(path="nowhere"), Train(threads=1), TrainJudge(), 0).begin(("expressions", {}))
+        Trainer(str(store.root), Model(path="nowhere"), Train(threads=1), TrainJudge(), 0).begin(EXPRESSIONS)
 
 
 def test_preference_loss_of_known_margins():
     """Two pairs in one row: the margin of the first is 2 nats better than the reference's, that of the second 1 worse."""
     from types import SimpleNamespace
 
-    def says(*logprobs):
-        return lambda **_: SimpleNamespace(logits=table(logprobs))
+    class Says(torch.nn.Module):
+        """Its hidden states are log p of token 1, its output layer makes them logits over two tokens."""
 
-    def table(logprobs):
-        """Logits over two tokens with which token 1 has the given log p."""
-        p = torch.tensor([*logprobs, -1.0]).exp()
-        return torch.stack([(1 - p).log(), p.log()], -1)[None]
+        def __init__(self, *logprobs):
+            super().__init__()
+            self.logprobs, self.head = torch.tensor([*logprobs, -1.0])[None, :, None], Head()
+
+        def get_output_embeddings(self):
+            return self.head
+
+        def forward(self, **_):
+            return SimpleNamespace(logits=self.head(self.logprobs))
+
+    class Head(torch.nn.Module):
+        def forward(self, logprobs):
+            return torch.cat([(1 - logprobs.exp()).log(), logprobs], -1)
 
     batch = SimpleNamespace(
         token_ids=torch.ones(1, 8, dtype=torch.long),
         positions=torch.tensor([[0, 1, 0, 1, 0, 1, 0, 1]]),
         items=torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]]),
         weights=torch.tensor([[0, 1.0, 0, -1.0, 0, 1.0, 0, -1.0]]),
+        targets=torch.tensor([1, 3, 5, 7]),
     )
-    ours, before = says(-0.5, -9, -2.5, -9, -1.5, -9, -0.5), says(-1.0, -9, -1.0, -9, -1.0, -9, -1.0)
+    ours, before = Says(-0.5, -9, -2.5, -9, -1.5, -9, -0.5), Says(-1.0, -9, -1.0, -9, -1.0, -9, -1.0)
     loss = losses.preference(ours, before, batch, beta=0.5, anchor=0.0)
     expected = -sum(torch.nn.functional.logsigmoid(torch.tensor(0.5 * margin)) for margin in (0.5 + 1.5, -0.5 - 0.5))
     assert loss.item() == pytest.approx(expected.item(), abs=1e-4)
@@ -186,7 +203,7 @@ def test_preferences_are_learnt_and_the_reference_stands_still(folder):
 
 
 def test_a_value_model_learns_which_steps_are_right(tmp_path):
-    """Taught on a run's traces of a world where a step is right if it holds an even token; the scores come back as served."""
+    """Trained on traces of a world where a step is right if its token is even; the trainer's own scores show it."""
     import pyarrow as pa
 
     from cluster.searcher import Unit, table
@@ -205,15 +222,16 @@ def test_a_value_model_learns_which_steps_are_right(tmp_path):
         return found
 
     store = Store(tmp_path).open()
-    unit = Unit(1, "train", 0, problems, ["2 + 2"] * 40, "m00000", [History()] * 40, 99)
+    unit = Unit(TRAIN, 1, 0, problems, ["2 + 2"] * 40, "m00000", [History()] * 40)
     store.put_table(unit.key, table(unit, [tree(problem) for problem in problems]))
     columns = {name: [getattr(p, name) for p in problems] for name in ("id", "prompt", "answer", "level")}
     store.put_table("plans/r00001/train", pa.table(columns))
     tiny.build(tmp_path / "models/m00000", VOCABULARY, SHAPE, seed=1)
     trainer = Trainer(str(tmp_path), Model(), Train(threads=1), TrainJudge(tokens=24_000, rows=4, lr=2e-3), 0)
-    record = trainer.judge(1, 0, ("process", {"labels": "rollouts"}), ("exact", {}), "\n")
+    taught = 1, 0, Part(JUDGE, "process", {"labels": "rollouts"}), Part(VERIFY, "exact", {}), "\n", TRAIN
+    record = trainer.judge(*taught)
     assert record["trunk"] == "m00000" and record["steps_labelled"] == record["answers"] and record["loss_last"] < 0.25
-    assert trainer.judge(1, 0, ("process", {"labels": "rollouts"}), ("exact", {}), "\n") == record, "taught once"
+    assert trainer.judge(*taught) == record, "trained once"
     prefixes = [np.array([8, 3, 8, d, 1], np.int32) for d in range(6, 26)]
     scores = trainer.scores("j00001-process", prefixes)
     assert np.array_equal(scores > 0.5, np.arange(6, 26) % 2 == 0)
@@ -222,7 +240,6 @@ def test_a_value_model_learns_which_steps_are_right(tmp_path):
 def test_items_of_several_units_keep_their_places(tmp_path):
     import pyarrow.compute as pc
 
-    from cluster.train.trainer import load_examples
     from tests.iteration.test_learn import forest
 
     store = Store(tmp_path).open()
@@ -237,8 +254,47 @@ def test_items_of_several_units_keep_their_places(tmp_path):
         (f"{name}1", f"{name}2"),
     ]
     items[1] = (items[1][0], items[1][1].replace("r00001/train", "r00002/source-x"))
-    data, where = load_examples(store, items, Dpo())
+    data, where = load_examples(Book(store), items, Dpo())
     assert where.tolist() == [0, 2, 1] and data.lengths[where].tolist() == [10, 9, 7]
+
+
+def test_logits_only_for_targets_change_neither_loss_nor_gradient(folder):
+    """Against logits for every slot: losses and gradients are equal up to rounding, and the output layer sees targets only."""
+    import torch.nn.functional as F
+
+    data = corpus(2000, weights=lambda n: np.arange(n) % 3 / 2)  # a third of the examples have weight 0
+    (batch,) = batches(data, np.arange(len(data)), 64, 128, np.random.default_rng(0))
+    micro = next(micro_batches(batch, 64, ALONE, torch.device("cpu")))
+    model, dense, seen = load(folder), load(folder), []
+    model.get_output_embeddings().register_forward_hook(lambda _, inputs, output: seen.append(output.shape[:2].numel()))
+    loss = losses.likelihood(model, micro)
+    logits = dense(input_ids=micro.token_ids, position_ids=micro.positions, use_cache=False).logits[:, :-1]
+    each = F.cross_entropy(logits.flatten(0, 1), micro.token_ids[:, 1:].flatten(), reduction="none")
+    wanted = (each * (micro.weights * (micro.positions > 0))[:, 1:].flatten()).sum()
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+    loss.backward(), wanted.backward()
+    for mine, theirs in zip(model.parameters(), dense.parameters(), strict=True):
+        assert torch.allclose(mine.grad, theirs.grad, rtol=1e-4, atol=1e-4 * theirs.grad.abs().max().item())
+    assert seen == [len(micro.targets)] and 0 < seen[0] < 0.7 * batch.tokens
+
+
+def test_a_rank_without_rows_counts_nothing_and_still_has_gradients(folder):
+    (batch,) = batches(corpus(300), np.arange(3), 1, 128, np.random.default_rng(0))
+    (micro,) = micro_batches(batch, 1, Group(1, 2), torch.device("cpu"))
+    assert micro.token_ids.shape == (1, 128) and not len(micro.targets) and not micro.weights.any()
+    model = load(folder)
+    loss = losses.likelihood(model, micro)
+    loss.backward()
+    assert loss.item() == 0 and all(not p.grad.any() for p in model.parameters())
+
+
+@pytest.mark.parametrize("options", [WarmStart, Train, TrainJudge])
+def test_too_few_tokens_are_refused(options):
+    assert options(tokens=1).tokens == 1
+    with pytest.raises(ValueError, match="tokens is 0; expected at least 1"):
+        options(tokens=0)
+    with pytest.raises(ValueError, match="rows is 0; expected at least 1"):
+        options(rows=0)
 
 
 class Bomb:
@@ -269,5 +325,5 @@ def test_loading_a_model_folder_never_executes_what_is_in_it(folder, tmp_path, h
         (evil / "evil.py").write_text(f"open({str(mark)!r}, 'w')\n")
     store = Store(tmp_path / "run").open()
     with pytest.raises(UserError, match="no Hugging Face model with safetensors there"):
-        Trainer(str(store.root), Model(path=str(evil)), Train(threads=1), TrainJudge(), 0).begin(("expressions", {}))
+        Trainer(str(store.root), Model(path=str(evil)), Train(threads=1), TrainJudge(), 0).begin(EXPRESSIONS)
     assert not mark.exists() and not store.has("models/m00000", "")

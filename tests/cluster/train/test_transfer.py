@@ -1,4 +1,4 @@
-"""What the trainer's ranks send: real processes, real gloo; the engine's side is a note of what it was asked."""
+"""What the trainer's ranks send: real processes, real gloo; the engine's side only records the calls."""
 
 import os
 
@@ -8,10 +8,13 @@ import pytest
 from cluster.engine import environment
 from cluster.folder.store import Store
 from cluster.train import ranks
+from cluster.train.examples import manifest_table
+from cluster.train.options import Model, Train, TrainJudge
 from cluster.train.ranks import Group
-from cluster.train.trainer import Model, Train, Trainer, TrainJudge, manifest_table
+from cluster.train.trainer import Trainer
 from iteration import tiny
 from iteration.examples import item_table
+from iteration.parts import LEARN, Part
 from iteration.tasks.expressions import VOCABULARY
 
 torch = pytest.importorskip("torch")
@@ -19,7 +22,7 @@ SHAPE = tiny.Shape(hidden_size=32, layers=2, heads=2, kv_heads=1, head_dim=16, i
 
 
 def rank(number, addresses, root, out):
-    """Train with the others, send what is held, let it go, send what is committed."""
+    """Train with the others, send the model from memory, release it, send the committed folder."""
     os.environ.update(environment(0))
     from ray.exceptions import RaySystemError
     from safetensors.torch import save_file
@@ -42,27 +45,27 @@ def rank(number, addresses, root, out):
         sent.update({name: tensor.clone() for name, tensor in self.source})
 
     transfer.RayVLLMWeightSyncClient, transfer.Teller.send_weights = Client, gather
-    trainer = Trainer(root, Model(), Train(threads=1, ranks=2), TrainJudge(), 0, keeps=True)
-    trainer.train("m00001", "m00000", ("sft", {}), Group(number, 2, addresses[0]))
-    assert trainer.holds("m00001") and not trainer.holds("m00000")
-    trainer.send("models/m00001", None, "host", 1, 2)
-    save_file(sent, out / f"held-{number}")
+    trainer = Trainer(root, Model(), Train(threads=1, ranks=2), TrainJudge(), 0, resident=True)
+    trainer.train("m00001", "m00000", Part(LEARN, "sft", {}), Group(number, 2, addresses[0]))
+    assert trainer.is_resident("m00001") and not trainer.is_resident("m00000")
+    trainer.send("m00001", None, "host", 1, 2)
+    save_file(sent, out / f"resident-{number}")
     assert asked == ([] if number else ["init_weight_transfer_engine", "shutdown_weight_transfer_engine"])
-    trainer.let_go()
-    assert not trainer.holds("m00001")
-    with pytest.raises(RaySystemError, match="does not hold models/m00001 any more"):
-        trainer.send("models/m00001", None, "host", 1, 2)
+    trainer.release()
+    assert not trainer.is_resident("m00001")
+    with pytest.raises(RaySystemError, match="m00001 is not in the memory of this rank any more"):
+        trainer.send("m00001", None, "host", 1, 2)
     if not number:
-        trainer.send("models/m00001", None, "host", 1)
+        trainer.send("m00001", None, "host", 1)
         save_file(sent, out / "read")
-    trainer.train("m00002", "m00001", ("sft", {}), Group(number, 2, addresses[1]))
-    assert trainer.holds("m00002"), "the ranks meet anew"
-    trainer.let_go()
+    trainer.train("m00002", "m00001", Part(LEARN, "sft", {}), Group(number, 2, addresses[1]))
+    assert trainer.is_resident("m00002"), "the ranks connect again"
+    trainer.release()
     os._exit(0)  # one was once aborted while it wound down (a thread of torch's)
 
 
 @pytest.mark.engine
-def test_what_the_ranks_hold_is_what_was_committed(tmp_path):
+def test_the_ranks_send_from_memory_what_was_committed(tmp_path):
     from safetensors.torch import load_file
 
     from tests.iteration.test_examples import forest
@@ -76,7 +79,7 @@ def test_what_the_ranks_hold_is_what_was_committed(tmp_path):
     addresses = [ranks.meeting_point() for _ in range(2)]
     torch.multiprocessing.spawn(rank, (addresses, str(store.root), tmp_path), nprocs=2)
     committed = load_file(store.folder("models/m00001") / "model.safetensors")
-    for file in ["held-0", "held-1", "read"]:
+    for file in ["resident-0", "resident-1", "read"]:
         sent = load_file(tmp_path / file)
         assert sent.keys() == committed.keys(), "tied weights once"
         assert all(torch.equal(sent[name], committed[name]) for name in sent)
