@@ -11,7 +11,6 @@ from cluster.engine import Generate
 from cluster.folder.forks import fork
 from cluster.folder.store import Store
 from cluster.placement import Placement
-from cluster.report.gather import Report
 from cluster.sandbox.walls import SandboxOptions
 from cluster.train.trainer import Model, Train, TrainJudge
 from iteration import config as settings
@@ -42,6 +41,14 @@ class Measure:
 
     def __post_init__(self) -> None:
         at_least(self, problems=1, samples=1)
+
+
+@dataclass
+class Report:
+    price: float = 0.0  # of a device (a GPU; without GPUs an engine's or the trainer's share of the machine) for an hour
+
+    def __post_init__(self) -> None:
+        at_least(self, price=0)
 
 
 @dataclass

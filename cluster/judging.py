@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from cluster.folder.layout import SCORE, audit_key, judge_key, model_folder, sco
 from cluster.folder.measured import Measured
 from cluster.folder.verdicts import verdict_table
 from cluster.placement import Actors
+from cluster.planning import Planning
 from cluster.remote import encode, lists
 from cluster.verifier import tag
 from cluster.view import View
@@ -34,11 +34,11 @@ COMPARED = 8  # prompts whose scores by engine and trainer are compared after an
 
 
 class Judging:
-    """engines: searching, scoring and measuring take turns with the weights; tokenizer: returns that of the run's models."""
+    """engines: searching, scoring and measuring take turns with the weights."""
 
-    def __init__(self, book: Book, options: Config, actors: Actors, view: View, engines: asyncio.Lock, tokenizer: Callable):
+    def __init__(self, book: Book, options: Config, actors: Actors, view: View, engines: asyncio.Lock, planning: Planning):
         self._book, self._options, self._actors, self._view = book, options, actors, view
-        self._engines, self._tokenizer = engines, tokenizer
+        self._engines, self._planning = engines, planning
 
     def newest(self, judge: Part | None, number: int) -> str:
         """The value model of the newest round up to `number`; "" where there is none, or the judge has no model."""
@@ -64,8 +64,7 @@ class Judging:
         if self._actors.judged == version:
             return
         shown = self._book.plan(held_out, 0, ["shown"])["shown"].to_pylist()[:COMPARED]
-        tokenizer = self._tokenizer()
-        prefixes = [encode(tokenizer, each) for each in shown]
+        prefixes = [encode(self._planning.tokenizer, each) for each in shown]
         table = pa.table([lists(prefixes, pa.int32())], ["token_ids"])
         own = await self._actors.train("scores", version, prefixes)
         drifts = []

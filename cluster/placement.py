@@ -488,7 +488,7 @@ def without_token() -> bool:
 
 
 def dashboard_url() -> str:
-    url = getattr(ray._private.member._global_node, "webui_url", "") or ""
+    url = getattr(ray._private.worker._global_node, "webui_url", "") or ""
     return f"http://{url}" if url else ""
 
 

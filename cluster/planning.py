@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +95,7 @@ class Planning:
             for unit, rows in sorted(found.items())
         ]
 
+    @cached_property
     def tokenizer(self) -> Any:
         """Of the first model, so of all models of the run."""
         from transformers import AutoTokenizer
@@ -124,7 +126,7 @@ class Planning:
         return [found[names[i]] for i in rng.permutation(len(names))[:most]]
 
     def _commit(self, key: str, problems: list[Problem], history: dict[str, History] | None = None) -> None:
-        tokenizer, room = self.tokenizer(), self._options.generate.context
+        tokenizer, room = self.tokenizer, self._options.generate.context
         for problem in problems:  # said now, and not by an engine in the middle of a round
             needed = len(encode(tokenizer, self._task.prompt(problem)))
             if needed >= room:

@@ -68,7 +68,7 @@ class Run:
         self.planning = Planning(self.task, self.book, self.options, self.train)
         self.engines = asyncio.Lock()  # searching, scoring and measuring take turns with the weights
         self.actors = Actors(self.options, task, self.verify, self.judge, self.store, address, self.view)
-        self.judging = Judging(self.book, self.options, self.actors, self.view, self.engines, self.planning.tokenizer)
+        self.judging = Judging(self.book, self.options, self.actors, self.view, self.engines, self.planning)
         self.metrics: Metrics | None = None  # once there is a cluster
         self.done: dict = {}  # the newest round's record
 
@@ -93,7 +93,7 @@ class Run:
 
     def check_splits(self) -> None:
         """Raises UserError where an arm takes its problems from a split that the task does not have."""
-        known = self.task.splits()
+        known = getattr(self.task, "splits", lambda: ("train", "test"))()
         for arm in (self.train, self.test, *self.others):
             if arm.split not in known and (self.options.rounds or arm.blind):
                 key = "measure.split" if arm.blind else "rounds"
@@ -260,7 +260,7 @@ class Run:
         if self.actors.version == model:
             return None
         shown = self.book.plan(self.test, 0, ["shown"])["shown"][0].as_py()
-        prompt = encode(self.planning.tokenizer(), shown)
+        prompt = encode(self.planning.tokenizer, shown)
         drifts = []
 
         async def prepare(engine: Member) -> None:
@@ -401,6 +401,8 @@ async def ended(task: asyncio.Task) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=1)
+    if not task.cancelled():
+        task.exception()  # retrieved: it was raised where the task was awaited, or the run ends with another error
 
 
 def kept(decisions: pa.Table) -> pa.Table:

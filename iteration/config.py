@@ -176,7 +176,7 @@ def describe(part: type) -> list[tuple[str, str, str]]:
     for base in reversed(part.__mro__):
         if dataclasses.is_dataclass(base):
             lines = inspect.getsource(base).splitlines()
-            found = (re.match(r"    (\w+): [^#]*?(?:#\s*(.*))?$", line) for line in lines)
+            found = (re.match(r"    (\w+): .*?(?:  # (.*))?$", line) for line in lines)
             comments |= {match[1]: match[2] or "" for match in found if match and (match[2] or match[1] not in comments)}
     described = []
     for field in dataclasses.fields(part):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -40,6 +40,13 @@ class Enumerable(Protocol):
 
     def all(self, split: str) -> list[Problem]:
         """Every problem of a split."""
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A task whose problems have names of their own in its files. Without it, an id names them in a file of answers."""
+
+    names: Mapping[str, Problem]
 
 
 class Policy(Protocol):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.cli import VERBS
+
 TOP = Path(__file__).parents[1]
 
 
@@ -82,6 +84,39 @@ def test_the_locks_hold_one_vllm_each_and_no_address():
         assert line.startswith("#") or line.count("==") == 1 and "/" not in line
 
 
-def test_help_teaches_without_setting_up(clone):
-    status, said = launch(clone, "--help")
-    assert status == 0 and "./launch.sh run CONFIG" in said and not (clone / ".venv").exists()
+def test_help_teaches_every_verb_without_setting_up(clone):
+    for room in ("cluster", "iteration"):
+        (clone / room).symlink_to(TOP / room)
+    status, said = launch(clone, "--help", PYTHON=sys.executable)
+    assert status == 0 and not (clone / ".venv").exists()
+    assert "./launch.sh test all" in said and "./launch.sh torture" in said and "./launch.sh setup" in said
+    for verb in VERBS:
+        assert f"\n    {verb} " in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+@pytest.fixture
+def installed(clone):
+    """A clone whose .venv is set up, with a Python that prints what it is asked and fails at pytest."""
+    fake(clone, "nvidia-smi", "exit 1")
+    (clone / ".venv/bin").mkdir(parents=True)
+    sums = subprocess.run("cksum <locks/cpu.txt; cksum <pyproject.toml", shell=True, cwd=clone, capture_output=True, text=True)
+    (clone / ".venv/installed").write_text(f"cpu {' '.join(sums.stdout.splitlines())}\n")
+    (clone / ".venv/bin/python").write_text('#!/bin/sh\nprintf "[%s]" "$@"\necho\nexit 3\n')
+    (clone / ".venv/bin/python").chmod(0o755)
+    return clone
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ([], "[-m][pytest][-m][not engine]"),
+        (["all"], "[-m][pytest]"),
+        (["all", "-x"], "[-m][pytest][-x]"),
+        (["tests/iteration", "-m", "engine or not engine"], "[-m][pytest][tests/iteration][-m][engine or not engine]"),
+    ],
+)
+def test_the_tests_are_the_fast_ones_unless_others_are_asked_for(installed, words, asked):
+    status, said = launch(installed, "test", *words)
+    assert status == 3 and said.splitlines()[0] == asked
+    assert ("./launch.sh test all" in said) == (not words), "how to run all is said where not all ran"

@@ -23,7 +23,6 @@ class Arm:
     blind: bool  # held-out problems: the search sees no verdict, and nothing is trained on
     round: int | None = None  # the only round that has it; None: every round has it
     model: str = ""  # the version that answers; "" takes the round's own
-    version: str = ""  # of the value model that leads the search; "" takes the newest there is
 
     def plan_key(self, number: int) -> str:
         """Where its problems lie: training problems by round, held-out ones once for all rounds."""

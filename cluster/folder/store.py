@@ -101,6 +101,8 @@ class Store:
         return self
 
     def _tmp(self) -> Path:
+        """A new name for an unfinished file. A copy of a run may lack the folder."""
+        (self.root / "_tmp").mkdir(mode=0o700, exist_ok=True)
         return self.root / "_tmp" / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
 
     def sweep(self) -> None:

@@ -1,67 +1,55 @@
-"""`flywheel eval`: any model on any task's held-out problems, by samples and by searches at budgets. Nothing is trained.
-
-It is a run without rounds: the same folder, the same units, the same way to go on after a death, the same report.
-"""
+"""`flywheel eval`: any model on any task's held-out problems, by samples and by searches at budgets. Nothing is trained."""
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import asdict, dataclass, field
+import argparse
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from omegaconf import DictConfig
-from rich import box
-from rich.table import Table
-
-from cluster.folder.layout import judge_key, model_key
-from cluster.placement import named
-from cluster.report.charts import JUDGED, all_votes, any_correct
-from cluster.report.evidence import Evidence
-from cluster.run import PACKAGES, Arm, Config, Run, load, plan_key
-from iteration import config as settings
 from iteration.errors import UserError
 
-TEST = "eval"  # splits eval-NAME-BUDGET: the held-out problems, by another search
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cluster.report.evidence import Evidence
+
+HELP = "measure any model on any task, by samples and by searches; nothing is trained"
+DESCRIPTION = (
+    "Answer a task's held-out problems with MODEL (a Hugging Face folder or id): measure.samples answers to each of "
+    "measure.problems, and by every --search at every --budget. TASK is a config, whose task and verifier are taken, or the name "
+    "of a task (then type verify=NAME too). The same command again resumes; it ends with a table and a report."
+)
 
 
-@dataclass
-class Evaluate:
-    """Other ways to answer than sampling, each at each budget."""
-
-    arms: dict[str, Any] = field(default_factory=dict)  # searches by name, e.g. wide: {name: beam, keep: 8, times: 1000}
-    budgets: list[int] = field(default_factory=lambda: [500])  # generated tokens for a problem
-    judge: str = ""  # a value model's folder, e.g. RUN/judges/j00003-process; the section judge says how it is used
-
-
-@dataclass
-class EvaluateConfig(Config):
-    """What `flywheel eval` reads. The samples are those of the section measure."""
-
-    rounds: int = 0
-    search: Any = field(default_factory=lambda: {"name": "sample"})
-    eval: Evaluate = field(default_factory=Evaluate)
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="e.g. runs/quickstart/models/m00005")
+    parser.add_argument("task", metavar="TASK", help="a config, e.g. configs/gsm8k.yaml, or a task, e.g. expressions")
+    parser.add_argument("options", nargs="*", metavar="KEY=VALUE", help="e.g. measure.samples=64 measure.levels=[4]")
+    arm = {"action": "append", "default": []}
+    parser.add_argument("--search", **arm, metavar="NAME[:KEY=VALUE,...]", help="e.g. beam:keep=4,times=1000; may be repeated")
+    parser.add_argument("--budget", **arm, type=int, metavar="TOKENS", help="generated for a problem; may be repeated")
+    parser.add_argument("--judge", default="", metavar="FOLDER", help="a value model, e.g. RUN/judges/j00003-process")
+    parser.add_argument("--address", default="", help="join this Ray cluster (auto or HOST:6379) instead of starting one")
+    parser.add_argument("--json", action="store_true", help="JSON lines instead of text, for programs")
 
 
-def read(file: str, dotlist: list[str]) -> DictConfig:
-    """A checked config of an evaluation; file "" for none. Raises UserError."""
-    config = load(file, dotlist, EvaluateConfig)
-    where = file or "command line"
-    if config.rounds:
-        raise UserError(f"{where}: rounds is {config.rounds}; an evaluation trains nothing, expected 0")
-    for name, section in config.eval.arms.items():
-        search = settings.checked(section, "search", PACKAGES["search"], f"{where}: eval.arms.{name}")
-        part = settings.part_class("search", PACKAGES["search"], search[0])
-        learned = config.judge and settings.part_class("judge", PACKAGES["judge"], config.judge.name).learned
-        if getattr(part, "judged", True) and (not config.judge or (learned and not config.eval.judge)):
-            raise UserError(
-                f"{where}: eval.arms.{name}: search {search[0]} goes by a judge; type --judge FOLDER of a value model, e.g. "
-                "RUN/judges/j00003-process"
-            )
-    if config.eval.judge and not (Path(config.eval.judge) / "config.json").is_file():
-        raise UserError(f"{where}: eval.judge {config.eval.judge}: no value model there; expected RUN/judges/jNNNNN-NAME")
-    return config
+def act(known: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from cluster.evaluation import Evaluation, read
+    from cluster.folder.place import store_at
+    from cluster.report.gather import gather
+    from cluster.verbs.driving import turn
+
+    file = known.task if known.task.endswith((".yaml", ".yml")) else ""
+    given = words(known.model, known.task, known.search, known.budget, known.judge, known.options)
+    config = read(file, given)
+    again = " ".join(["./launch.sh", *sys.argv[1:]])
+    status = turn(Evaluation, config, known, again)
+    if not status and not known.json:
+        Console(width=None if sys.stdout.isatty() else 140).print(table(gather(store_at(config.run.dir), config.run.dir)))
+    return status
 
 
 def words(model: str, task: str, searches: list[str], budgets: list[int], judge: str, options: list[str]) -> list[str]:
@@ -86,44 +74,14 @@ def words(model: str, task: str, searches: list[str], budgets: list[int], judge:
     return found + options
 
 
-class Evaluation(Run):
-    """A run that measures its first model, in more than one way."""
-
-    schema = EvaluateConfig
-
-    def finished(self) -> bool:
-        return self.store.has("evaluated", ".json")
-
-    async def _loop(self) -> None:
-        await self.baseline()
-        judged = self.options.eval.judge
-        if judged and not self.store.has(f"judges/{self.judge_version()}", ""):
-            copy = lambda folder: shutil.copytree(judged, folder, dirs_exist_ok=True) and None  # noqa: E731
-            self.store.put_folder(f"judges/{self.judge_version()}", copy)
-        for split in self.splits():
-            await self.search(0, split, model_key(0))
-        spans = [asdict(span) for span in self._spans + self.actors.spans]
-        self.store.put_json("evaluated", {"splits": self.splits(), "spans": spans, "seconds": dict(self.seconds[0])})
-
-    def judge_version(self) -> str:
-        return judge_key(0, self.judge[0]) if self.judge else ""
-
-    def splits(self) -> list[str]:
-        wanted = self.options.eval
-        return [f"{TEST}-{name}-{budget}" for name in wanted.arms for budget in wanted.budgets]
-
-    def plan_of(self, number: int, split: str) -> str:
-        return plan_key(0, "test") if split.startswith(TEST) else super().plan_of(number, split)
-
-    def arm(self, split: str) -> Arm:
-        if not split.startswith(TEST):
-            return super().arm(split)
-        name, _, budget = split.removeprefix(f"{TEST}-").rpartition("-")
-        return Arm(split, named(self.config.eval.arms[name]), self.judge, int(budget), self.judge_version())
-
-
 def table(found: Evidence) -> Table:
     """Every way to answer, level by level."""
+    import numpy as np
+    from rich import box
+    from rich.table import Table
+
+    from cluster.report.charts import JUDGED, all_votes, any_correct
+
     shown = Table(title="held-out problems, by what was spent on each", title_justify="left", box=box.SIMPLE)
     for name in ("level", "way", "tokens", "pass@1 %", "vote %", "vote by the judge %", "coverage %"):
         shown.add_column(name, justify="left" if name == "way" else "right", no_wrap=True)

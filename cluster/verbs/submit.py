@@ -1,22 +1,39 @@
-"""A run as a Ray job, and how one is stopped."""
+"""`flywheel submit`: run a config as a job on a Ray cluster."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import re
 import shlex
-import signal
 import sys
-import time
 import uuid
+from pathlib import Path
 
-from cluster.folder.place import store_at
-from cluster.folder.store import Store
-from iteration.config import UserError, read
+from cluster.verbs.driving import config_arguments
+from cluster.verbs.stop import STOP_SECONDS
+from iteration.errors import UserError
 
+HELP = "run a config as a job on a Ray cluster"
+DESCRIPTION = (
+    "Submit the run as a Ray job, with this folder as its working folder, and follow its log. The job continues when this "
+    "terminal ends. Flywheel must be installed on the cluster's machines. lag=1 unless CONFIG says otherwise."
+)
+EXAMPLES = ("flywheel submit configs/quickstart.yaml --address http://127.0.0.1:8265  as a job on a Ray cluster",)
 EXCLUDES = [".git", ".venv", "runs", "models", "*.parquet", "__pycache__", "*.egg-info", ".pytest_cache", ".hypothesis"]
-STOP_SECONDS = "120"  # between SIGTERM and SIGKILL: units under way are committed or given up
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    config_arguments(parser)
+    parser.add_argument("--address", default="http://127.0.0.1:8265", help="the dashboard's address (default: %(default)s)")
+    parser.add_argument("--no-wait", action="store_true", help="print the job's id and return")
+
+
+def act(known: argparse.Namespace) -> int:
+    if (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # before Ray is imported; unlike ray.init, jobs do not look for it
+    return submit(known.config, known.options, known.address, follow=not known.no_wait)
 
 
 def submit(config: str, options: list[str], address: str, follow: bool) -> int:
@@ -24,12 +41,14 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobStatus, JobSubmissionClient
 
-    from cluster.run import load
+    from cluster.config import load
+    from cluster.folder.place import store_at
+    from iteration.config import read
 
     settings = load(config, options)
     said = "lag" in read(config) or any(option.startswith("lag=") for option in options)
     if not said and not store_at(settings.run.dir).has("config", ".yaml"):
-        options = [*options, "lag=1"]  # on a cluster the trainer has a device of its own, mostly
+        options = [*options, "lag=1"]  # on a cluster the trainer usually has a device of its own
     folder = store_at(settings.run.dir).place  # never in the copy of this folder that Ray uploads
     try:
         client = JobSubmissionClient(address)
@@ -46,20 +65,25 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     # Where this folder and this Python are on the cluster too (one machine, a shared disk), the job uses them, so relative
     # paths of models and problems mean the same; elsewhere it works in the copy that Ray uploads.
     here, python = shlex.quote(os.getcwd()), shlex.quote(sys.executable)
-    job = client.submit_job(
-        submission_id=name,
-        entrypoint=f"cd {here} 2>/dev/null; python={python}; [ -x $python ] || python=python; exec $python {shlex.join(words)}",
-        metadata={"job_name": settings.name},
-        runtime_env={
-            "working_dir": os.getcwd(),
-            "excludes": EXCLUDES,
-            "env_vars": {
-                "RAY_JOB_STOP_WAIT_TIME_S": STOP_SECONDS,
-                "PYTHONUNBUFFERED": "1",
-                "FLYWHEEL_JOB": f"{name}@{address}",
+    command = f"exec $python {shlex.join(words)}"
+    try:
+        job = client.submit_job(
+            submission_id=name,
+            entrypoint=f"cd {here} 2>/dev/null; python={python}; [ -x $python ] || python=python; {command}",
+            metadata={"job_name": settings.name},
+            runtime_env={
+                "working_dir": os.getcwd(),
+                "excludes": EXCLUDES,
+                "env_vars": {
+                    "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
+                    "PYTHONUNBUFFERED": "1",
+                    "FLYWHEEL_JOB": f"{name}@{address}",
+                },
             },
-        },
-    )
+        )
+    except RuntimeError as error:  # e.g. another Ray on the head's machine holds the port of the job agent
+        what = [line for line in str(error).splitlines() if line.strip(" .")][-1]
+        raise UserError(f"--address {address}: the cluster does not take the job ({what})") from None
     print(f"job {job} ({settings.name}), dashboard {address}/#/jobs/{job}, run {folder}", flush=True)
     if not follow:
         return 0
@@ -71,32 +95,8 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     try:
         asyncio.run(log())
     except KeyboardInterrupt:
-        print(f"\nthe job goes on; stop it with: ./launch.sh stop {folder}")
+        print(f"\nthe job continues; stop it with: ./launch.sh stop {folder}")
         return 0
     status = client.get_job_status(job)
     print(f"job {job}: {status}")
     return 0 if status == JobStatus.SUCCEEDED else 1
-
-
-def stop(store: Store) -> int:
-    """Stop the driver that works on a run, wherever it is, and wait until it has ended. Raises UserError."""
-    root, who = store.place, store.driver()
-    if who is None:
-        raise UserError(f"{root}: nobody works on it")
-    if who["host"] == os.uname().nodename:
-        os.kill(who["pid"], signal.SIGTERM)
-    elif who["job"]:
-        from ray.job_submission import JobSubmissionClient
-
-        job, _, address = who["job"].partition("@")
-        JobSubmissionClient(address).stop_job(job)
-    else:
-        raise UserError(f"{root}: {who['who']} works on it, which is not this machine; type there: ./launch.sh stop {root}")
-    print(f"{who['who']} was asked to stop", flush=True)
-    until = time.monotonic() + int(STOP_SECONDS)
-    while store.driver() == who:
-        if time.monotonic() > until:
-            raise UserError(f"{root}: {who['who']} still works after {STOP_SECONDS} s; see ./launch.sh doctor {root}")
-        time.sleep(0.2)
-    print(f"stopped; go on with: ./launch.sh resume {root}")
-    return 0

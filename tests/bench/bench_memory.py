@@ -33,10 +33,10 @@ def measure(folder: str, words: list[str]) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from cluster.folder.store import Store
+    from cluster.memory import shape_of, trainer
     from cluster.train import ranks
     from cluster.train.checkpoint import Checkpoints
     from cluster.train.trainer import Train, fit
-    from cluster.verbs.plan import shape_of, trainer
     from iteration.learn.sft import Sft
     from iteration.packing import batches
     from iteration.types import Examples

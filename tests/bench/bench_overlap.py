@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_overlap
 
-The driver's own loop (`Run._loop`) and its own handing out of units (`Spread`) run here; only what an engine and a trainer would
-do is slept through, 100 times faster. Answer lengths have a long tail (log-normal, sigma 1, median 300 tokens), and a unit ends
-with its longest answer. A step of an engine takes 2.8 ms and 0.1 ms for each answer that it works on. The busiest device is the
+The driver's own loop (`Run._loop`) and its own handing out of units (`Spread`) run here; only what an engine and a trainer
+would do is slept through, 100 times faster. Answer lengths have a long tail (log-normal, sigma 1, median 300 tokens), and a unit
+ends with its longest answer. A step of an engine takes 2.8 ms and 0.1 ms for each answer that it works on. The busiest device is the
 engines (all tokens, in full batches of 256) or the trainer, whichever works longer: no order of work could be faster.
 """
 
@@ -74,7 +74,9 @@ class Simulated(Run):
 
     def __init__(self, lag: int, devices: Devices):
         self.options = SimpleNamespace(rounds=ROUNDS, lag=lag)
-        self.devices, self._engines, self.changed = devices, asyncio.Lock(), asyncio.Event()
+        self.devices, self.engines, self.changed = devices, asyncio.Lock(), asyncio.Event()
+        self.planning = SimpleNamespace(round=lambda number: None)
+        self.train, self.test = "train", "test"
         crew = lambda: Crew(self.fit, self.changed, print, 600)  # noqa: E731
         self.crews = {"generator": crew(), "searcher": crew()}
         self.crews["searcher"].hire(Member("searcher-0", None))
@@ -84,18 +86,15 @@ class Simulated(Run):
     async def fit(self, member) -> None:
         pass
 
-    def plan(self, number: int, problems: int = 0) -> None:
-        pass
-
     async def baseline(self) -> int:
         return 0
 
-    async def search(self, number: int, split: str, model: str) -> None:
-        rng = np.random.default_rng([number, len(split)])
-        lengths = rng.lognormal(np.log(300), 1, (UNITS if split == "train" else UNITS // 8, ANSWERS))
+    async def search(self, arm: str, number: int, model: str) -> None:
+        rng = np.random.default_rng([number, len(arm)])
+        lengths = rng.lognormal(np.log(300), 1, (UNITS if arm == "train" else UNITS // 8, ANSWERS))
         self.devices.engines += lengths.sum() * (FLOOR / BATCH + EACH) / 2
         call = lambda team, unit: team["generator"].handle.answer(lengths[unit])  # noqa: E731
-        async with self._engines:
+        async with self.engines:
             await Spread(self.crews, {"generator": 3}, self.changed, 600, print).run(
                 list(range(len(lengths))), call, lambda done: None, print
             )
@@ -103,7 +102,7 @@ class Simulated(Run):
     async def improve(self, number: int, previous, answered: int) -> int:
         await previous
         await self.devices.train()
-        await self.search(number, "test", "")
+        await self.search("test", number, "")
         return number
 
 

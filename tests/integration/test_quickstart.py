@@ -157,7 +157,7 @@ def test_a_second_driver_is_refused_by_the_name_of_the_first(small):
 
 def test_a_fork_begins_with_the_rounds_of_another_run(small, tmp_path):
     """Only the linking: the rounds after it are an ordinary run (and are run in test_resume)."""
-    from cluster.run import fork
+    from cluster.folder.forks import fork
     from cluster.view import records
     from iteration.errors import UserError
 

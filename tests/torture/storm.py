@@ -30,7 +30,7 @@ from safetensors.numpy import load_file
 
 from cluster.folder.layout import round_key
 from cluster.folder.store import Store
-from cluster.verbs.doctor import span
+from cluster.pending import span
 from cluster.view import records
 
 TOP = Path(__file__).parents[2]

@@ -114,4 +114,4 @@ with Store({str(store.root)!r}).claim():
     assert main(["stop", str(store.root)]) == 0
     assert process.wait(10) == 75
     said = capsys.readouterr().out
-    assert f"process {process.pid} on" in said and "stopped; go on with: ./launch.sh resume" in said
+    assert f"process {process.pid} on" in said and "stopped; resume with: ./launch.sh resume" in said

@@ -1,4 +1,4 @@
-"""`flywheel verify` and `flywheel regrade`, as a person types them."""
+"""`flywheel verify`, as a person types it."""
 
 import json
 
@@ -46,6 +46,28 @@ def test_a_config_and_the_names_of_its_problems(tmp_path, capsys):
     assert "row 2 has id 'q99', which names no problem of the task" in capsys.readouterr().err
 
 
+def test_the_command_line_goes_before_the_config(tmp_path, capsys):
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": f"{i}", "answer": f"{i}"}) + "\n" for i in range(40)))
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        f"task: {{name: file, train: {tmp_path / 'p.jsonl'}}}\nverify: {{name: code}}\nsandbox: {{name: rlimits}}\n"
+    )
+    (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": "3", "answer": "3"}) + "\n")
+    assert main(["verify", str(config), str(tmp_path / "a.jsonl"), "sandbox=none"]) == 2
+    assert "expected bubblewrap or rlimits" in capsys.readouterr().err
+
+
+def test_a_config_may_name_a_part_in_short_and_the_command_line_another(tmp_path, capsys):
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": f"{i}", "answer": f"{i}"}) + "\n" for i in range(40)))
+    (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": "3", "answer": "3"}) + "\n")
+    short, long = tmp_path / "short.yaml", tmp_path / "long.yaml"
+    short.write_text(f"task: {{name: file, train: {tmp_path / 'p.jsonl'}}}\nverify: exact\nsandbox: rlimits\n")
+    long.write_text(f"task: {{name: file, train: {tmp_path / 'p.jsonl'}}}\nverify: {{name: code, seconds: 1}}\n")
+    assert main(["verify", str(short), str(tmp_path / "a.jsonl")]) == 0
+    assert main(["verify", str(long), str(tmp_path / "a.jsonl"), "verify=exact"]) == 0, "code's seconds are not exact's"
+    assert capsys.readouterr().out.count("1 answers: 1 correct") == 2
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -56,7 +78,6 @@ def test_a_config_and_the_names_of_its_problems(tmp_path, capsys):
         (["verify", "math", "FILE", "boxed"], "found 'boxed', expected KEY=VALUE"),
         (["verify", "code", "FILE", "sandbox=none"], "expected bubblewrap or rlimits"),
         (["verify", "code", "FILE", "sandbox.memory=1"], "unknown key 'memory'; did you mean 'memory_mb'?"),
-        (["regrade", "nowhere", "--verifier", "math"], "nowhere: no run there"),
     ],
 )
 def test_mistakes_are_one_line(file, capsys, words, said):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from cluster.measured import Answered, Measured
 
-from cluster.verbs.compare import baseline, played, rate
+from cluster.folder.measured import Answered, Measured
+from cluster.report import comparison
+from cluster.report.comparison import Rule, baseline, played, rate
 from iteration import choose
 from iteration.choose import Pool
 from iteration.types import Problem
@@ -27,19 +28,20 @@ class Seed:
             samples = 8
 
 
-def test_the_baseline_takes_the_best_vote_at_no_fewer_tokens():
+def test_the_baseline_takes_the_best_vote_at_no_fewer_tokens(monkeypatch):
     wrong = [("1", 10)] * 3
     sampled = Measured([answered("a", ("7", 10), *wrong), answered("b", ("7", 10), ("7", 10), ("1", 10), ("1", 10))])
     rules = {
-        "majority": ("", choose.majority),
-        "PRM vote, last": ("", lambda pool, of: float(pool.right[of].any())),
-        "PRM best, last": ("", lambda pool, of: 2.0),  # not a vote
-        "stale PRM vote, product": ("", lambda pool, of: 3.0),
+        "majority": Rule("", choose.majority, True),
+        "PRM vote, last": Rule("", lambda pool, of: float(pool.right[of].any()), True),
+        "PRM best, last": Rule("", lambda pool, of: 2.0, False),  # not a vote
+        "stale PRM vote, product": Rule("", lambda pool, of: 3.0, False),
     }
-    rule, n, found = baseline([{"": sampled}], {0: rules}, [Seed], 4, 11.0)
+    monkeypatch.setattr(comparison, "rules", lambda run: rules)
+    rule, n, right = baseline([{"": sampled}], [Seed], 4, 11.0)
     assert (rule, n) == ("PRM vote, last", 2), "11 tokens are more than one answer, so the baseline may have two"
-    assert found.tolist() == [0.5, 0.5]
-    assert baseline([{"": sampled}], {0: rules}, [Seed], 4, 1e9)[1] == 8, "there are no more samples than that"
+    assert right.tolist() == [0.5, 0.5]
+    assert baseline([{"": sampled}], [Seed], 4, 1e9)[1] == 8, "there are no more samples than that"
 
 
 def test_solutions_count_once_and_cost_all_tokens():
