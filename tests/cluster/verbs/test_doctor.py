@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from cluster import pending
 from cluster.cli import main
 from cluster.crew import Member
-from cluster import pending
 from cluster.folder.layout import TRACE
 from cluster.folder.store import Store
 from cluster.placement import why_late
