@@ -69,7 +69,7 @@ def percent(value: float) -> str:
 
 
 def verdict(run: Evidence) -> Verdict:
-    """Does it turn, what did it cost, what is to be done next?"""
+    """Did the model improve, what did it cost, what to do next?"""
     seconds = sum(sum(record["seconds"].values()) for record in run.rounds)
     devices = sum(work.device_seconds for work in run.work)
     tokens = sum(work.tokens for work in run.work)
@@ -89,12 +89,12 @@ def verdict(run: Evidence) -> Verdict:
         here = first.pass_1()
         interval = f"[{percent(here.low)}, {percent(here.high)}]"
         said = f"The first model: pass@1 {percent(here.mean)} {interval} on {len(first)} problems."
-        headline = said if len(run.held_out) < 2 else f"It does not turn: no model was better than the first. {said}"
+        headline = said if len(run.held_out) < 2 else f"It does not improve: no model was better than the first. {said}"
         return Verdict("no" if len(run.held_out) > 1 else "unclear", headline, facts, advice(run))
     gain = paired_bootstrap(np.array([before[n] for n in shared]), np.array([after[n] for n in shared]))
     old, new = (float(np.mean([rates[n] for n in shared])) for rates in (before, after))
     turns = "yes" if gain.low > 0 else "no" if gain.high < 0 else "unclear"
-    says = {"yes": "It turns.", "no": "It turns backwards.", "unclear": "Not shown to turn: the interval holds zero."}[turns]
+    says = {"yes": "It improves.", "no": "It gets worse.", "unclear": "No improvement shown: the interval holds zero."}[turns]
     headline = (
         f"{says} Held-out pass@1 went from {percent(old)} to {percent(new)} in {best.round} round{'s' * (best.round > 1)}: "
         f"{100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f}) over {len(shared)} problems."
@@ -315,7 +315,7 @@ PARTS: list[tuple[str, str, str, Callable[[Evidence], Panel]]] = [
     (
         "saturation",
         "Majority against coverage",
-        "A vote saturates where coverage goes on rising. The gap is what a verifier, or a better judge, closes at test time. A "
+        "A vote saturates where coverage still rises. The gap is what a verifier, or a better judge, closes at test time. A "
         "vote is right where its final answer is; coverage counts what the verifier accepts.",
         saturation,
     ),

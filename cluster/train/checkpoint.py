@@ -1,9 +1,9 @@
-"""Checkpoints inside a training: a trainer that was killed goes on where it was, over the same examples in the same order.
+"""Checkpoints inside a training: after a kill it resumes where it was, over the same examples in the same order.
 
     checkpoints/m00003/s000120/    weights and optimiser as safetensors, and progress.json; whole or absent
 
-Written by torch.distributed.checkpoint while the training goes on. They are no part of the run's state: the newest counts, and
-all of them go when the model is committed. Nothing in them is ever executed (safetensors and JSON, no pickle).
+Written by torch.distributed.checkpoint while the training continues. They are not part of the run's state: only the newest
+counts, and all are removed when the model is committed. Nothing in them is ever executed (safetensors and JSON, no pickle).
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ FILE_BYTES = 256 << 20
 class Checkpoints:
     """The checkpoints of the training of `name`, e.g. m00003, at most one every `seconds`.
 
-    With a mesh every rank writes its own shares into the same folder, and rank 0 commits it; they may be read by another number
-    of ranks.
+    With a mesh every rank writes its own shares into the same folder, and rank 0 commits it; another number of ranks can read
+    them.
     """
 
     def __init__(self, store: Store, name: str, seconds: float, mesh: DeviceMesh | None = None):
         self._mesh, self._first = mesh, mesh is None or mesh.get_rank() == 0
-        # On the trainer's own machine, wherever the run is: they are no part of its state.
+        # On the trainer's own machine, wherever the run is: they are not part of its state.
         self._store, self._folder, self._seconds = Store(store.root), f"checkpoints/{name}", seconds
         self._last = time.monotonic()
-        self.lives: list[int] = []  # the steps at which earlier lives of this training ended
+        self.attempts: list[int] = []  # the steps at which earlier attempts at this training ended
         self._writing: Future | None = None
         self._group: Any = None
-        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is what is meant
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # a single process is intended
 
     def restore(self, model: torch.nn.Module, adam: torch.optim.Optimizer, steps: int) -> list[float]:
-        """Load the newest. Returns the losses of the steps that are done; none where there is no checkpoint."""
+        """Load the newest. Returns the losses of the steps that it holds; none where there is no checkpoint."""
         import torch
         from torch.distributed import checkpoint
 
@@ -54,18 +54,18 @@ class Checkpoints:
         if not key:
             return []
         progress = self._store.json(f"{key}/progress")
-        if progress["steps"] != steps:  # of another plan
+        if progress["steps"] != steps:  # of another sequence of batches
             return []
         for parameter in adam.param_groups[0]["params"] + adam.param_groups[1]["params"]:
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
             adam.state[parameter] = {"step": torch.zeros((), device=parameter.device)} | moments
         reader = checkpoint.HuggingFaceStorageReader(path=str(self._store.root / key))
         checkpoint.load(state(model, adam), storage_reader=reader, no_dist=self._mesh is None)
-        self.lives = [*progress["lives"], len(progress["losses"])]
+        self.attempts = [*progress["lives"], len(progress["losses"])]
         return progress["losses"]
 
     def save(self, model: torch.nn.Module, adam: torch.optim.Optimizer, steps: int, losses: list[float]) -> None:
-        """Begin to write one if it is time, and the one before is written. The weights may be changed when this returns."""
+        """Start writing one if it is due and the previous one is written. The weights may change once this returns."""
         due = time.monotonic() - self._last >= self._seconds and not (self._writing and not self._writing.done())
         if not agreed(due, self._mesh):
             return
@@ -74,7 +74,7 @@ class Checkpoints:
         self.close()
         self._last = time.monotonic()
         folder = Path(agreed(str(self._store.new_folder()) if self._first else "", self._mesh))
-        progress = {"steps": steps, "losses": list(losses), "lives": self.lives}
+        progress = {"steps": steps, "losses": list(losses), "lives": self.attempts}
         tensors = state(model, adam)
         options = {"fqn_to_index_mapping": files(tensors), "save_distributed": self._mesh is not None}
         writer = checkpoint.HuggingFaceStorageWriter(path=str(folder), **options)
@@ -83,7 +83,7 @@ class Checkpoints:
         written.add_done_callback(lambda written: self._commit(written, folder, progress))
 
     def _gloo(self) -> Any:
-        """A group of its own for the thread that writes: its messages may cross those of the training."""
+        """A separate group for the thread that writes: its messages may interleave with those of the training."""
         if self._mesh is None:
             return None
         from torch import distributed
@@ -92,7 +92,7 @@ class Checkpoints:
         return self._group
 
     def _commit(self, written: Future, folder: Path, progress: dict) -> None:
-        """Runs in the thread that wrote the tensors."""
+        """Commit a checkpoint. Runs in the thread that wrote the tensors."""
         try:
             written.result()
             if not self._first:
@@ -107,12 +107,12 @@ class Checkpoints:
             self._writing.set_exception(error)
 
     def close(self) -> None:
-        """Wait for what is being written. Raises what went wrong with it, e.g. a full disk."""
+        """Wait until the checkpoint is written. Raises the error of writing it, e.g. a full disk."""
         if self._writing:
             self._writing.result()
 
     def clear(self) -> None:
-        """The training is over and its model committed."""
+        """Remove all: the training is over and its model committed."""
         self.close()
         self._remove(self._all())
         with contextlib.suppress(OSError):
@@ -126,7 +126,7 @@ class Checkpoints:
         return next(reversed(self._all()), "")
 
     def _remove(self, keys: list[str]) -> None:
-        for key in keys:  # under its name it is whole, to the end
+        for key in keys:  # renamed first: under its own name a checkpoint is always whole
             with contextlib.suppress(FileNotFoundError):
                 gone = self._store.new_folder() / "gone"
                 (self._store.root / key).rename(gone)
@@ -134,7 +134,7 @@ class Checkpoints:
 
 
 def files(tensors: dict[str, torch.Tensor]) -> dict[str, int]:
-    """Which file each tensor goes into, counted from 1. A file is put together in memory before it is written."""
+    """The file that each tensor goes into, counted from 1. A file is assembled in memory before it is written."""
     found, total = {}, 0
     for name, tensor in tensors.items():
         found[name] = 1 + total // FILE_BYTES
@@ -143,10 +143,10 @@ def files(tensors: dict[str, torch.Tensor]) -> dict[str, int]:
 
 
 def state(model: torch.nn.Module, adam: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Weights and optimiser as one flat dict of tensors, which are the live ones."""
+    """Weights and optimiser state as one flat dict of tensors: the live ones, not copies."""
     found = {}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:  # it stays as it is
+        if not parameter.requires_grad:  # frozen
             continue
         found[f"model.{name}"] = parameter.data
         found |= {f"adam.{name}.{key}": value for key, value in adam.state[parameter].items()}

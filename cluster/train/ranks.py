@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     import torch
     from torch.distributed.device_mesh import DeviceMesh
 
-PATIENCE = datetime.timedelta(minutes=30)  # for a rank that is slow; the driver ends those of a dead one
-# Sequences of a packed row do not see each other: their positions begin anew, from which transformers makes the mask. A dense
-# mask (sdpa) has the square of a row's tokens, too many in a long row; flex attention has no backward pass on CPU.
+PATIENCE = datetime.timedelta(minutes=30)  # for a slow rank; where one died, the driver ends the others
+# Sequences of a packed row do not see each other: transformers builds the mask from positions that restart at 0. A dense mask
+# (sdpa) has the square of a row's tokens, too many in a long row; flex attention has no backward pass on CPU.
 ATTENTION = {"cpu": "sdpa", "cuda": "flex_attention"}
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Who trains with whom. `address`: tcp://HOST:PORT of rank 0."""
+    """One rank among those that train together. `address`: tcp://HOST:PORT of rank 0."""
 
     rank: int = 0
     ranks: int = 1
@@ -41,6 +41,24 @@ class Group:
 
 
 ALONE = Group()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a model computes from its last hidden states: an Auto class of transformers and its options."""
+
+    auto: str
+    options: dict[str, Any]
+
+    @property
+    def model_class(self) -> Any:
+        import transformers
+
+        return getattr(transformers, self.auto)
+
+
+POLICY = Head("AutoModelForCausalLM", {})
+VALUE = Head("AutoModelForSequenceClassification", {"num_labels": 1})
 
 
 def meeting_point(host: str = "127.0.0.1") -> str:
@@ -72,7 +90,7 @@ def joined(group: Group, device: str) -> Iterator[DeviceMesh | None]:
 
 
 def release(device: str) -> None:
-    """Give back what a training held of a GPU: an engine may share it."""
+    """Free the GPU memory of a training: an engine may share the GPU."""
     import torch
 
     gc.collect()
@@ -80,22 +98,23 @@ def release(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def load(kind: Any, source: Path, group: Group, mesh: DeviceMesh | None, half: bool, lora: int, **head: Any) -> torch.nn.Module:
+def load(head: Head, source: Path, group: Group, mesh: DeviceMesh | None, half: bool, lora: int) -> torch.nn.Module:
     """The model of a Hugging Face folder in float32, a share of it on each rank.
 
-    kind: an Auto class of transformers; half: compute in bfloat16; lora: rank of the adapters, 0 for none; head: the class's
-    further options.
+    half: compute in bfloat16; lora: rank of the adapters, 0 for none.
     """
     import torch
     from transformers import AutoConfig
 
     attention = ATTENTION["cpu" if mesh is None else mesh.device_type]
     if mesh is None or group.first:
-        model = kind.from_pretrained(source, dtype=torch.float32, attn_implementation=attention, **head)
+        model = head.model_class.from_pretrained(
+            source, dtype=torch.float32, attn_implementation=attention, **head.options
+        )
     else:  # its weights come from rank 0
-        config = AutoConfig.from_pretrained(source, attn_implementation=attention, **head)
+        config = AutoConfig.from_pretrained(source, attn_implementation=attention, **head.options)
         with torch.device("meta"):
-            model = kind.from_config(config, dtype=torch.float32)
+            model = head.model_class.from_config(config, dtype=torch.float32)
     blocks = set(model._no_split_modules or ())
     model = adapted(model, lora)
     return model if mesh is None else shard(model, blocks, group, mesh, half)
@@ -112,7 +131,7 @@ def adapted(model: torch.nn.Module, lora: int) -> torch.nn.Module:
 
 
 def shard(model: torch.nn.Module, blocks: set[str], group: Group, mesh: DeviceMesh, half: bool) -> torch.nn.Module:
-    """Give every rank its share of rank 0's model, by blocks: classes whose weights are gathered as a whole."""
+    """Give every rank its share of rank 0's model. blocks: names of classes whose weights are gathered as a whole."""
     import torch
     from torch import distributed
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
@@ -142,7 +161,7 @@ def whole_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
-def save(model: torch.nn.Module, kind: Any, source: Path, target: Path | None, mesh: DeviceMesh | None, lora: int) -> None:
+def save(model: torch.nn.Module, head: Head, source: Path, target: Path | None, mesh: DeviceMesh | None, lora: int) -> None:
     """Write a Hugging Face folder, on the rank that is given a target; adapters are merged. Every rank has to call it."""
     import torch
 
@@ -153,12 +172,12 @@ def save(model: torch.nn.Module, kind: Any, source: Path, target: Path | None, m
     if target is None:
         return
     if lora:
-        model = adapted(kind.from_pretrained(source, dtype=torch.float32), lora)
+        model = adapted(head.model_class.from_pretrained(source, dtype=torch.float32), lora)
         model.load_state_dict(state)
         model.merge_and_unload().save_pretrained(target)
     else:
         with torch.device("meta"):
-            shell = kind.from_config(model.config)
+            shell = head.model_class.from_config(model.config)
         tied = getattr(shell, "all_tied_weights_keys", None) or {}
         shell.save_pretrained(target, state_dict={name: value for name, value in state.items() if name not in tied})
 
@@ -168,8 +187,10 @@ PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 1
 
 
 def used(model: torch.nn.Module, speed: float, context: float, group: Group) -> dict[str, float]:
-    """Memory of this rank at its most (MB) and, on a GPU that is known, the share of its peak that the model's own operations
-    are (MFU). speed: tokens a second of all ranks. Source: Chowdhery et al. 2022, appendix B."""
+    """Peak memory of this rank (MB) and, on a known GPU, the model FLOPs utilisation (MFU).
+
+    speed: tokens a second of all ranks; context: mean tokens that a token attends to. Source: Chowdhery et al. 2022, appendix B.
+    """
     import resource
 
     import torch
@@ -198,7 +219,7 @@ def together(value: float, mesh: DeviceMesh | None) -> float:
 
 
 def agreed(value: Any, mesh: DeviceMesh | None) -> Any:
-    """What rank 0 says."""
+    """The value of rank 0, on every rank."""
     if mesh is None:
         return value
     from torch import distributed

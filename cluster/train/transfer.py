@@ -1,9 +1,9 @@
 """New weights for engines, by vLLM's weight-transfer API.
 
-Only committed weights are served, so no answer is ever that of a model which a crash could lose. `host`: each engine reads the
-committed folder itself. `nccl`: the trainer's ranks send what they still hold of it, gathered tensor by tensor, from their GPUs
-to the engine's. `ipc`: rank 0 reads the folder and sends it to another process on the same GPU, where there is no room to keep
-the model. The first is our own backend for that API; the other two are vLLM's, and have not run here (no GPU).
+Only committed weights are served, so a crash never loses a model that has answered. `host`: each engine reads the committed
+folder itself. `nccl`: the trainer's ranks send the model that is still in their memory, gathered tensor by tensor, from their
+GPUs to the engine's. `ipc`: rank 0 reads the folder and sends it to another process on the same GPU, where there is no room for
+a second copy. The first is our own backend for that API; the other two are vLLM's, and have not been run on a GPU.
 Source: vllm/distributed/weight_transfer (0.32).
 """
 
@@ -57,7 +57,7 @@ TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16
 
 @dataclass
 class Nothing(WeightTransferInitInfo):
-    """There is nothing to agree on."""
+    """The two sides have nothing to agree on."""
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Receiver(WeightTransferEngine[Nothing, Place]):
         finalize_layerwise_reload(self.model, self.model_config)
         head = getattr(self.model, "lm_head", None)
         if hasattr(head, "cpu_linear"):
-            # On CPU a tied head is not reloaded by its own name and would go on with its old packed copy.
+            # On CPU a tied head is not reloaded by its own name and would keep its old packed copy.
             dispatch_cpu_unquantized_gemm(head, remove_weight=False)
 
     def shutdown(self) -> None:
@@ -102,7 +102,7 @@ class Told(TrainerInitInfo):
 
 
 class Teller(TrainerWeightTransferEngine[Told]):
-    """The trainer's side of `host`: it says which folder."""
+    """The trainer's side of `host`: it names the folder."""
 
     init_info_cls = Told
 
@@ -125,26 +125,26 @@ WeightTransferTrainerFactory.register_engine("host", Teller)
 
 
 class Worker:
-    """What vLLM's worker is extended by (`worker_extension_cls`): importing it makes `host` known there."""
+    """The extension of vLLM's worker (`worker_extension_cls`): importing this module registers `host` there."""
 
 
 def source(folder: Path, module: torch.nn.Module | None, device: str) -> WeightSource:
-    """The weights of a committed folder: gathered from the ranks that hold them in `module`, where their names are the folder's
-    (transformers cuts up the weights of some models when it saves them), else read from it."""
+    """The weights of a committed folder: gathered from the ranks' memory (`module`) where names and shapes are the folder's
+    (transformers splits the weights of some models when it saves them), else read from it."""
     read = Folder(folder, device)
     if module is None:
         return read
-    held = ModuleSource(module)
+    resident = ModuleSource(module)
     shapes = lambda weights: {each.name: each.shape for each in weights.metadata()}  # noqa: E731
-    return held if shapes(held) == shapes(read) else read
+    return resident if shapes(resident) == shapes(read) else read
 
 
 def send(weights: WeightSource, engine: Any, how: str, gpus: int, address: str, rank: int = 0) -> None:
-    """In each of the trainer's ranks: give an engine weights. Returns when it has them; only rank 0 talks to it, the others
+    """In each of the trainer's ranks: send an engine weights. Returns when it has them; only rank 0 talks to it, the others
     take part in gathering.
 
-    engine: handle of a Ray actor with the methods of vLLM's RayVLLMWeightSyncClient; gpus: that it is cut over; address:
-    host:port, free on rank 0's node, where nccl's two sides meet.
+    engine: handle of a Ray actor with the methods of vLLM's RayVLLMWeightSyncClient; gpus: of the engine; address: host:port,
+    free on rank 0's node, where the two sides of nccl connect.
     """
     if rank and isinstance(weights, Folder):
         return
@@ -166,4 +166,4 @@ def send(weights: WeightSource, engine: Any, how: str, gpus: int, address: str, 
     finally:
         sender.shutdown()
         if not rank:
-            client.shutdown_weight_transfer_engine()  # the two sides meet anew for the next weights
+            client.shutdown_weight_transfer_engine()  # the two sides connect again for the next weights

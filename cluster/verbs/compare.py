@@ -8,32 +8,35 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
+from cluster.verbs.driving import config_arguments
 from iteration.errors import UserError
 
 HELP = "searches and ways to choose, side by side on held-out problems"
 DESCRIPTION = (
     "For each seed make a model by the run that CONFIG describes, then search the same held-out problems by every arm of its "
-    "section `compare` at every budget of generated tokens, and print the tables (also RUN/tables.json). The same command again "
-    "resumes."
+    "section `compare` at every budget of generated tokens, and print the tables (also RUN/tables.json). The same command "
+    "resumes it."
 )
 
 
+EXAMPLES = ("flywheel compare configs/compare.yaml  searches against best-of-N at equal tokens, over three seeds",)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/compare.yaml")
-    parser.add_argument("options", nargs="*", metavar="KEY=VALUE", help="options that replace those of the file")
+    config_arguments(parser)
 
 
 def act(known: argparse.Namespace) -> int:
     from rich.console import Console
 
     from cluster.comparison import read
+    from cluster.folder.store import Store
     from cluster.verbs.driving import guarded, quiet
 
     began = time.monotonic()
-    folder = Path(read(known.config, known.options).run.dir)
+    folder = Store(read(known.config, known.options).run.dir).open().root
     quiet()
     again = " ".join(["./launch.sh compare", known.config, *known.options])
     console = Console(width=None if sys.stdout.isatty() else 180)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.verbs.driving import ray_arguments
 from iteration.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 HELP = "measure any model on any task, by samples and by searches; nothing is trained"
 DESCRIPTION = (
     "Answer a task's held-out problems with MODEL (a Hugging Face folder or id): measure.samples answers to each of "
-    "measure.problems, and by every --search at every --budget. TASK is a config, whose task and verifier are taken, or the name "
-    "of a task (then type verify=NAME too). The same command again resumes; it ends with a table and a report."
+    "measure.problems, and by every --search at every --budget. TASK is a config, whose task and verifier are taken, or the "
+    "name of a task (then type verify=NAME too). The same command resumes it. It ends with a table and a report."
+)
+EXAMPLES = (
+    "flywheel eval runs/quickstart/models/m00005 configs/coverage.yaml  test-time compute curves of any model, no training",
 )
 
 
@@ -30,8 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--search", **arm, metavar="NAME[:KEY=VALUE,...]", help="e.g. beam:keep=4,times=1000; may be repeated")
     parser.add_argument("--budget", **arm, type=int, metavar="TOKENS", help="generated for a problem; may be repeated")
     parser.add_argument("--judge", default="", metavar="FOLDER", help="a value model, e.g. RUN/judges/j00003-process")
-    parser.add_argument("--address", default="", help="join this Ray cluster (auto or HOST:6379) instead of starting one")
-    parser.add_argument("--json", action="store_true", help="JSON lines instead of text, for programs")
+    ray_arguments(parser)
 
 
 def act(known: argparse.Namespace) -> int:

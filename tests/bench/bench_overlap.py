@@ -2,10 +2,10 @@
 
     python -m tests.bench.bench_overlap
 
-The driver's own loop (`Run._loop`) and its own handing out of units (`Spread`) run here; only what an engine and a trainer
-would do is slept through, 100 times faster. Answer lengths have a long tail (log-normal, sigma 1, median 300 tokens), and a unit
-ends with its longest answer. A step of an engine takes 2.8 ms and 0.1 ms for each answer that it works on. The busiest device is the
-engines (all tokens, in full batches of 256) or the trainer, whichever works longer: no order of work could be faster.
+The driver's own loop (`Run._loop`) and its `Spread`, which hands out units, run here; the work of engines and trainer is
+replaced by sleep, 100 times faster. Answer lengths have a long tail (log-normal, sigma 1, median 300 tokens), and a unit
+ends with its longest answer. A step of an engine takes 2.8 ms and 0.1 ms for each answer that it works on. The busiest device
+is the engines (all tokens, in full batches of 256) or the trainer, whichever works longer: no order of work could be faster.
 """
 
 import asyncio
@@ -77,13 +77,13 @@ class Simulated(Run):
         self.devices, self.engines, self.changed = devices, asyncio.Lock(), asyncio.Event()
         self.planning = SimpleNamespace(round=lambda number: None)
         self.train, self.test = "train", "test"
-        crew = lambda: Crew(self.fit, self.changed, print, 600)  # noqa: E731
+        crew = lambda: Crew(self.prepare, self.changed, print, 600)  # noqa: E731
         self.crews = {"generator": crew(), "searcher": crew()}
         self.crews["searcher"].hire(Member("searcher-0", None))
         for i in range(2):
             self.crews["generator"].hire(Member(f"generator-{i}", Engine(devices)))
 
-    async def fit(self, member) -> None:
+    async def prepare(self, member) -> None:
         pass
 
     async def baseline(self) -> int:

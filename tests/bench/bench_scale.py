@@ -27,7 +27,8 @@ from cluster.searcher import Searcher, Unit
 from cluster.verifier import Verifier, here
 from iteration import tiny
 from iteration.tasks.expressions import VOCABULARY
-from iteration.types import History, Problem
+from iteration.types import Problem
+from tests.worlds import unit
 
 ANSWERS, TOKENS = 16, 40  # to each problem; of each answer
 
@@ -63,7 +64,7 @@ def units(traces: int, problems: int, turn: int) -> list[Unit]:
     for number in range(max(1, traces // (problems * ANSWERS))):
         ids = [f"p{number}-{i}" for i in range(problems)]
         each = [Problem(name, "1+2", "3") for name in ids]
-        found.append(Unit(turn, "train", number, each, ["1+2"] * problems, "m0", [History()] * problems, 10**6))
+        found.append(unit(*each, round=turn, number=number, model="m0"))
     return found
 
 

@@ -21,7 +21,7 @@ class World:
     def __init__(self, answer, searchers=2, generators=2, deadline=60.0):
         self.answer, self.said, self.done, self.aside, self.made_ready = answer, [], [], {}, []
         self.changed = asyncio.Event()
-        self.crews = {kind: Crew(self.fit, self.changed, self.said.append, 60.0) for kind in ("searcher", "generator")}
+        self.crews = {kind: Crew(self.prepare, self.changed, self.said.append, 60.0) for kind in ("searcher", "generator")}
         for kind, n in (("searcher", searchers), ("generator", generators)):
             for i in range(n):
                 self.hire(kind, f"{kind}-{i}")
@@ -31,7 +31,7 @@ class World:
         ready = SimpleNamespace(remote=lambda: asyncio.sleep(0))
         self.crews[kind].hire(Member(name, SimpleNamespace(ready=ready)))
 
-    async def fit(self, member):
+    async def prepare(self, member):
         self.made_ready.append(member.name)
         await asyncio.sleep(0)
 
@@ -86,7 +86,7 @@ def test_what_a_dead_actor_held_is_done_again_and_the_actor_is_made_fit_again():
     assert any("is done again" in line for line in world.said)
 
 
-def test_an_actor_that_is_not_fit_yet_gets_no_work():
+def test_an_actor_that_is_not_ready_yet_gets_no_work():
     async def answer(team, each):
         assert team["generator"] != "generator-1"
         return each
@@ -98,7 +98,7 @@ def test_an_actor_that_is_not_fit_yet_gets_no_work():
             if member.name == "generator-1":
                 raise DEAD
 
-        world.crews["generator"]._fit = never
+        world.crews["generator"]._prepare = never
         await world.run(range(5))
         return world
 
@@ -195,7 +195,7 @@ def test_an_actor_that_joins_late_is_used():
     assert used == {"generator-0", "generator-late"}
 
 
-def test_what_goes_wrong_while_an_actor_is_made_fit_is_raised(monkeypatch):
+def test_what_goes_wrong_while_an_actor_is_prepared_is_raised(monkeypatch):
     monkeypatch.setattr(crew.ray, "cancel", lambda ref: None)
 
     async def main():
@@ -207,7 +207,7 @@ def test_what_goes_wrong_while_an_actor_is_made_fit_is_raised(monkeypatch):
         async def drifts(member):
             raise ValueError("drift")
 
-        world.crews["generator"]._fit = drifts
+        world.crews["generator"]._prepare = drifts
         with pytest.raises(ValueError, match="drift"):
             await asyncio.wait_for(world.run(range(3)), 5)
         with pytest.raises(ValueError, match="drift"):

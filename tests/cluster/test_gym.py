@@ -9,6 +9,7 @@ import pytest
 from cluster.sandbox.walls import why_no_walls
 from cluster.verifier import Grader
 from iteration.errors import UserError
+from iteration.parts import VERIFY, Part
 from iteration.tasks.gym import REFUSED, Gym
 from iteration.types import State
 from iteration.verify.gym import FENCED, fence, final
@@ -23,7 +24,7 @@ RUBBISH = ["", "xyzzy plugh", "<answer></answer>", "I do not know"]
 
 @pytest.fixture(scope="module")
 def grader():
-    found = Grader("gym", {"seconds": 20.0}, {"name": "rlimits" if why_no_walls() else "bubblewrap"})
+    found = Grader(Part(VERIFY, "gym", {"seconds": 20.0}), {"name": "rlimits" if why_no_walls() else "bubblewrap"})
     yield found
     found.close()
 

@@ -48,7 +48,7 @@ def test_a_search_tree_is_shown_as_it_is():
         ("6", "correct", ""),
         ("7", "wrong", "3 + 3 is 6"),
     ]
-    assert (bad.text, bad.answers, bad.state, bad.children) == ("4 + 3\n", 0, "", ()), "not gone on with"
+    assert (bad.text, bad.answers, bad.state, bad.children) == ("4 + 3\n", 0, "", ()), "no step follows it"
 
 
 def test_whole_answers_are_cut_into_steps_and_their_common_beginning_stands_once():

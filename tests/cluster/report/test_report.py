@@ -149,7 +149,7 @@ def test_equal_beginnings_stand_once():
     first, second = merge([walk("a b", "correct"), walk("a c", "wrong"), walk("a b", "correct"), walk("d", "")])
     assert (first.text, first.answers, first.correct, first.state) == ("a", 3, 2, "")
     assert [(b.text, b.answers, b.state) for b in first.children] == [("b", 2, "correct"), ("c", 1, "wrong")]
-    assert (second.text, second.answers, second.state) == ("d", 0, ""), "it was not gone on with"
+    assert (second.text, second.answers, second.state) == ("d", 0, ""), "no step follows it"
 
 
 def test_visits_are_those_of_the_node_and_not_of_every_walk_through_it():
@@ -172,7 +172,7 @@ def test_every_answer_is_in_the_merged_tree_once(ends):
     assert sum(branch.correct for branch in found) == sum(right for _, right in ends)
 
 
-def test_the_first_screen_says_whether_it_turns():
+def test_the_first_screen_says_whether_it_improves():
     assert (
         up := verdict(evidence(RISING))
     ).turns == "yes" and "went from 12.5 % to 78.1 % in 2 rounds: +65.6 points" in up.headline
