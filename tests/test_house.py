@@ -48,7 +48,7 @@ def test_imports_go_one_way():
 FLOORS = (
     "folder",
     "sandbox",
-    "engine verifier remote pending track",
+    "engine verifier remote pending track console",
     "searcher generator train crew",
     "view metrics memory",
     "head placement",

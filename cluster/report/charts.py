@@ -10,7 +10,7 @@ from iteration.choose import JUDGED
 from iteration.statistics import coverage_fit, difficulty_bins, two_fold_choice
 from iteration.types import Calibration
 
-# does it turn?
+# accuracy by round
 
 
 def accuracy_by_round(runs: list[Evidence]) -> Spec | None:

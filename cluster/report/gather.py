@@ -6,7 +6,7 @@ import json
 import struct
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +36,6 @@ COLUMNS = [
     "id", "problem_id", "level", "node", "parent", "token_ids", "text", "final", "values", "value", "visits", "state", "answer",
     "why", "judge_tokens", "origin", "model_version",
 ]  # fmt: skip
-
-
-@dataclass
-class Report:
-    price: float = 0.0  # of a device (a GPU; without GPUs an engine's or the trainer's share of the machine) for an hour
 
 
 def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: None, room: int = ALL_TEXTS) -> Evidence:

@@ -36,6 +36,10 @@ class Panel:
         if spec is not None:
             self.charts.append((caption, spec))
 
+    def tabulate(self, head: list[str], rows: list[list[str]], caption: str = "") -> None:
+        if rows:
+            self.tables.append(Table(head, rows, caption))
+
     def __bool__(self) -> bool:
         return bool(self.charts or self.tables or self.notes or self.names)
 
@@ -69,7 +73,7 @@ def percent(value: float) -> str:
 
 
 def verdict(run: Evidence) -> Verdict:
-    """Does it turn, what did it cost, what is to be done next?"""
+    """Did the model improve, what did it cost, what to do next?"""
     seconds = sum(sum(record["seconds"].values()) for record in run.rounds)
     devices = sum(work.device_seconds for work in run.work)
     tokens = sum(work.tokens for work in run.work)
@@ -89,12 +93,12 @@ def verdict(run: Evidence) -> Verdict:
         here = first.pass_1()
         interval = f"[{percent(here.low)}, {percent(here.high)}]"
         said = f"The first model: pass@1 {percent(here.mean)} {interval} on {len(first)} problems."
-        headline = said if len(run.held_out) < 2 else f"It does not turn: no model was better than the first. {said}"
+        headline = said if len(run.held_out) < 2 else f"It does not improve: no model was better than the first. {said}"
         return Verdict("no" if len(run.held_out) > 1 else "unclear", headline, facts, advice(run))
     gain = paired_bootstrap(np.array([before[n] for n in shared]), np.array([after[n] for n in shared]))
     old, new = (float(np.mean([rates[n] for n in shared])) for rates in (before, after))
     turns = "yes" if gain.low > 0 else "no" if gain.high < 0 else "unclear"
-    says = {"yes": "It turns.", "no": "It turns backwards.", "unclear": "Not shown to turn: the interval holds zero."}[turns]
+    says = {"yes": "It improves.", "no": "It gets worse.", "unclear": "No improvement shown: the interval holds zero."}[turns]
     headline = (
         f"{says} Held-out pass@1 went from {percent(old)} to {percent(new)} in {best.round} round{'s' * (best.round > 1)}: "
         f"{100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f}) over {len(shared)} problems."
@@ -158,14 +162,12 @@ def coverage(run: Evidence) -> Panel:
     for level in run.held_out[0].levels() if run.held_out else []:
         here = [each.of(level) for each in run.held_out]
         panel.draw("", charts.coverage(here, f"held-out problems, level {level}"))
-        panel.tables.append(
-            Table(["model of", "a", "b", "error of the fit"], charts.laws(here), f"c = exp(a k^b), level {level}")
-        )
+        panel.tabulate(["model of", "a", "b", "error of the fit"], charts.laws(here), f"c = exp(a k^b), level {level}")
     panel.draw("", charts.coverage(run.searched, "training problems as they were searched, all levels"))
     for arm in run.arms:
         if arm.sizes().size and arm.sizes()[-1] > 4 and not arm.budget:
             panel.draw("", charts.coverage([arm], f"{arm.name}: held-out problems"))
-            panel.tables.append(Table(["answers", "a", "b", "error of the fit"], charts.laws([arm]), "c = exp(a k^b)"))
+            panel.tabulate(["answers", "a", "b", "error of the fit"], charts.laws([arm]), "c = exp(a k^b)")
     return panel
 
 
@@ -181,10 +183,8 @@ def test_time(run: Evidence) -> Panel:
     panel = Panel()
     for level in run.best.levels() if run.held_out else []:
         panel.draw(f"level {level}, {run.best.name}", charts.test_time(run, level))
-    rows = charts.strategies(run)
-    if rows:
-        head = ["tokens a problem", "strategy by difficulty", "best single strategy", "chosen for each fifth of difficulty"]
-        panel.tables.append(Table(head, rows, "chosen on one half of the problems, scored on the other"))
+    head = ["tokens a problem", "strategy by difficulty", "best single strategy", "chosen for each fifth of difficulty"]
+    panel.tabulate(head, charts.strategies(run), "chosen on one half of the problems, scored on the other")
     return panel
 
 
@@ -204,11 +204,10 @@ def exchange(run: Evidence) -> Panel:
         rows = costs.cheapest_ways(run, level)
         if rows:
             head = ["accuracy", *(f"{name} questions" for name in costs.QUESTIONS)]
-            caption = f"level {level}: the cheapest model and number of answers (majority), training included"
-            panel.tables.append(Table(head, rows, caption))
+            panel.tabulate(head, rows, f"level {level}: the cheapest model and number of answers (majority), training included")
             head = ["model", "one answer", *(f"{name} questions" for name in costs.QUESTIONS)]
             caption = f"level {level}: what the first model's majority reaches with the same operations, training included"
-            panel.tables.append(Table(head, costs.matched_ways(run, level), caption))
+            panel.tabulate(head, costs.matched_ways(run, level), caption)
     return panel
 
 
@@ -239,27 +238,19 @@ def search(run: Evidence) -> Panel:
     rows = [
         [f"{each[k]:,}" for k in ("round", "sampled", "correct", "distinct", "kept", "pool", "examples")] for each in run.funnel
     ]
-    if rows:
-        head = ["round", "sampled", "correct", "distinct", "kept", "pool of all rounds", "examples trained, with repeats"]
-        panel.tables.append(Table(head, rows))
+    head = ["round", "sampled", "correct", "distinct", "kept", "pool of all rounds", "examples trained, with repeats"]
+    panel.tabulate(head, rows)
+    audits = [(r["number"], r["counts"].get("answers", 0), r["audit"]) for r in run.rounds if r.get("audit")]
     rows = [
-        [
-            str(r["number"]),
-            f"{r['counts'].get('answers', 0):,}",
-            percent(a["rate"]),
-            f"{percent(a['low'])} to {percent(a['high'])}",
-        ]
-        for r in run.rounds
-        if (a := r.get("audit")) and a["checked"]
+        [str(n), f"{answers:,}", percent(a["rate"]), f"{percent(a['low'])} to {percent(a['high'])}"]
+        for n, answers, a in audits
+        if a["checked"]
     ]
-    if rows:
-        panel.tables.append(Table(["round", "answers", "rejected by the second verifier", "95 %"], rows, "false positives"))
+    panel.tabulate(["round", "answers", "rejected by the second verifier", "95 %"], rows, "false positives")
     told = [(r["number"], r["verifier"]) for r in run.rounds if r.get("verifier")]
-    if told:
-        head = ["round", *told[-1][1]]
-        panel.tables.append(
-            Table(head, [[str(n), *(f"{t.get(k, 0):+.3f}" for k in told[-1][1])] for n, t in told], "the verifier's")
-        )
+    names = list(told[-1][1]) if told else []
+    rows = [[str(number), *(f"{values.get(name, 0):+.3f}" for name in names)] for number, values in told]
+    panel.tabulate(["round", *names], rows, "the verifier's")
     return panel
 
 
@@ -272,8 +263,7 @@ def calibration(run: Evidence) -> Panel:
         for r in run.rounds
         for c in r.get("calibration") or []
     ]
-    if rows:
-        panel.tables.append(Table(["round", "level", "AUC", "AUC of steps", "vote by the judge", "plain vote"], rows))
+    panel.tabulate(["round", "level", "AUC", "AUC of steps", "vote by the judge", "plain vote"], rows)
     return panel
 
 
@@ -285,13 +275,10 @@ def time(run: Evidence) -> Panel:
 
 
 def cost(run: Evidence) -> Panel:
-    head = ["round", "problems", "tokens a problem", "device-seconds a problem", "FLOP a problem"] + ["money a problem"] * bool(
-        run.price
-    )
+    head = ["round", "problems", "tokens a problem", "device-seconds a problem", "FLOP a problem"]
+    head += ["money a problem"] if run.price else []
     rows = []
-    for work in run.work:
-        if not work.problems:
-            continue
+    for work in (each for each in run.work if each.problems):
         each = [f"{work.tokens / work.problems:,.0f}", f"{work.device_seconds / work.problems:.2f}"]
         each.append(costs.si(sum(work.flops.values()) / work.problems).strip())
         each += [f"{money(work.device_seconds, run.price) / work.problems:.5f}"] if run.price else []
@@ -315,7 +302,7 @@ PARTS: list[tuple[str, str, str, Callable[[Evidence], Panel]]] = [
     (
         "saturation",
         "Majority against coverage",
-        "A vote saturates where coverage goes on rising. The gap is what a verifier, or a better judge, closes at test time. A "
+        "A vote saturates where coverage still rises. The gap is what a verifier, or a better judge, closes at test time. A "
         "vote is right where its final answer is; coverage counts what the verifier accepts.",
         saturation,
     ),

@@ -135,10 +135,8 @@ def draw(runs: dict[str, Store], to: str = "", price: float | None = None) -> Pa
 
 def first_kept(book: Book) -> str:
     """The id of a trace that was kept in the newest round that kept any; "" where there is none."""
-    searched = [arm for arm in book.arms().values() if arm.round is None and not arm.blind]
     for number in range(book.newest(), 0, -1):
-        for decisions in (book.decisions(arm, number, ["id", "reason"]) for arm in searched):
-            kept = [row["id"] for row in decisions.to_pylist() if not row["reason"]] if decisions else []
-            if kept:
-                return kept[0]
+        for trace, reason in (book.reasons(book.train, number) or {}).items():
+            if not reason:
+                return trace
     return ""

@@ -83,7 +83,7 @@ def table(found: Evidence) -> Table:
     from rich import box
     from rich.table import Table
 
-    from cluster.report.charts import JUDGED, all_votes, any_correct
+    from iteration.choose import JUDGED
 
     shown = Table(title="held-out problems, by what was spent on each", title_justify="left", box=box.SIMPLE)
     for name in ("level", "way", "tokens", "pass@1 %", "vote %", "vote by the judge %", "coverage %"):
@@ -96,7 +96,7 @@ def table(found: Evidence) -> Table:
             way = few or f"{results.name}, budget {results.budget:,}"
             one = None if results.budget else here.pass_1()
             cells = [f"{100 * one.mean:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]" if one else "–"]
-            cells += [f"{100 * all_votes(here):.1f}", f"{100 * judged[-1]:.1f}" if judged is not None else "–"]
+            cells += [f"{100 * here.vote():.1f}", f"{100 * judged[-1]:.1f}" if judged is not None else "–"]
             tokens = f"{np.mean([each.tokens for each in here.tried]):,.0f}"
-            shown.add_row(str(level), way, tokens, *cells, f"{100 * any_correct(here):.1f}")
+            shown.add_row(str(level), way, tokens, *cells, f"{100 * here.any_correct():.1f}")
     return shown

@@ -35,7 +35,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kept", action="store_true", help="only what the filters kept for training")
     parser.add_argument("--round", type=int, metavar="N", help="only this round")
     parser.add_argument(
-        "--split", default="train", metavar="NAME", help="train, or test: the held-out answers (default: train)"
+        "--split",
+        default="train",
+        metavar="NAME",
+        help="an arm: train, test (held-out answers), or another of RUN/arms (default: train)",
     )
     parser.add_argument("--page", type=int, default=1, metavar="N", help="which page (default: %(default)s)")
     parser.add_argument("--to", default="", metavar="FILE", help="write them all: FILE.parquet or FILE.jsonl")

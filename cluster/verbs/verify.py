@@ -25,7 +25,6 @@ DESCRIPTION = (
 )
 EXAMPLES = ("flywheel verify math answers.jsonl  what a verifier says of a file of answers",)
 ANSWER_COLUMNS = ("answer", "completion", "response", "output")
-COLOURS = {"correct": "green", "wrong": "red", "unparseable": "yellow", "failed": "magenta"}  # by verdict
 BATCH = 256  # answers graded between two updates of the progress bar
 
 
@@ -163,6 +162,8 @@ def matched(file: str, task: Task | None) -> tuple[list[Problem], list[str], lis
 def table_of(names: list[str], answers: list[str], verdicts: list[Verdict], rows: int) -> Table:
     from rich import box
     from rich.table import Table
+
+    from cluster.console import COLOURS
 
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
     for name in ("answer", "state", "reward", "canonical", "why", "ends in"):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cluster.folder.layout import TRACE
 from cluster.searcher import table
-from iteration.examples import answers, order
+from iteration.examples import answers, order, trees
 from iteration.learn.sft import Sft
 from iteration.types import Expand, Problem, State, Tree, Verdict
 from tests.worlds import step
@@ -32,6 +32,10 @@ def test_rows_have_the_schema_and_ids_say_where_they_lie():
     assert rows["id"].to_pylist()[0] == "r00002/train/u00005/t000/n0000"
     assert rows["id"].to_pylist()[-1] == "r00002/train/u00005/t001/n0003"
     assert rows["model_version"].to_pylist()[:2] == ["m00001", "m00000"]  # the prompt was shown to, the answer came from
+
+
+def test_trees_of_a_unit_and_of_one_that_was_set_aside():
+    assert trees(forest()) == [(0, 3), (3, 7)] and trees(TRACE.empty_table()) == []
 
 
 def test_answers_join_the_steps_on_their_path():

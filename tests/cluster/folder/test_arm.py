@@ -6,7 +6,7 @@ from cluster.folder.arm import Arm
 from iteration.parts import JUDGE, SEARCH, Part
 from tests.cluster.folder.folders import BEAM, SOURCE, TEST, TRAIN
 
-LED = Arm("b", "beam", "test", "test", Part(SEARCH, "beam", {"keep": 2}), Part(JUDGE, "process", {}), 9, True, 3, "m1", "j1")
+LED = Arm("b", "beam", "test", "test", Part(SEARCH, "beam", {"keep": 2}), Part(JUDGE, "process", {}), 9, True, 3, "m1")
 
 
 @pytest.mark.parametrize("arm", [TRAIN, TEST, BEAM, SOURCE, LED], ids=lambda arm: arm.name)

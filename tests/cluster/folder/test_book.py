@@ -93,11 +93,8 @@ def test_what_was_set_aside_is_seen_in_every_arm(tmp_path):
     for arm, number in ((TRAIN, 1), (TEST, 0), (BEAM, 0)):
         plan(book, arm, number)
         book.store.set_aside(unit_key(number, arm.name, 1), TRACE, f"it kills {arm.name}")
-    assert sorted(book.every_aside()) == [
-        "traces/r00000/beam-60/u00001",
-        "traces/r00000/test/u00001",
-        "traces/r00001/train/u00001",
-    ]
+    units = ["traces/r00000/beam-60/u00001", "traces/r00000/test/u00001", "traces/r00001/train/u00001"]
+    assert sorted(book.every_aside()) == units
     assert book.asides(BEAM, 0) == {"traces/r00000/beam-60/u00001": "it kills beam-60"}
 
 

@@ -1,15 +1,15 @@
-"""Reading searched splits back, on units that a test wrote."""
+"""Reading an arm's answers back, on units that a test wrote."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from cluster.measured import Measured, tries
 
-from cluster.folder.layout import SCORE, score_key
-from cluster.folder.store import Store
+from cluster.folder.layout import SCORE, TRACE, score_key
+from cluster.folder.measured import Measured
 from cluster.remote import lists
 from cluster.searcher import Unit, table
 from iteration.types import Expand, History, Problem, State, Tree, Verdict
+from tests.cluster.folder.folders import TEST, plan, young
 from tests.worlds import step
 
 
@@ -29,19 +29,18 @@ def a_tree(name: str, level: int) -> Tree:
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = Store(tmp_path).open()
+def book(tmp_path):
+    book = young(tmp_path)
     trees = [a_tree("b", 4), a_tree("a", 5)]
     problems = [tree.problem for tree in trees]
-    columns = {name: [getattr(p, name) for p in problems] for name in ("id", "prompt", "answer", "level")}
-    store.put_table("plans/r00000/test", pa.table(columns))
-    unit = Unit(1, "test", 0, problems, ["q", "q"], "m00001", [History()] * 2, 99, "j00001-process")
-    store.put_table(unit.key, table(unit, trees))
-    return store
+    plan(book, TEST, 0, problems)
+    unit = Unit(TEST, 1, 0, problems, ["q", "q"], "m00001", [History()] * 2, "j00001-process")
+    book.store.put_table(unit.key, table(unit, trees))
+    return book
 
 
-def test_answers_in_the_order_in_which_they_were_found(store):
-    first, second = Measured.read(store, 1, "test", "plans/r00000/test").answered
+def test_answers_in_the_order_in_which_they_were_found(book):
+    first, second = Measured.read(book, TEST, 1).answered
     assert (first.problem.id, second.problem.id) == ("a", "b")
     pool = first.pool
     assert pool.answers == ["7", "8", "7"] and first.texts == ["7", "8", "so 7"]
@@ -52,27 +51,27 @@ def test_answers_in_the_order_in_which_they_were_found(store):
     assert first.played == [2], "the visits lead through the third child to its end"
 
 
-def test_scores_of_another_judge_are_joined_by_trace(store):
+def test_scores_of_another_judge_are_joined_by_trace(book):
     ids = ["r00001/test/u00000/t001/n0004", "r00001/test/u00000/t001/n0001"]
     values = lists([np.array([0.9, 0.8], np.float32), np.array([0.1], np.float32)], pa.float32())
-    store.put_table(score_key("j00002-x", "traces/r00001/test/u00000"), pa.table([pa.array(ids), values], schema=SCORE))
-    (first, _) = Measured.read(store, 1, "test", "plans/r00000/test", "j00002-x").answered
+    book.store.put_table(score_key("j00002-x", "traces/r00001/test/u00000"), pa.table([pa.array(ids), values], schema=SCORE))
+    (first, _) = Measured.read(book, TEST, 1, "j00002-x").answered
     assert [each.tolist() for each in first.pool.values] == [pytest.approx([0.1]), [], pytest.approx([0.9, 0.8])]
 
 
-def test_calibration_by_level_and_by_step(store):
+def test_calibration_by_level_and_by_step(book):
     def steps(problem, answer):
         return [Verdict(State.CORRECT if answer.startswith("so") else State.WRONG)] * (1 + answer.startswith("so"))
 
-    found = Measured.read(store, 1, "test", "plans/r00000/test").calibration(4, "product", steps)
+    found = Measured.read(book, TEST, 1).calibration(4, "product", steps)
     assert (found.level, found.answers) == (4, 3)
     assert found.auc == 0.5, "0.375 lies between 0.25 and 0.5"
     assert found.step_auc == pytest.approx((2 + 1.5) / 4)
     assert sum(n for _, _, n in found.reliability) == 3
     assert found.vote == 1 and found.majority == 1
-    assert Measured.read(store, 1, "test", "plans/r00000/test").calibration(9, "product", None).auc is None
+    assert Measured.read(book, TEST, 1).calibration(9, "product", None).auc is None
 
 
-def test_tries_leave_broken_verdicts_out():
-    states = ["correct", "wrong", "failed", None, "unparseable"]
-    assert dict(tries(pa.table({"problem_id": ["a"] * 5, "state": states}))) == {"a": [3, 1]}
+def test_a_unit_that_was_set_aside_has_no_answers(book):
+    book.store.set_aside("traces/r00001/test/u00001", TRACE, "it kills")
+    assert len(Measured.read(book, TEST, 1).answered) == 2

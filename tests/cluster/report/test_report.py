@@ -9,10 +9,12 @@ import vl_convert
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.report import charts
-from cluster.report.evidence import Branch, Evidence, Results, Shown, Tried, Walk, Work, merge
+from cluster.report import charts, costs
+from cluster.report.evidence import Evidence, Results, Tried, Work
+from cluster.report.grammar import CONFIG
 from cluster.report.page import page, pictures
 from cluster.report.sections import advice, sections, verdict
+from cluster.report.trees import Branch, Shown, Walk, merge
 from iteration.cost import Size
 from iteration.statistics import bootstrap
 
@@ -147,7 +149,7 @@ def test_equal_beginnings_stand_once():
     first, second = merge([walk("a b", "correct"), walk("a c", "wrong"), walk("a b", "correct"), walk("d", "")])
     assert (first.text, first.answers, first.correct, first.state) == ("a", 3, 2, "")
     assert [(b.text, b.answers, b.state) for b in first.children] == [("b", 2, "correct"), ("c", 1, "wrong")]
-    assert (second.text, second.answers, second.state) == ("d", 0, ""), "it was not gone on with"
+    assert (second.text, second.answers, second.state) == ("d", 0, ""), "no step follows it"
 
 
 def test_visits_are_those_of_the_node_and_not_of_every_walk_through_it():
@@ -170,7 +172,7 @@ def test_every_answer_is_in_the_merged_tree_once(ends):
     assert sum(branch.correct for branch in found) == sum(right for _, right in ends)
 
 
-def test_the_first_screen_says_whether_it_turns():
+def test_the_first_screen_says_whether_it_improves():
     assert (
         up := verdict(evidence(RISING))
     ).turns == "yes" and "went from 12.5 % to 78.1 % in 2 rounds: +65.6 points" in up.headline
@@ -188,7 +190,7 @@ def test_the_first_screen_says_whether_it_turns():
 def test_what_to_do_next():
     assert "still gained 28" in advice(evidence(RISING))[0][0] and advice(evidence(RISING))[0][1].endswith("rounds=5")
     assert advice(evidence(RISING, wanted_rounds=4)) == [
-        ("2 of 4 rounds are finished; go on.", "./launch.sh resume runs/planted")
+        ("2 of 4 rounds are finished; resume the run.", "./launch.sh resume runs/planted")
     ]
     failing = evidence(RISING)
     failing.rounds[1]["counts"]["failed"] = 80
@@ -215,7 +217,7 @@ def test_every_chart_is_valid_and_has_data():
     }  # fmt: skip
     drawn = [spec for panel in found.values() for _, spec in panel.charts] + [charts.accuracy_by_round([run, run])]
     for spec in drawn:
-        compiled = vl_convert.vegalite_to_vega(spec | {"config": charts.CONFIG})
+        compiled = vl_convert.vegalite_to_vega(spec | {"config": CONFIG})
         assert compiled["marks"] and any(data.get("values") for data in compiled["data"]), spec
     assert "<path" in vl_convert.vegalite_to_svg(drawn[-1] | {"width": 300})
     (row,) = found["test-time"].tables[0].rows
@@ -228,12 +230,12 @@ def test_newly_solved_and_forgotten_are_named():
 
 
 def test_the_cheapest_way_depends_on_how_many_questions_there_are():
-    few, *_, many = charts.cheapest_ways(evidence([[5] * 40, [8] * 40]), 4)[2][1:]
+    few, *_, many = costs.cheapest_ways(evidence([[5] * 40, [8] * 40]), 4)[2][1:]
     assert few.startswith("round 0") and many.startswith("round 1")
 
 
 def test_numbers_with_units():
-    assert [charts.si(value) for value in (0, 5, 1500, 2.5e12)] == ["0 ", "5 ", "1.5 k", "2.5 T"]
+    assert [costs.si(value) for value in (0, 5, 1500, 2.5e12)] == ["0 ", "5 ", "1.5 k", "2.5 T"]
 
 
 def test_one_page_that_needs_nothing_and_breaks_on_nothing():
