@@ -93,13 +93,14 @@ class Run:
 
     def check_splits(self) -> None:
         """Raises UserError where an arm takes its problems from a split that the task does not have."""
-        known = getattr(self.task, "splits", lambda: ("train", "test"))()
+        known = self.task.splits()
         for arm in (self.train, self.test, *self.others):
             if arm.split not in known and (self.options.rounds or arm.blind):
-                key = "measure.split" if arm.blind else "rounds"
+                where = f"measure.split is {arm.split}" if arm.blind else f"rounds is {self.options.rounds}"
+                type_this = f"measure.split={known[-1]}" if arm.blind else "task.train=FILE, or rounds=0"
                 raise UserError(
-                    f"{key}: task {self.config.task.name} has no split {arm.split!r} (it has: {', '.join(known)}); "
-                    f"type measure.split={'test' if 'test' in known else known[-1]}"
+                    f"{where}, but task {self.config.task.name} has no {arm.split} problems (it has: {', '.join(known)}); "
+                    f"type {type_this}"
                 )
 
     # the loop
@@ -114,7 +115,7 @@ class Run:
                 return
             self.store.sweep()
             for arm in (self.train, self.test, *self.others):
-                self.store.put_json(layout.arm_key(arm.name), arm.record())
+                self.write(arm)
             self.trackers.open(self.options.name, self.store.root, OmegaConf.to_container(self.config))
             watch = asyncio.create_task(self._watch())
             work = asyncio.create_task(self._work(watch))
@@ -128,6 +129,17 @@ class Run:
                 await asyncio.wait({work})
                 await ended(watch)
                 self.trackers.close()
+
+    def write(self, arm: Arm) -> None:
+        """Write down how an arm is searched. Raises UserError where its answers already lie in another round."""
+        if self.store.put_json(layout.arm_key(arm.name), arm.record()):
+            return
+        before = self.book.arms()[arm.name].round
+        if before != arm.round:
+            raise UserError(
+                f"{self.store.place}: {arm.name} was searched in round {before}, so rounds cannot grow; type run.dir=FOLDER to "
+                "start another comparison"
+            )
 
     async def _work(self, watch: asyncio.Task) -> None:
         async with self.actors:

@@ -17,8 +17,11 @@ class Task(Protocol):
     def levels(self) -> Sequence[int]:
         """The levels that training may ask for, easiest first."""
 
+    def splits(self) -> tuple[str, ...]:
+        """Which of train, validation and test it has. They share no problem, and no other is ever drawn from."""
+
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
-        """Up to `n` different problems of one level of `split` ("train" or "test"); the splits never overlap."""
+        """Up to `n` different problems of one level of one of its splits."""
 
     def prompt(self, problem: Problem) -> str:
         """The text that the model is shown."""
