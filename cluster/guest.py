@@ -9,12 +9,14 @@ import _collections_abc
 import _json
 import _socket
 import _struct
+import builtins
 import marshal
 import os
 import resource
 import sys
 
 ITEMS = 100_000  # taken out of an iterator
+VIEWS = ((type({}.keys()), "k"), (type({}.values()), "v"), (type({}.items()), "m"))  # of a dict
 
 
 def pack(value: object, keep: list) -> object:
@@ -38,6 +40,16 @@ def pack(value: object, keep: list) -> object:
         return ["d", [[pack(k, keep), pack(v, keep)] for k, v in value.items()]]
     if isinstance(value, Remote):
         return ["r", value.place]
+    if isinstance(value, range):
+        return ["g", [value.start, value.stop, value.step]]
+    for kind, name in VIEWS:
+        if isinstance(value, kind):
+            return [name, [pack(each, keep) for each in value]]
+    name = getattr(value, "__name__", None) if isinstance(value, (type, type(len))) else None
+    if isinstance(name, str) and getattr(builtins, name, None) is value:
+        return ["y", name]
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return pack(value.item(), keep)
     if isinstance(value, _collections_abc.Iterator):
         return ["i", [pack(each, keep) for each, _ in zip(value, range(ITEMS), strict=False)]]
     keep.append(value)
@@ -45,7 +57,8 @@ def pack(value: object, keep: list) -> object:
 
 
 def unpack(value: object, kept: list | None = None) -> object:
-    """The value again. kept: what places stand for; without it they are objects that equal nothing else."""
+    """The value again. kept: what places stand for; without it they are objects that equal nothing else, and a value that names
+    a builtin function, not a type, is refused: it comes from the guest."""
     if not isinstance(value, list):
         return value
     kind, *rest = value
@@ -59,7 +72,18 @@ def unpack(value: object, kept: list | None = None) -> object:
         return {unpack(k, kept): unpack(v, kept) for k, v in rest[0]}
     if kind == "r":
         return Remote(rest[0]) if kept is None else kept[rest[0]]
+    if kind == "g":
+        return range(*rest[0])
+    if kind == "y":
+        named = getattr(builtins, rest[0])
+        if kept is None and not isinstance(named, type):
+            raise ValueError("not a type")
+        return named
     items = [unpack(each, kept) for each in rest[0]]
+    if kind == "k":
+        return dict.fromkeys(items).keys()
+    if kind in "vm":
+        return dict(enumerate(items)).values() if kind == "v" else dict(items).items()
     return {"l": list, "t": tuple, "s": set, "f": frozenset, "i": iter}[kind](items)
 
 
@@ -144,6 +168,7 @@ def serve(sock: object, limits: dict) -> None:
     """Answer questions until the other side hangs up."""
     leave_terminal()
     limit(limits)
+    builtins.exit = builtins.quit = leave
     send(sock, b'{"ready": true}')
     names: dict = {"__name__": "answer"}
     keep: list = []
@@ -173,15 +198,42 @@ def said(error: BaseException) -> str:
 
 def reply_to(asked: dict, names: dict, keep: list, limits: dict) -> object:
     if "define" in asked:
-        exec(compile(asked["define"], "answer.py", "exec"), names)
-        return None
+        return define(asked, names)
+    if "get" in asked:
+        return found(asked["get"], "", names)
     if "program" in asked:
         return program(asked["program"], asked["stdin"], limits)
     if "command" in asked:
         return command(asked["command"], asked["files"], limits)
-    target = names[asked["call"]]
+    target = found(asked["call"], asked["of"], names)
     keywords = {name: unpack(value, keep) for name, value in asked["keywords"].items()}
     return target(*(unpack(value, keep) for value in asked["arguments"]), **keywords)
+
+
+def define(asked: dict, names: dict) -> list[str]:
+    """Run a text as a module, between what comes before and after it. Returns the names that it does not define."""
+    exec(compile(asked["before"], "before.py", "exec"), names)
+    for name in asked["names"]:
+        names.pop(name, None)
+    exec(compile(asked["define"], "answer.py", "exec"), names)
+    missing = [name for name in asked["names"] if not (name in names or hasattr(names.get(asked["of"]), name))]
+    if not missing:
+        exec(compile(asked["after"], "setup.py", "exec"), names)
+    return missing
+
+
+def found(name: str, of: str, names: dict) -> object:
+    """A function of the module, or where there is none the method of a new instance of the class `of`."""
+    if name in names:
+        return names[name]
+    if of in names:
+        return getattr(names[of](), name)
+    raise NameError(f"name {name!r} is not defined")
+
+
+def leave(code: object = None) -> None:
+    """exit() and quit() as Python has them; they come with its module site, which is not loaded here."""
+    raise SystemExit(code)
 
 
 def program(source: str, stdin: str, limits: dict) -> dict:

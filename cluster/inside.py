@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 import traceback
+from collections.abc import Sequence
 
 if __name__ == "__main__":  # it lies beside guest.py there
     sys.path.insert(0, os.path.dirname(__file__))
@@ -54,14 +55,28 @@ class Guest:
         self._sock, self._seconds, self._output = sock, seconds, output
         self._gone = ""
 
-    def define(self, source: str) -> dict:
-        """Run a text as a module."""
-        return self._ask({"define": source})
+    def define(self, source: str, names: Sequence[str] = (), before: str = "", after: str = "", of: str = "") -> dict:
+        """Run a text as a module, between two others. The value lists those of `names` that it does not define itself.
 
-    def call(self, name: str, arguments: tuple = (), keywords: dict | None = None) -> dict:
-        """Call a function of that module. Plain arguments and values only; anything else is a `Remote`."""
-        packed = [pack(each, []) for each in arguments]
-        return self._ask({"call": name, "arguments": packed, "keywords": {k: pack(v, []) for k, v in (keywords or {}).items()}})
+        of: a class whose methods count as well.
+        """
+        return self._ask({"define": source, "names": list(names), "before": before, "after": after, "of": of})
+
+    def call(self, name: str, arguments: tuple = (), keywords: dict | None = None, of: str = "") -> dict:
+        """Call a function of that module, or where there is none the method of a new instance of the class `of`.
+
+        Plain arguments and values only; anything else that it returns is a `Remote`. Raises TypeError for other arguments.
+        """
+        kept: list = []
+        packed = [pack(each, kept) for each in arguments]
+        named = {key: pack(each, kept) for key, each in (keywords or {}).items()}
+        if kept:
+            raise TypeError(f"the tests hand over a {type(kept[0]).__name__}; only plain values reach the answer")
+        return self._ask({"call": name, "arguments": packed, "keywords": named, "of": of})
+
+    def get(self, name: str) -> dict:
+        """The value of a name of that module."""
+        return self._ask({"get": name})
 
     def program(self, source: str, stdin: str) -> dict:
         """Run a text as a program: the value is {"status", "stdout", "error"}."""
