@@ -93,9 +93,9 @@ def python() -> str:
     return str(Path(sys.executable).resolve())
 
 
-def walls(shown: dict[Path, str], megabytes: int, program: str = "") -> list[str]:
+def walls(shown: dict[Path, str], megabytes: int, program: str = "", nursery: bool = False) -> list[str]:
     """The command that builds the walls around what follows it. shown: folders and files to be seen inside, and where;
-    program: one that looks into /proc for where it lies.
+    program: one that looks into /proc for where it lies; nursery: what follows builds walls itself, which takes a /proc.
     """
     base = Path(sys.base_prefix).resolve()
     outer = ["--ro-bind", "/usr", "/usr"]
@@ -122,11 +122,13 @@ def walls(shown: dict[Path, str], megabytes: int, program: str = "") -> list[str
     for process in ("self", *range(1, 100)) if program else ():  # all that there will be, as a guest lives for one call
         itself += ["--perms", "0755", "--dir", f"/proc/{process}", "--symlink", program, f"/proc/{process}/exe"]
     if os.geteuid():
-        return ["bwrap", *outer, *itself, *unshare, *rooms, "--"]
+        proc = ["--proc", "/proc"] if nursery else itself
+        return ["bwrap", *outer, *proc, *unshare, *rooms, "--remount-ro", "/", "--"]
     # The kernel limits the number of root's processes in no namespace: a second bwrap runs as nobody inside the first.
     first = ["bwrap", "--die-with-parent", "--unshare-pid", *outer, "--dev", "/dev", "--proc", "/proc", "--dir", "/tmp"]
     nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-    second = ["bwrap", *unshare, "--as-pid-1", "--ro-bind", "/", "/", "--tmpfs", "/proc", *itself, "--remount-ro", "/proc"]
+    proc = ["--bind", "/proc", "/proc"] if nursery else ["--tmpfs", "/proc", *itself, "--remount-ro", "/proc"]
+    second = ["bwrap", *unshare, "--as-pid-1", "--ro-bind", "/", "/", *proc]
     return [*first, "--", *nobody, *second, *rooms, "--"]
 
 
@@ -151,8 +153,8 @@ def seccomp_filter() -> bytes:
 
 
 class Inmate:
-    """A process behind walls, and the socket to it. program: a Python file; told: its first argument; rules: a filter; itself:
-    as `program` of `walls`."""
+    """A process behind walls, and the socket to it. program: a Python file; told: its first argument; rules: a filter; itself,
+    nursery: as `program` and `nursery` of `walls`."""
 
     def __init__(
         self,
@@ -163,13 +165,14 @@ class Inmate:
         walled: bool,
         rules: bytes,
         itself: str = "",
+        nursery: bool = False,
     ):
         self.socket, theirs = socket.socketpair()
         self._folder = ""
         fds, environment = [], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
         words = [python(), "-I", "-S", program if not walled else f"{ROOM}/{Path(program).name}", told]
         if walled:
-            around = walls(shown | {Path(program): f"{ROOM}/{Path(program).name}"}, options.files_mb, itself)
+            around = walls(shown | {Path(program): f"{ROOM}/{Path(program).name}"}, options.files_mb, itself, nursery)
             if rules:
                 file = os.memfd_create("filter", 0)
                 os.write(file, rules)
@@ -206,13 +209,10 @@ class Inmate:
 
     def family(self) -> list[int]:
         """The pids of all that is inside, seen from here."""
-        found, todo = [], [self.process.pid]
-        while todo:
-            pid = todo.pop()
-            found.append(pid)
-            with contextlib.suppress(OSError):
-                todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return found
+        return family_of(self.process.pid)
+
+    def kill(self) -> None:
+        self.process.kill()
 
     def end(self) -> int | None:
         """Kill it with all that is inside. Returns the status with which it had ended itself, None where it had not."""
@@ -227,6 +227,74 @@ class Inmate:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
         return status
+
+
+def family_of(pid: int) -> list[int]:
+    found, todo = [], [pid]
+    while todo:
+        found.append(todo.pop())
+        with contextlib.suppress(OSError):
+            todo += map(int, Path(f"/proc/{found[-1]}/task/{found[-1]}/children").read_text().split())
+    return found
+
+
+class Fork:
+    """A guest that a nursery forks; to be used as an Inmate. Raises OSError where the nursery is gone."""
+
+    def __init__(self, nursery: Inmate):
+        self.socket, theirs = socket.socketpair()
+        self._report, reports = socket.socketpair()
+        self._pidfd, self._pid = -1, 0
+        try:
+            socket.send_fds(nursery.socket, [b"x"], [theirs.fileno(), reports.fileno()])
+        except OSError:
+            self.end()
+            raise
+        finally:
+            theirs.close()
+            reports.close()
+
+    def wait_ready(self) -> str:
+        """ "" once it is ready, else why not."""
+        self._report.settimeout(START_SECONDS)
+        self.socket.settimeout(START_SECONDS)
+        try:
+            _, fds, _, _ = socket.recv_fds(self._report, 1, 1)
+            if not fds:
+                return "the sandbox could not fork a guest"
+            self._pidfd = fds[0]
+            told = Path(f"/proc/self/fdinfo/{self._pidfd}").read_text()
+            self._pid = int(told.rpartition("Pid:")[2].split()[0])
+            receive(self.socket)
+        except (EOFError, OSError, TimeoutError):
+            return f"a guest did not start (status {self._status()})"
+        return ""
+
+    def family(self) -> list[int]:
+        """The pids of all that is inside, seen from here."""
+        return family_of(self._pid)
+
+    def kill(self) -> None:
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def end(self) -> int | None:
+        """As `Inmate.end`."""
+        self.socket.close()
+        status = self._status()
+        if self._pidfd >= 0:
+            self.kill()
+            os.close(self._pidfd)
+            self._pidfd = -1
+        self._report.close()
+        return status
+
+    def _status(self) -> int | None:
+        self._report.setblocking(False)
+        try:
+            return int(self._report.recv(16))
+        except (OSError, ValueError):
+            return None
 
 
 class Sandbox:
@@ -258,18 +326,21 @@ class Sandbox:
         self._guest_program = py_compile.compile(str(GUEST), f"{self._folder.name}/guest.pyc", doraise=True)
         self._factories: dict[str, Inmate] = {}
         self._seats: dict[str, list[socket.socket]] = {}
-        self._spare: queue.SimpleQueue[Inmate | OSError] = queue.SimpleQueue()
+        self._spare: queue.SimpleQueue[Inmate | Fork | OSError] = queue.SimpleQueue()
         self._coming = 0  # guests that wait, or are being started
         cores = os.cpu_count() or 1
         # A new seat is slow until it is warm; a guest is always new, and the more begin at a time the less idles between.
         self._turns = {False: threading.Semaphore(cores + 1), True: threading.Semaphore(2 * cores + 2)}
-        self._lock = threading.Lock()
+        self._lock, self._nursing = threading.Lock(), threading.Lock()
         self._threads = ThreadPoolExecutor(AT_ONCE, "sandbox")
         self._starters = ThreadPoolExecutor(os.cpu_count() or 1, "guests")
         self._closed = False
         packages = [path for path in map(Path, sys.path) if path.is_dir() and "site-packages" in path.parts]
         self._packages = {path: f"{ROOM}/site{i}" for i, path in enumerate(packages)}
         self._itself, self._reserves = program, reserves
+        # One nursery for all guests where the kernel lets it build their walls; a prover is slower than its walls anyway.
+        self._forks = self._walled and not program
+        self._nursery: Inmate | None = None
         self._folders = {path: str(path) for path in map(Path, folders) if not path.is_relative_to("/usr")}
         hidden = [place for place in self._folders.values() if Path(place).parts[1:2] in (("tmp",), ("dev",), ("proc",))]
         if hidden and self._walled:
@@ -291,10 +362,12 @@ class Sandbox:
                 seat.close()
         for each in self._factories.values():
             each.end()
+        if self._nursery:
+            self._nursery.end()
         with contextlib.suppress(queue.Empty):
             while True:
                 left = self._spare.get_nowait()
-                if isinstance(left, Inmate):
+                if not isinstance(left, OSError):
                     left.end()
         self._folder.cleanup()
 
@@ -439,6 +512,25 @@ class Sandbox:
             self._starters.submit(self._new_guest)
 
     def _new_guest(self) -> None:
+        try:
+            nursery = self._ready_nursery()
+            self._spare.put(Fork(nursery) if nursery else self._inmate({}, self._rules))
+        except OSError as error:  # who takes it is told
+            self._spare.put(error)
+
+    def _ready_nursery(self) -> Inmate | None:
+        """The process that forks guests; None where it cannot: each guest then starts from nothing, which takes longer."""
+        with self._nursing:
+            if self._forks and (self._nursery is None or self._nursery.process.poll() is not None):
+                made = self._inmate({"rules": self._rules, "megabytes": self._options.files_mb}, b"")
+                self._forks = not made.wait_ready() and _can_fork(made)
+                if self._forks:
+                    self._nursery = made
+                else:
+                    made.end()
+            return self._nursery if self._forks else None
+
+    def _inmate(self, more: dict, rules: bytes) -> Inmate:
         limits = {
             "memory": 0 if self._reserves else self._options.memory_mb * MEGABYTE,
             "files": self._options.files_mb * MEGABYTE,
@@ -446,14 +538,11 @@ class Sandbox:
             "seconds": self._seconds,
             "output": self._options.files_mb * MEGABYTE // 8,
         }
-        told = marshal.dumps({"limits": limits, "path": self._sites()}).hex()
+        told = marshal.dumps({"limits": limits, "path": self._sites()} | more).hex()
         shown = self._packages | self._folders
-        try:
-            self._spare.put(Inmate(self._options, self._guest_program, told, shown, self._walled, self._rules, self._itself))
-        except OSError as error:  # who takes it is told
-            self._spare.put(error)
+        return Inmate(self._options, self._guest_program, told, shown, self._walled, rules, self._itself, bool(more))
 
-    def _take_guest(self) -> Inmate:
+    def _take_guest(self) -> Inmate | Fork:
         self._start_guests(1)
         guest = self._spare.get(timeout=START_SECONDS)
         with self._lock:
@@ -468,10 +557,20 @@ class Sandbox:
         return guest
 
 
+def _can_fork(nursery: Inmate) -> bool:
+    try:
+        trial = Fork(nursery)
+    except OSError:
+        return False
+    why = trial.wait_ready()
+    trial.end()
+    return not why
+
+
 class Watch:
     """What a guest that takes long does with its time and memory."""
 
-    def __init__(self, guest: Inmate, most: int, seconds: float, wait: float, longest: float):
+    def __init__(self, guest: Inmate | Fork, most: int, seconds: float, wait: float, longest: float):
         self._guest, self._most, self._seconds, self._wait, self._longest = guest, most, seconds, wait, longest
         self._began = time.monotonic()
         self._starved = 0.0
@@ -501,7 +600,7 @@ class Watch:
         elif time.monotonic() - self._began - self._starved > self._wait:  # of its own time: waiting for a core is not counted
             self._killed = f"it did not end within {self._wait:g} s"
         if self._killed:
-            self._guest.process.kill()
+            self._guest.kill()
 
     def judged(self, outcome: Outcome, status: int | None) -> Outcome:
         """The outcome with how the guest ended; broken where it was given up because the machine was busy."""
