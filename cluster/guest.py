@@ -393,9 +393,13 @@ def enclose(libc: object, told: dict, rules: object) -> None:
     for place, flags in (("/tmp", 6), ("/dev/shm", 6), ("/dev/pts", 7), ("/proc", 7)):  # MS_NOSUID | MS_NODEV | MS_RDONLY
         checked(libc.mount(b"tmpfs", place.encode(), b"tmpfs", flags, size))
     os.chdir("/tmp")
-    for capability in range(64):
-        if libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP; refused behind the last one
-            break
+    for fd in (0, 1, 2):  # opened anew: what is set on the nursery's would be seen by all
+        os.dup2(os.open(os.devnull, os.O_RDWR if fd else os.O_RDONLY), fd)
+    os.closerange(4, 16)
+    capability = 0
+    while not libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP; refused behind the last one
+        capability += 1
+    checked(capability < 20)
     checked(libc.prctl(47, 4, 0, 0, 0))  # PR_CAP_AMBIENT, all cleared
     checked(libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()))
     checked(libc.prctl(38, 1, 0, 0, 0))  # PR_SET_NO_NEW_PRIVS

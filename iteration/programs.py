@@ -157,7 +157,7 @@ def _pieces(text: str) -> Iterator[_Piece]:
 
 
 def _piece(lines: list[str], info: str) -> _Piece:
-    text = "\n".join(lines) + ("\n" if lines else "")
+    text = "".join(line + "\n" for line in lines)
     python = bool(_PYTHON.match(info))
     least = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
     if not _compiles(text) and _compiles(bare := "".join(line[min(least, len(line)) :] + "\n" for line in lines)):
