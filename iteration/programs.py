@@ -22,7 +22,8 @@ _STARTS = re.compile(
     r"|[A-Za-z_][\w.]*\s*(?:\(|\[.*\]\s*=|(?:[-+*/%|&^]|//|\*\*|<<|>>|:[^=]*)?=[^=]|,\s*\w+.*=)"
 )
 _GOES_ON = re.compile(r"(?:else|elif|except|finally)\b|[)\]}]|\s")
-TRIES = 60  # of compiling a piece of prose
+TRIES = 60  # of compiling a statement amid prose, which may be longer each time
+FAILURES = 20  # of so many lines that seemed to begin one, before only single lines are tried
 
 
 @dataclass
@@ -45,7 +46,7 @@ def source_of(text: str, prefix: str = "", names: Sequence[str] = ()) -> str:
         text = tagged[-1].strip("\n")
     if prefix and names and _is_body(prefix, text):
         return prefix + text
-    if is_code(text) and not (prefix and names and not _defines(text, names)):
+    if _is_all_code(text) and not (prefix and names and not _defines(text, names)):
         return _behind(prefix, text, names)
     pieces = list(_pieces(text)) or [_Piece(text, fenced=False)]
     found = _named(pieces, prefix, names) if names else _whole(pieces)
@@ -61,6 +62,12 @@ def is_code(text: str) -> bool:
     tree = _compiles(text)
     plain = (ast.Name, ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.UnaryOp, ast.BinOp, ast.Compare, ast.Attribute)
     return bool(tree) and any(not (isinstance(node, ast.Expr) and isinstance(node.value, plain)) for node in tree.body)
+
+
+def _is_all_code(text: str) -> bool:
+    """Whether it is code without a line of one word, which compiles as well."""
+    tree = _compiles(text)
+    return is_code(text) and not any(isinstance(node, ast.Expr) and isinstance(node.value, ast.Name) for node in tree.body)
 
 
 def defined(tree: ast.AST) -> set[str]:
@@ -221,18 +228,19 @@ def _cut(prefix: str, text: str) -> str:
 
 def _code_in(text: str) -> str:
     """The statements that stand amid prose."""
-    if is_code(text):
+    if _is_all_code(text):
         return text
-    lines, kept, i = text.split("\n"), [], 0
+    lines, kept, i, failed = text.split("\n"), [], 0, 0
     while i < len(lines):
-        end = _statement(lines, i) if _STARTS.match(lines[i]) else 0
+        end = _statement(lines, i, TRIES if failed < FAILURES else 1) if _STARTS.match(lines[i]) else 0
+        failed += bool(_STARTS.match(lines[i]) and not end)
         kept += lines[i:end]
         i = end or i + 1
     return "\n".join(kept)
 
 
-def _statement(lines: list[str], start: int) -> int:
-    """The line behind the statement that begins at `start`; 0 where none does."""
+def _statement(lines: list[str], start: int, most: int) -> int:
+    """The line behind the statement that begins at `start`; 0 where `most` tries find none."""
     tries = 0
     for end in range(start + 1, len(lines) + 1):
         if end < len(lines) and (not lines[end].strip() or _GOES_ON.match(lines[end])):
@@ -241,6 +249,6 @@ def _statement(lines: list[str], start: int) -> int:
         if _compiles(text):
             return end if is_code(text) or text.startswith("#") else 0
         tries += 1
-        if tries > TRIES:
+        if tries >= most:
             break
     return 0
