@@ -19,6 +19,7 @@ import os
 import py_compile
 import queue
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -214,10 +215,13 @@ class Inmate:
     def kill(self) -> None:
         self.process.kill()
 
+    def lost(self) -> bool:
+        return False
+
     def end(self) -> int | None:
         """Kill it with all that is inside. Returns the status with which it had ended itself, None where it had not."""
-        self.socket.close()
         status = self.process.poll()
+        self.socket.close()
         if self._folder:  # no walls: its children end with their session
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -278,10 +282,18 @@ class Fork:
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
+    def lost(self) -> bool:
+        """Whether the nursery died, and with it the guest: what the guest did not answer is then no fault of its text."""
+        self._report.settimeout(0 if not self._ended() else START_SECONDS)
+        try:
+            return not self._report.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return False
+
     def end(self) -> int | None:
         """As `Inmate.end`."""
-        self.socket.close()
         status = self._status()
+        self.socket.close()
         if self._pidfd >= 0:
             self.kill()
             os.close(self._pidfd)
@@ -289,10 +301,12 @@ class Fork:
         self._report.close()
         return status
 
+    def _ended(self) -> bool:
+        return self._pidfd >= 0 and bool(select.select([self._pidfd], [], [], 0)[0])
+
     def _status(self) -> int | None:
-        self._report.setblocking(False)
         try:
-            return int(self._report.recv(16))
+            return int(self._report.recv(16)) if self._ended() and not self.lost() else None
         except (OSError, ValueError):
             return None
 
@@ -401,7 +415,10 @@ class Sandbox:
                 send(seat, asked)
                 outcome = self._reply(seat, module, release, watch)
             finally:
+                lost = bool(guest) and guest.lost()
                 status = guest.end() if guest else None
+            if lost:
+                return Outcome("broke", why="the sandbox lost the process that its guests come from")
             if watch is not None:
                 outcome = watch.judged(outcome, status)
         return outcome
@@ -551,6 +568,9 @@ class Sandbox:
         if isinstance(guest, OSError):
             raise guest
         why = guest.wait_ready()
+        if guest.lost():  # while it waited
+            guest.end()
+            return self._take_guest()
         if why:
             guest.end()
             raise RuntimeError(why)

@@ -57,7 +57,7 @@ class Apps(File):
         starter = row.get(self.starter_key) or ""
         if pairs.get("fn_name"):
             spec = {"entry": pairs["fn_name"], "class": "Solution", "before": BEFORE}
-            given = [[_keys(each) for each in arguments] if isinstance(arguments, list) else [arguments] for arguments in given]
+            given = [arguments if isinstance(arguments, list) else [arguments] for arguments in given]
         else:
             spec = {}
             given, told = ([_text(each) for each in texts] for texts in (given, told))
@@ -66,10 +66,3 @@ class Apps(File):
 
 def _text(lines: object) -> str:
     return "\n".join(map(str, lines)) if isinstance(lines, list) else str(lines)
-
-
-def _keys(value: object) -> object:
-    """An argument as JSON holds it, but a dict whose keys are all digits again one with whole numbers for keys."""
-    if isinstance(value, dict) and value and all(key.lstrip("-").isdecimal() for key in value):
-        return {int(key): each for key, each in value.items()}
-    return value
