@@ -288,14 +288,15 @@ def command(words: list[str], files: dict[str, str], limits: dict) -> dict:
     return {"status": status, "stdout": texts[0], "error": texts[1][-1000:].strip()}
 
 
-# a nursery: one process behind walls that forks a guest, behind walls of its own, for each answer
+# a nursery: one process behind walls that forks a guest for each answer, behind walls of its own
 
 SPACES = 0x7E020000  # CLONE_NEW: user, pid, net, ipc, uts, cgroup and mount namespaces, so that no guest meets another
-COMMON = "bisect collections copy datetime decimal functools heapq io itertools math operator random re string typing".split()
+COMMON = ("bisect", "collections", "copy", "datetime", "functools", "heapq", "io", "itertools", "math", "operator", "random")
+COMMON += ("re", "string", "typing")  # imported once, as most answers do
 
 
 def nursery(sock: object, told: dict) -> None:
-    """Fork a guest for each pair of sockets that comes: the guest's channel, and one that is told its pidfd and then its status.
+    """Fork a guest for each pair of sockets that arrives: the guest's channel, and one that gets its pidfd, then its status.
 
     It runs no text itself, and what it has imported is all that guests find in its memory.
     """

@@ -8,7 +8,7 @@ import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _FENCE = re.compile(r"(?P<lead>[ \t]*(?:>[ \t]?)*(?:(?:[-*+]|\d+[.)])[ \t]+)?)(?P<ticks>`{3,}|~{3,})[ \t]*(?P<info>[^`~]*)")
 _OPENED_BEHIND_TEXT = re.compile(r"[^`]*(?P<ticks>`{3,})[ \t]*(?P<info>(?:python|py)\d*)\s*", re.IGNORECASE)
@@ -173,8 +173,8 @@ def _piece(lines: list[str], info: str) -> _Piece:
 
 
 def _named(pieces: list[_Piece], prefix: str, names: Sequence[str]) -> str | None:
-    """The last piece that defines one of the names, with earlier ones that it needs; else the first that completes the prefix."""
-    own = [piece if piece.fenced else _Piece(_code_in(piece.text), fenced=False) for piece in pieces]
+    """The last piece that defines one of the names, with earlier ones that it needs; else one that completes the prefix."""
+    own = [piece if piece.fenced else replace(piece, text=_code_in(piece.text)) for piece in pieces]
     for fenced in (True, False):
         for at in reversed(range(len(own))):
             if own[at].fenced == fenced and _defines(own[at].text, names):
@@ -190,7 +190,7 @@ def _named(pieces: list[_Piece], prefix: str, names: Sequence[str]) -> str | Non
 
 
 def _whole(pieces: list[_Piece]) -> str | None:
-    """The piece that is a whole program: fences that say Python first, and of equals the last that reads input, else the last."""
+    """The piece that is a whole program: fences tagged Python first; of several the last that reads input, else the last."""
     kinds = (
         [piece.text for piece in pieces if piece.python],
         [piece.text for piece in pieces if piece.fenced and not piece.python and not piece.other],

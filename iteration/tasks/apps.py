@@ -1,7 +1,7 @@
 """APPS's form: a problem with inputs and outputs, for a whole program or for one function. Source: Hendrycks et al. 2021.
 
-A row whose `input_output` has `fn_name` asks for a function of that name, or a method of it in a class `Solution`; as on the site
-that it comes from, the usual imports are there already, and each test calls a new instance.
+A row whose `input_output` has `fn_name` asks for a function of that name, or for a method of a class `Solution`. As on the site
+that such problems come from, the usual imports are there already, and each test calls a new instance.
 """
 
 from __future__ import annotations

@@ -15,15 +15,14 @@ from iteration.types import Problem
 class Mbpp(File):
     prompt_key: str = "text"  # column of the problem's text ("prompt" in the sanitized version)
     answer_key: str = "test_list"  # column of the tests, a list of assertions
-    setup_key: str = "test_setup_code"  # column of code that the tests need, or ""; only the full version has it
-    imports_key: str = "test_imports"  # column of a list of imports that the tests need, or ""; only the sanitized version has it
-    code_key: str = "code"  # column of the reference solution, of which only names and imports are read, or ""
+    setup_key: str = "test_setup_code"  # column of code that the tests need, or ""; optional
+    imports_key: str = "test_imports"  # column of a list of imports that the tests need, or ""; optional
+    code_key: str = "code"  # column of the reference solution, of which only names and imports are read, or ""; optional
     template: str = "{prompt} Your code should pass this test:\n{test}\n"  # what the model is shown
 
     def columns(self) -> dict[str, str]:
-        defaults = Mbpp.setup_key, Mbpp.imports_key, Mbpp.code_key
-        keys = dict(zip(("setup_key", "imports_key", "code_key"), (self.setup_key, self.imports_key, self.code_key), strict=True))
-        return super().columns() | {name: column for name, column in keys.items() if column and column not in defaults}
+        named = {name: getattr(self, name) for name in ("setup_key", "imports_key", "code_key")}
+        return super().columns() | {name: column for name, column in named.items() if column not in ("", getattr(Mbpp, name))}
 
     def prompt(self, problem: Problem) -> str:
         return super().prompt(problem).replace("{test}", json.loads(problem.answer)["asserts"][0])

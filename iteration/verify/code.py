@@ -24,8 +24,10 @@ from iteration.types import Call, Outcome, Problem, State, Verdict
 
 BUILTIN = frozenset(dir(builtins))
 # Builtins that tests put around a call of the answer's function, as in `assert set(f(3)) == {1, 2}`.
-AROUND = "set sorted list tuple round len isinstance str abs all any float int dict repr type bool next iter".split()
+AROUND = ("set", "sorted", "list", "tuple", "dict", "next", "iter", "len", "isinstance", "type", "repr", "str")
+AROUND += ("round", "abs", "int", "float", "bool", "all", "any")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+PLAIN = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset, type(None))  # constants of the answer's
 _LOUD = 5  # failed tests that the verdict names
 
 
@@ -111,7 +113,7 @@ class Tests:
         others = (used & reference) | unknown - {self.entry}
         if not others and not self.entry:
             others = self._outermost()
-        self.names += sorted(others, key=lambda name: (name not in self._called(), name))
+        self.names += sorted(others, key=lambda name: (name not in self.called(), name))
         self.required = self.required or self.names
         if not self.names:
             raise ValueError("no test asks the answer for anything")
@@ -140,14 +142,14 @@ class Tests:
         self.ours += "".join(f"\nimport {name}" for name in sorted(found))
         return found
 
-    def _called(self) -> list[str]:
+    def called(self) -> list[str]:
         """Names that are called, the outermost first."""
         nodes = [node for test in self.tree.body for node in ast.walk(test)]  # breadth first
         return [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
 
     def _outermost(self) -> set[str]:
         """The builtin that the tests mean where they call nothing else: the answer has a function of that name."""
-        each = [[name for name in Tests._called(_Of(test)) if name in BUILTIN] for test in self.tree.body]
+        each = [[name for name in Tests.called(_Of(test)) if name in BUILTIN] for test in self.tree.body]
         firsts = [next((name for name in names if name not in AROUND), names[0]) for names in each if names]
         return {name for name, _ in Counter(firsts).most_common(1)}
 
@@ -191,7 +193,11 @@ def _functions(guest, tests: Tests, source: str, replies) -> list[tuple[bool, st
         return [(False, why)] * max(1, tests.count)
     names |= {name: proxy(name) for name in tests.names}  # also where the setup holds what the model was to complete
     try:
-        names |= {name: value_of(guest.get(name)) for name in sorted(tests.remote & loaded(tests.tree))}
+        for name in sorted(tests.remote & loaded(tests.tree)):
+            names[name] = value_of(guest.get(name))
+        for name in set(tests.names) - set(tests.called()) - {tests.entry}:
+            value = value_of(guest.get(name))
+            names[name] = value if isinstance(value, PLAIN) else names[name]
         exec(compile(ast.fix_missing_locations(_Apart().visit(tests.tree)), "tests.py", "exec"), names)
         if tests.check:
             names["check"](proxy(tests.entry))
@@ -226,7 +232,7 @@ def _calls(guest, spec: dict, source: str, replies, tolerance: float) -> list[tu
 
 
 def _numbered(value: object) -> object:
-    """An argument as JSON holds it, but a dict whose keys are all digits with numbers for keys, as the published harness has it."""
+    """An argument from JSON; a dict whose keys are all digits gets numbers for keys, as in the published harness."""
     if isinstance(value, dict) and value and all(key.lstrip("-").isdecimal() for key in value):
         return {int(key): each for key, each in value.items()}
     return value
@@ -289,7 +295,8 @@ def alike(value: object, told: object, tolerance: float = 0.0) -> bool:
         return fits and all(alike(a, b, tolerance) for a, b in zip(value, told, strict=True))
     if isinstance(told, dict):
         texts = {str(key): each for key, each in value.items()} if isinstance(value, dict) else {}
-        return isinstance(value, dict) and texts.keys() == told.keys() and all(alike(texts[k], told[k], tolerance) for k in told)
+        fits = isinstance(value, dict) and texts.keys() == told.keys()
+        return fits and all(alike(texts[key], told[key], tolerance) for key in told)
     numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in (value, told))
     if tolerance and numbers and isinstance(value + told, float):
         return _near(float(value), float(told), tolerance)
@@ -304,8 +311,8 @@ def _why(reply: dict) -> str:
 class Code:
     partial: bool = False  # reward the share of tests that pass; otherwise 1 for all of them and 0 for any fewer
     seconds: float = 2.0  # of CPU for all tests of one answer
-    # By how much a number that is printed, or returned to an APPS row with fn_name, may differ from the expected one: absolutely,
-    # and relatively where that is above 1. Two integers have to be equal. 0: all has to be equal; judges often take 1e-6.
+    # By how much a number that a program prints, or a function returns to an APPS row, may differ from the expected one:
+    # absolutely, or relatively where that one is above 1. Two integers have to be equal. 0: exact; judges often take 1e-6.
     tolerance: float = 0.0
 
     executes: ClassVar[bool] = True

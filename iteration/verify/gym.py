@@ -1,4 +1,4 @@
-"""reasoning-gym's own scorers, behind walls. Full marks are correct, anything less is wrong: some give part of them for nothing.
+"""reasoning-gym's own scorers, behind walls. Full marks are correct, less is wrong: some scorers give part marks for nothing.
 
 The stored problem holds all that the scorer looks at, so nothing is made again.
 """
@@ -32,7 +32,7 @@ FENCED = {
     "intermediate_integration": _FORMULA,
     "polynomial_multiplication": _FORMULA,
 }
-# Of problems stored by earlier versions, without their entry: made again these are other ones, and only the answer is scored.
+# For problems of earlier versions, stored without their entry: made again these differ, and the answer alone is scored.
 UNSTABLE = ("isomorphic_strings", "list_functions", "polynomial_multiplication", "ransom_note")
 LONGEST = 20_000  # characters of an answer
 FULL = 1.0 - 1e-9
@@ -82,7 +82,7 @@ def entry_of(value: object) -> object:
 
 
 def score(where: dict, question: str, answer: str) -> float:
-    """The task's score of an answer to one of its problems. Raises LookupError where that can only be made again, and differs."""
+    """The task's score of an answer. Raises LookupError for a problem that is stored without its entry and cannot be remade."""
     config = json.dumps(where["config"])
     if "entry" in where:
         found, entry = dataset(where["task"], config), entry_of(where["entry"])

@@ -51,7 +51,12 @@ def test_answers_that_behave_alike_vote_together(box):
 
 def test_a_test_calls_the_answer_and_never_a_builtin(box):
     spec = {"asserts": ["assert max(4, 9) == 9", "assert max(2, 1) == 2"]}
-    texts = "x = 1", "def max(a, b): return a", "def max(a, b):\n    return a if a > b else b", "max = lambda a, b: sorted([a, b])[1]"
+    texts = (
+        "x = 1",
+        "def max(a, b): return a",
+        "def max(a, b):\n    return a if a > b else b",
+        "max = lambda a, b: sorted([a, b])[1]",
+    )
     states = [verdict.state for verdict in judged(box, spec, *texts)]
     assert states == [State.WRONG, State.WRONG, State.CORRECT, State.CORRECT]
     assert "does not define max" in judged(box, spec, "x = 1")[0].why
@@ -111,7 +116,10 @@ ROWS = {
         ["def f(x): return x"],
     ),
     "a type as argument": (
-        mbpp("def rest(t, k): return [x for x in t if not isinstance(x, k)]", ["assert rest((4, 7.7), int) == [7.7]", "assert rest((7, 'S'), str) == [7]"]),
+        mbpp(
+            "def rest(t, k): return [x for x in t if not isinstance(x, k)]",
+            ["assert rest((4, 7.7), int) == [7.7]", "assert rest((7, 'S'), str) == [7]"],
+        ),
         ["def rest(t, k):\n    return [x for x in t if type(x) is not k]"],
         ["def rest(t, k): return [7.7]", "def rest(t, k): return [x for x in t if not isinstance(x, int)]"],
     ),
@@ -128,8 +136,16 @@ ROWS = {
     "a name that the answer imports": (
         mbpp("from collections import Counter\ndef c(t): return Counter(t)", ["assert c('aab') == Counter('aab')"]),
         ["def c(t): return {x: t.count(x) for x in t}"],
-        ["def c(t): return {}", "class Counter:\n    def __init__(s, t): pass\n    def __eq__(s, o): return True\ndef c(t): return Counter(t)",
-         "from unittest.mock import ANY\nCounter = lambda t: ANY\ndef c(t): return 1"],
+        [
+            "def c(t): return {}",
+            "class Counter:\n    def __init__(s, t): pass\n    def __eq__(s, o): return True\ndef c(t): return Counter(t)",
+            "from unittest.mock import ANY\nCounter = lambda t: ANY\ndef c(t): return 1",
+        ],
+    ),
+    "a constant and a function of the answer's": (
+        mbpp("N = 2\ndef f(x): return x * N", ["assert f(3) == 3 * N", "assert list(map(f, [1, N])) == [2, 4]"]),
+        ["def f(x): return x + x\nN = 2"],
+        ["def f(x): return x * 2", "N = 2\ndef f(x): return x", "N = f = 2"],
     ),
     "test_imports": (
         mbpp("def third(x): return x / 3", ["assert math.isclose(third(1), 0.333, rel_tol=0.01)"], "", ["import math"]),
@@ -141,13 +157,21 @@ ROWS = {
         ["def third(x): return x / 3"],
         ["def third(x): return 0.3", "math = third = None", "x = 1"],
     ),
-    "named like a builtin": (mbpp("def sum(a, b): return a + b", ["assert sum(10, 15) == 25"]), [], ["x = 1", "def sum(a, b): return 24"]),
+    "named like a builtin": (
+        mbpp("def sum(a, b): return a + b", ["assert sum(10, 15) == 25"]),
+        [],
+        ["x = 1", "def sum(a, b): return 24"],
+    ),
     "ranges and views": (
         mbpp("def f(n): return range(n)", ["assert list(f(3)) == [0, 1, 2]", "assert sorted(f(2)) == [0, 1]"]),
-        ["def f(n): return dict.fromkeys(range(n)).keys()", "def f(n): return {i: i for i in range(n)}.values()", "def f(n): yield from range(n)"],
+        [
+            "def f(n): return dict.fromkeys(range(n)).keys()",
+            "def f(n): return {i: i for i in range(n)}.values()",
+            "def f(n): yield from range(n)",
+        ],
         ["def f(n): return range(n + 1)", "def f(n): return {n: n}.items()"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -165,6 +189,7 @@ REFERENCES = {
     "the answer's import": "import sys\ndef size(t): return sys.getsizeof(t)",
     "a name that the answer imports": "from collections import Counter\ndef c(t): return Counter(t)",
     "test_imports": "def third(x): return x / 3",
+    "a constant and a function of the answer's": "N = 2\ndef f(x): return x * N",
     "named like a builtin": "def sum(a, b): return a + b",
     "ranges and views": "def f(n): return range(n)",
 }
@@ -288,7 +313,15 @@ def test_apps_rows_that_name_a_function(box):
 
 def test_what_runs_before_an_apps_answer_is_no_answer(box):
     spec = json.loads(Apps.__new__(Apps).answer({"input_output": {"fn_name": "gcd", "inputs": [[4, 6]], "outputs": [2]}}))
-    found = judged(box, spec, "x = 1", "def gcd(a, b): return 2", "from math import gcd", "def gcd(a, b): return 3", "def f(a, b): return 2")
+    found = judged(
+        box,
+        spec,
+        "x = 1",
+        "def gcd(a, b): return 2",
+        "from math import gcd",
+        "def gcd(a, b): return 3",
+        "def f(a, b): return 2",
+    )
     assert [verdict.state for verdict in found] == [State.WRONG, State.CORRECT, State.CORRECT, State.WRONG, State.WRONG]
 
 

@@ -10,8 +10,19 @@ from iteration.tasks.apps import Apps
 from iteration.tasks.humaneval import Humaneval
 from iteration.tasks.mbpp import Mbpp, of_reference
 
-FULL = {"task_id": 1, "text": "Find it.", "code": "def f(x):\r\n  return x", "test_list": ["assert f(1) == 1"], "test_setup_code": ""}
-SANITIZED = {"task_id": 2, "prompt": "Find pi.", "code": "import math\ndef g():\n    return math.pi", "test_imports": ["import math"]}
+FULL = {
+    "task_id": 1,
+    "text": "Find it.",
+    "code": "def f(x):\r\n  return x",
+    "test_list": ["assert f(1) == 1"],
+    "test_setup_code": "",
+}
+SANITIZED = {
+    "task_id": 2,
+    "prompt": "Find pi.",
+    "code": "import math\ndef g():\n    return math.pi",
+    "test_imports": ["import math"],
+}
 SANITIZED |= {"test_list": ["assert math.isclose(g(), math.pi)"], "source_file": "a.ipynb"}
 STARTER = "class Solution:\n    def add(self, a: int, b: int) -> int:\n        "
 
@@ -64,11 +75,18 @@ def test_what_tests_use_of_a_reference_solution(code, tests, names, imports):
 
 def test_apps_rows_by_input_and_by_name(tmp_path):
     rows = [
-        {"question": "Add.", "starter_code": "", "input_output": json.dumps({"inputs": ["1 2\n", ["3", "4"]], "outputs": ["3", [7]]})},
+        {
+            "question": "Add.",
+            "starter_code": "",
+            "input_output": json.dumps({"inputs": ["1 2\n", ["3", "4"]], "outputs": ["3", [7]]}),
+        },
         {"question": "Sum.", "starter_code": STARTER, "input_output": {"fn_name": "add", "inputs": [[1, 2]], "outputs": [3]}},
         {"question": "Count.", "starter_code": "", "input_output": {"fn_name": "count", "inputs": [{"1": 2}], "outputs": [1]}},
-    ]  # fmt: skip
-    texts = [row | {"input_output": row["input_output"] if isinstance(row["input_output"], str) else json.dumps(row["input_output"])} for row in rows]  # fmt: skip
+    ]
+    texts = [
+        row | {"input_output": row["input_output"] if isinstance(row["input_output"], str) else json.dumps(row["input_output"])}
+        for row in rows
+    ]
     task = Apps(test=written(tmp_path / "a.jsonl", texts))
     program, method, function = task.all()
     assert json.loads(program.answer) == {"inputs": ["1 2\n", "3\n4"], "outputs": ["3", "7"]}
@@ -82,7 +100,10 @@ def test_apps_rows_by_input_and_by_name(tmp_path):
     assert begun.prompt(begun.all()[0]).endswith("prints the answer. Begin with:\n```python\nn = int(input())\n```")
 
 
-@pytest.mark.parametrize("pairs", ["", {}, {"inputs": [], "outputs": []}, {"inputs": ["1"], "outputs": []}, {"fn_name": "f", "inputs": [[1]], "outputs": []}])  # fmt: skip
+@pytest.mark.parametrize(
+    "pairs",
+    ["", {}, {"inputs": [], "outputs": []}, {"inputs": ["1"], "outputs": []}, {"fn_name": "f", "inputs": [[1]], "outputs": []}],
+)
 def test_an_apps_row_without_tests_is_named(tmp_path, pairs):
     row = {"question": "q", "input_output": json.dumps(pairs)}
     with pytest.raises(UserError, match="row 1: input_output has") as error:

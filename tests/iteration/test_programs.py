@@ -13,7 +13,7 @@ from iteration.programs import bound, defined, is_code, loaded, source_of
 PROGRAMS = {
     "plain": ("import math\n\ndef area(r):\n    '''Area.'''\n", "    return math.pi * r ** 2\n", "area"),
     "branches": (
-        "from typing import List\n\n\ndef best(xs: List[int]) -> int:\n    \"\"\" The best.\n    >>> best([1])\n    1\n    \"\"\"\n",
+        'from typing import List\n\n\ndef best(xs: List[int]) -> int:\n    """ The best.\n    >>> best([1])\n    1\n    """\n',
         "    found = 0\n    for x in xs:\n        if x > found:\n            found = x\n\n    return found\n",
         "best",
     ),
@@ -21,7 +21,11 @@ PROGRAMS = {
     "helper behind": ("def odd(x):\n", "    return not even(x)\n\n\ndef even(x):\n    return x % 2 == 0\n", "odd"),
     "tabs": ("def f(x):\n", "\tif x:\n\t\treturn 1\n\treturn 2\n", "f"),
     "text with lines": ("def g():\n", "    return '''one\ntwo\n  three'''\n", "g"),
-    "decorated": ("import functools\n\n@functools.lru_cache\ndef fib(n):\n", "    return n if n < 2 else fib(n - 1) + fib(n - 2)\n", "fib"),
+    "decorated": (
+        "import functools\n\n@functools.lru_cache\ndef fib(n):\n",
+        "    return n if n < 2 else fib(n - 1) + fib(n - 2)\n",
+        "fib",
+    ),
 }
 INDENT = {"tabs"}  # not to be indented by blanks
 TEXTS = {"text with lines"}  # whose lines must not be indented
@@ -106,7 +110,9 @@ def test_forms_without_anything_to_complete(form):
     write, cannot = FORMS[form]
     for kind, (prefix, rest, name) in PROGRAMS.items():
         if kind not in cannot:
-            assert function(source_of(write(rest, prefix + rest), "", (name,)), name)[0] == function(prefix + rest, name)[0], kind
+            assert function(source_of(write(rest, prefix + rest), "", (name,)), name)[0] == function(prefix + rest, name)[0], (
+                kind
+            )
 
 
 PROGRAM = "n = int(input())\nfor i in range(n):\n    print(i)\n"
@@ -122,22 +128,36 @@ def test_whole_programs_in_the_same_forms(form):
     [
         ("First\n```python\ndef g(): pass\n```\n```python\ndef f(): return 1\n```", ("f",), "def f(): return 1\n"),
         ("```python\ndef f(): return 1\n```\nBetter:\n```python\ndef f(): return 2\n```", ("f",), "def f(): return 2\n"),
-        ("```python\ndef g(): return 1\n```\nthen\n```python\ndef f(): return g()\n```", ("f",), "def g(): return 1\n\ndef f(): return g()\n"),
+        (
+            "```python\ndef g(): return 1\n```\nthen\n```python\ndef f(): return g()\n```",
+            ("f",),
+            "def g(): return 1\n\ndef f(): return g()\n",
+        ),
         ("```python\nf = lambda: 1\n```\n```python\nf()\n```", ("f",), "f = lambda: 1\n"),
         ("```python\nfrom math import gcd\n```", ("gcd",), "from math import gcd\n"),
-        ("```python\nclass Solution:\n    def f(self): pass\n```", ("f", "Solution"), "class Solution:\n    def f(self): pass\n"),
+        (
+            "```python\nclass Solution:\n    def f(self): pass\n```",
+            ("f", "Solution"),
+            "class Solution:\n    def f(self): pass\n",
+        ),
         ("def f():\n    return '```'", ("f",), "def f():\n    return '```'"),
-        ("import os\n\nThen:\n\ndef f():\n    return os.name\n\nprint(f())", ("f",), "import os\n\ndef f():\n    return os.name\n\nprint(f())"),
+        (
+            "import os\n\nThen:\n\ndef f():\n    return os.name\n\nprint(f())",
+            ("f",),
+            "import os\n\ndef f():\n    return os.name\n\nprint(f())",
+        ),
         ("```cpp\nint f() { return 1; }\n```\n```python\nprint(1)\n```", (), "print(1)\n"),
         ("Inline ```print(1)``` only", (), "print(1)"),
         ("```python\nprint(input())\n```\nExample:\n```python\nprint('3')\n```", (), "print(input())\n"),
     ],
-)  # fmt: skip
+)
 def test_which_piece_is_meant(text, names, expected):
     assert source_of(text, "", names) == expected
 
 
-@pytest.mark.parametrize("text", ["", "I do not know.", "The answer is 5", "```text\n5\n```", "```cpp\nint main() {}\n```", "def f(x) return"])
+@pytest.mark.parametrize(
+    "text", ["", "I do not know.", "The answer is 5", "```text\n5\n```", "```cpp\nint main() {}\n```", "def f(x) return"]
+)
 def test_where_there_is_no_program_none_is_made_up(text):
     found = source_of(text, "", ("f",))
     assert not is_code(found) and found.strip() in text
@@ -150,7 +170,9 @@ def test_a_use_is_not_taken_for_the_rest_of_a_function():
 
 
 def test_names():
-    tree = ast.parse("import a.b as c, d.e\nfrom x import y\nz: int = 1\nif z:\n    def f(p):\n        q = r\nfor i in s: pass\n")
+    tree = ast.parse(
+        "import a.b as c, d.e\nfrom x import y\nz: int = 1\nif z:\n    def f(p):\n        q = r\nfor i in s: pass\n"
+    )
     assert defined(tree) == {"c", "d", "y", "z", "f", "i"}
     assert bound(tree) == {"c", "d", "y", "z", "f", "i", "p", "q"}
     assert loaded(tree) == {"int", "z", "r", "s"}
