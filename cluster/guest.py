@@ -1,8 +1,8 @@
-"""The process that runs a model's text, behind walls (cluster/sandbox.py starts it there, as a file).
+"""The isolated process that runs a model's text (cluster/sandbox.py starts it, as a file).
 
-It answers questions about that text until it is killed. Nothing here is trusted once the text runs: who asks sees plain data
-only (cluster/inside.py, Guest). It is started for each answer, so it imports what costs nothing: questions come by marshal,
-from a side that it may trust, and replies go as JSON, which is safe to read.
+It answers requests about that text until it is killed. Nothing here is trusted once the text runs: the other side reads plain
+data only (cluster/inside.py, Guest). Imports are few because a process may be started for each answer: requests are marshalled,
+as they come from the trusted side; replies are JSON, which is safe to read.
 """
 
 import _collections_abc
@@ -15,12 +15,12 @@ import os
 import resource
 import sys
 
-ITEMS = 100_000  # taken out of an iterator
+ITEMS = 100_000  # read from an iterator, at most
 VIEWS = ((type({}.keys()), "k"), (type({}.values()), "v"), (type({}.items()), "m"))  # of a dict
 
 
 def pack(value: object, keep: list) -> object:
-    """A value as lists, texts and numbers. What is not plain stays where it is, in `keep`, and is named by its place there."""
+    """A value as lists, strings and numbers. Other objects are appended to `keep` and stand as their index there."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -57,8 +57,8 @@ def pack(value: object, keep: list) -> object:
 
 
 def unpack(value: object, kept: list | None = None) -> object:
-    """The value again. kept: what places stand for; without it they are objects that equal nothing else, and a value that names
-    a builtin function, not a type, is refused: it comes from the guest."""
+    """The inverse of `pack`. kept: the objects that indices stand for. Without it the value comes from a guest: an index is a
+    `Remote`, and a builtin that is no type raises ValueError."""
     if not isinstance(value, list):
         return value
     kind, *rest = value
@@ -88,7 +88,7 @@ def unpack(value: object, kept: list | None = None) -> object:
 
 
 class Remote:
-    """Something that stayed with the guest: it can be handed back, and equals only itself."""
+    """An object that stays with the guest: it can be passed back, and equals only itself."""
 
     def __init__(self, place: int):
         self.place = place
@@ -109,7 +109,7 @@ def text(value: object) -> str:
 
 
 def limit(limits: dict) -> None:
-    """What one process may use. Children inherit it."""
+    """Set the resource limits of this process. Children inherit them."""
 
     def at_most(what: int, most: int) -> None:
         hard = resource.getrlimit(what)[1]
@@ -125,12 +125,12 @@ def limit(limits: dict) -> None:
         at_most(resource.RLIMIT_NPROC, limits["processes"])
     if limits.get("seconds"):
         seconds = max(1, int(limits["seconds"] + 0.999))
-        # SIGXCPU says why, SIGKILL cannot be ignored; the first process of a namespace is not sent the former
+        # SIGXCPU at the limit, SIGKILL a second later; the first process of a pid namespace does not get SIGXCPU
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + (os.getpid() != 1)))
 
 
 def leave_terminal() -> None:
-    """Give up the terminal that the session may have: nothing is to be written or typed there."""
+    """Give up the controlling terminal, if there is one."""
     try:
         tty = os.open("/dev/tty", os.O_RDWR)
     except OSError:
@@ -142,7 +142,7 @@ def leave_terminal() -> None:
 
 
 def channel() -> int:
-    """The descriptor of the socket, which came as standard input; that is then empty."""
+    """The descriptor of the socket, which was passed as standard input; standard input is then empty."""
     os.dup2(0, 3)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -166,7 +166,7 @@ def send(sock: object, data: bytes) -> None:
 
 
 def serve(sock: object, limits: dict) -> None:
-    """Answer questions until the other side hangs up."""
+    """Answer requests until the other side closes the socket."""
     leave_terminal()
     limit(limits)
     builtins.exit = builtins.quit = leave
@@ -212,7 +212,7 @@ def reply_to(asked: dict, names: dict, keep: list, limits: dict) -> object:
 
 
 def define(asked: dict, names: dict) -> list[str]:
-    """Run a text as a module, between what comes before and after it. Returns the names that it does not define."""
+    """Run a text as a module, between two other texts. Returns those of the names that it does not define."""
     exec(compile(asked["before"], "before.py", "exec"), names)
     for name in asked["names"]:
         names.pop(name, None)
@@ -224,7 +224,7 @@ def define(asked: dict, names: dict) -> list[str]:
 
 
 def found(name: str, of: str, names: dict) -> object:
-    """A function of the module, or where there is none the method of a new instance of the class `of`."""
+    """A name of the module; if it is missing, the method of that name of a new instance of the class `of`."""
     if name in names:
         return names[name]
     if of in names:
@@ -233,7 +233,7 @@ def found(name: str, of: str, names: dict) -> object:
 
 
 def leave(code: object = None) -> None:
-    """exit() and quit() as Python has them; they come with its module site, which is not loaded here."""
+    """exit() and quit(), which the module `site` would define; it is not loaded here."""
     raise SystemExit(code)
 
 
@@ -288,9 +288,9 @@ def command(words: list[str], files: dict[str, str], limits: dict) -> dict:
     return {"status": status, "stdout": texts[0], "error": texts[1][-1000:].strip()}
 
 
-# a nursery: one process behind walls that forks a guest for each answer, behind walls of its own
+# a nursery: an isolated process that forks a guest for each answer, into namespaces of its own
 
-SPACES = 0x7E020000  # CLONE_NEW: user, pid, net, ipc, uts, cgroup and mount namespaces, so that no guest meets another
+SPACES = 0x7E020000  # CLONE_NEW: user, pid, net, ipc, uts, cgroup and mount namespaces, so that guests do not see each other
 COMMON = ("bisect", "collections", "copy", "datetime", "functools", "heapq", "io", "itertools", "math", "operator", "random")
 COMMON += ("re", "string", "typing")  # imported once, as most answers do
 
@@ -298,7 +298,7 @@ COMMON += ("re", "string", "typing")  # imported once, as most answers do
 def nursery(sock: object, told: dict) -> None:
     """Fork a guest for each pair of sockets that arrives: the guest's channel, and one that gets its pidfd, then its status.
 
-    It runs no text itself, and what it has imported is all that guests find in its memory.
+    It runs no model's text itself. Guests find nothing in its memory but imported modules.
     """
     import ctypes
     import gc
@@ -306,7 +306,7 @@ def nursery(sock: object, told: dict) -> None:
     import signal
     import socket
 
-    libc, python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi  # which keeps the interpreter's lock, as os.fork does
+    libc, python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi  # PyDLL keeps the interpreter's lock, as os.fork does
     for function in (python.PyOS_BeforeFork, python.PyOS_AfterFork_Parent, python.PyOS_AfterFork_Child):
         function.restype = None
     clone = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
@@ -361,7 +361,7 @@ def nursery(sock: object, told: dict) -> None:
 
 
 class suppressed:
-    """contextlib.suppress, without what it imports."""
+    """contextlib.suppress, without the imports of contextlib."""
 
     def __init__(self, kind: type):
         self.kind = kind
@@ -374,17 +374,17 @@ class suppressed:
 
 
 def enclose(libc: object, told: dict, rules: object) -> None:
-    """Build a guest's own walls, from inside its new namespaces. Raises OSError where one cannot be built.
+    """Isolate a guest, from inside its new namespaces. Raises OSError where a step fails.
 
-    No other guest's files, processes or sockets are left in reach: fresh folders cover all that can be written to, and the
-    process keeps no capability, not even over what it has just built. Sources: user_namespaces(7), mount(2), capabilities(7),
-    prctl(2), seccomp(2).
+    Empty file systems cover every folder that can be written to, and the process drops all capabilities, including those over
+    its own namespaces, so it reaches no file, process or socket of another guest. Sources: user_namespaces(7), mount(2),
+    capabilities(7), prctl(2), seccomp(2).
     """
     import ctypes
 
     def checked(result: int) -> None:
         if result:
-            raise OSError(ctypes.get_errno(), "a guest's walls")
+            raise OSError(ctypes.get_errno(), "a guest cannot be isolated")
 
     for name, text in (("setgroups", "deny"), *told["maps"]):
         with open(f"/proc/self/{name}", "w") as file:
@@ -394,11 +394,11 @@ def enclose(libc: object, told: dict, rules: object) -> None:
     for place, flags in (("/tmp", 6), ("/dev/shm", 6), ("/dev/pts", 7), ("/proc", 7)):  # MS_NOSUID | MS_NODEV | MS_RDONLY
         checked(libc.mount(b"tmpfs", place.encode(), b"tmpfs", flags, size))
     os.chdir("/tmp")
-    for fd in (0, 1, 2):  # opened anew: what is set on the nursery's would be seen by all
+    for fd in (0, 1, 2):  # reopened: flags set on the nursery's would be shared by all guests
         os.dup2(os.open(os.devnull, os.O_RDWR if fd else os.O_RDONLY), fd)
     os.closerange(4, 16)
     capability = 0
-    while not libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP; refused behind the last one
+    while not libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP; fails after the last one
         capability += 1
     checked(capability < 20)
     checked(libc.prctl(47, 4, 0, 0, 0))  # PR_CAP_AMBIENT, all cleared

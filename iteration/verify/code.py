@@ -27,7 +27,7 @@ BUILTIN = frozenset(dir(builtins))
 AROUND = ("set", "sorted", "list", "tuple", "dict", "next", "iter", "len", "isinstance", "type", "repr", "str")
 AROUND += ("round", "abs", "int", "float", "bool", "all", "any")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-PLAIN = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset, type(None))  # constants of the answer's
+PLAIN = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset, type(None))  # values of constants
 _LOUD = 5  # failed tests that the verdict names
 
 
@@ -35,7 +35,7 @@ _LOUD = 5  # failed tests that the verdict names
 
 
 class _Watched:
-    """Counts what each test came to; an assertion that fails does not end those behind it."""
+    """Records the result of each test; an assertion that fails does not stop those after it."""
 
     def __init__(self) -> None:
         self.results: list[tuple[bool, str]] = []
@@ -56,7 +56,7 @@ class Gone(BaseException):
 
 
 class Unasked(BaseException):
-    """A test cannot be put to the answer: no verdict."""
+    """A test cannot be posed to the answer, so there is no verdict."""
 
 
 class _Apart(ast.NodeTransformer):
@@ -69,7 +69,7 @@ class _Apart(ast.NodeTransformer):
 
 
 def judge(guest, spec: dict, text: str, tolerance: float = 0.0) -> dict:
-    """Run an answer's tests: {"broken": why} where it is no code, else {"passed", "whys", "behaviour"}."""
+    """Run an answer's tests: {"broken": why} if it is not code, else {"passed", "whys", "behaviour"}."""
     tests = Tests(spec)
     source = source_of(text, spec.get("prefix", ""), tests.names)
     if not source.strip():
@@ -92,10 +92,10 @@ def judge(guest, spec: dict, text: str, tolerance: float = 0.0) -> dict:
 
 
 class Tests:
-    """A spec's tests, and which of their names are whose.
+    """A spec's tests, and who defines the names that they use.
 
-    names: what the answer defines, the first of them it has to; ours: the setup that runs on this side; theirs: the part that
-    needs something of the answer's, e.g. its classes, and runs with it; remote: the names which that part binds.
+    names: those of the answer; required: those that it has to define; ours: the setup code that runs on this side; theirs: the
+    part of it that uses names of the answer, e.g. its classes, and runs with the answer; remote: the names that part binds.
     """
 
     def __init__(self, spec: dict):
@@ -119,7 +119,7 @@ class Tests:
             raise ValueError("no test asks the answer for anything")
 
     def _split(self, setup: ast.Module, reference: set[str]) -> set[str]:
-        """Part the setup's statements. Returns the names that are bound on this side."""
+        """Divide the setup's statements into ours and theirs. Returns the names that are bound on this side."""
         foreign = loaded(setup) - BUILTIN - bound(setup) | (loaded(setup) & reference - bound(setup))
         ours, theirs = [], []
         for node in setup.body:
@@ -135,7 +135,7 @@ class Tests:
         return defined(ast.Module(ours, []))
 
     def _modules(self, used: set[str]) -> set[str]:
-        """Modules of Python's library that tests use as `math.pi` without importing them: they are imported on this side."""
+        """Standard modules that tests use, as in `math.pi`, without importing them: they are imported on this side."""
         bases = {id(node.value) for node in ast.walk(self.tree) if isinstance(node, ast.Attribute)}
         plain = {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name) and id(node) not in bases}
         found = {name for name in used - BUILTIN - plain if name in sys.stdlib_module_names}
@@ -143,12 +143,12 @@ class Tests:
         return found
 
     def called(self) -> list[str]:
-        """Names that are called, the outermost first."""
+        """Names that are called, outermost first."""
         nodes = [node for test in self.tree.body for node in ast.walk(test)]  # breadth first
         return [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
 
     def _outermost(self) -> set[str]:
-        """The builtin that the tests mean where they call nothing else: the answer has a function of that name."""
+        """For tests that call builtins only: the one that they mean, which the answer has to define."""
         each = [[name for name in Tests.called(_Of(test)) if name in BUILTIN] for test in self.tree.body]
         firsts = [next((name for name in names if name not in AROUND), names[0]) for names in each if names]
         return {name for name, _ in Counter(firsts).most_common(1)}
@@ -239,7 +239,7 @@ def _numbered(value: object) -> object:
 
 
 def _undefined(reply: dict) -> str:
-    """Why an answer cannot be asked: it did not run, or does not define what is asked for."""
+    """Why an answer cannot be tested: it did not run, or does not define what is tested; "" if it can."""
     missing = reply.get("value")
     if not isinstance(missing, list):
         return _why(reply) if "value" not in reply else "its module is not data"
@@ -265,7 +265,7 @@ def _programs(guest, spec: dict, source: str, replies, tolerance: float) -> list
 
 
 def same_output(printed: str, expected: str, tolerance: float = 0.0) -> bool:
-    """Equal but for white space at the ends of lines and of the text. tolerance: see `Code`."""
+    """Equal except for white space at the ends of lines and of the text. tolerance: see `Code`."""
     lines = [[line.rstrip() for line in text.strip().splitlines()] for text in (printed, expected)]
     if lines[0] == lines[1] or not tolerance:
         return lines[0] == lines[1]
@@ -289,7 +289,7 @@ def _near(a: float, b: float, tolerance: float) -> bool:
 
 
 def alike(value: object, told: object, tolerance: float = 0.0) -> bool:
-    """Whether a returned value is one that JSON holds: tuples are lists there, and the keys of a dict texts."""
+    """Whether a returned value equals one from JSON, where tuples are lists and the keys of a dict are strings."""
     if isinstance(told, list):
         fits = isinstance(value, (list, tuple)) and len(value) == len(told)
         return fits and all(alike(a, b, tolerance) for a, b in zip(value, told, strict=True))
