@@ -351,7 +351,8 @@ def nursery(sock: object, told: dict) -> None:
             os.close(fds[0])
             report = socket.socket(fileno=fds[1])
             if pid < 0:
-                report.close()
+                with report, suppressed(OSError):
+                    report.send(b"-")
                 continue
             pidfd = os.pidfd_open(pid)
             poll.register(pidfd, select.POLLIN)

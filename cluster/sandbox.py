@@ -42,6 +42,7 @@ INSIDE, GUEST = (Path(__file__).with_name(name) for name in ("inside.py", "guest
 START_SECONDS = 60.0  # for a factory to import its module
 PATIENCE = 0.06  # seconds after which a call no longer counts towards the number that may start at once
 AT_ONCE = 32  # calls in flight, slow ones included
+CLOSING = 0.05  # seconds between the end of a guest's channel and of the guest
 STARVED = 0.5  # share of its time that a process waited for a core, above which its being late is not held against it
 MEGABYTE = 1 << 20
 FACTORY_MB = 8192  # address space of a factory and of each of its seats, which never run a model's text
@@ -250,6 +251,7 @@ class Fork:
         self.socket, theirs = socket.socketpair()
         self._report, reports = socket.socketpair()
         self._pidfd, self._pid = -1, 0
+        self._lost, self._over, self._status = False, False, None
         try:
             socket.send_fds(nursery.socket, [b"x"], [theirs.fileno(), reports.fileno()])
         except OSError:
@@ -264,7 +266,8 @@ class Fork:
         self._report.settimeout(START_SECONDS)
         self.socket.settimeout(START_SECONDS)
         try:
-            _, fds, _, _ = socket.recv_fds(self._report, 1, 1)
+            said, fds, _, _ = socket.recv_fds(self._report, 1, 1)
+            self._lost = not said
             if not fds:
                 return "the sandbox could not fork a guest"
             self._pidfd = fds[0]
@@ -272,7 +275,7 @@ class Fork:
             self._pid = int(told.rpartition("Pid:")[2].split()[0])
             receive(self.socket)
         except (EOFError, OSError, TimeoutError):
-            return f"a guest did not start (status {self._status()})"
+            return f"a guest did not start (status {self._ended()})"
         return ""
 
     def family(self) -> list[int]:
@@ -285,31 +288,42 @@ class Fork:
 
     def lost(self) -> bool:
         """Whether the nursery died, and the guest with it: a missing reply is then not the fault of the guest's text."""
-        self._report.settimeout(0 if not self._ended() else START_SECONDS)
-        try:
-            return not self._report.recv(1, socket.MSG_PEEK)
-        except OSError:
-            return False
+        self._ended()
+        return self._lost
 
     def end(self) -> int | None:
         """As `Inmate.end`."""
-        status = self._status()
+        status = self._ended()
         self.socket.close()
+        self._report.close()
         if self._pidfd >= 0:
             self.kill()
             os.close(self._pidfd)
             self._pidfd = -1
-        self._report.close()
         return status
 
-    def _ended(self) -> bool:
-        return self._pidfd >= 0 and bool(select.select([self._pidfd], [], [], 0)[0])
+    def _ended(self) -> int | None:
+        """Its exit status if it had ended itself. One that has closed its channel is ended, or will not answer any more."""
+        if self._over or self._pidfd < 0 or not self._closed():
+            return self._status
+        self._over = True
+        itself = bool(select.select([self._pidfd], [], [], CLOSING)[0])
+        self.kill()
+        self._report.settimeout(START_SECONDS)
+        with contextlib.suppress(OSError):
+            said = self._report.recv(16)
+            self._lost = not said
+            self._status = int(said) if said and itself else None
+        return self._status
 
-    def _status(self) -> int | None:
+    def _closed(self) -> bool:
+        self.socket.settimeout(0)
         try:
-            return int(self._report.recv(16)) if self._ended() and not self.lost() else None
-        except (OSError, ValueError):
-            return None
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
 
 class Sandbox:
@@ -561,21 +575,23 @@ class Sandbox:
         return Inmate(self._options, self._guest_program, told, shown, self._walled, rules, self._itself, bool(more))
 
     def _take_guest(self) -> Inmate | Fork:
-        self._start_guests(1)
-        guest = self._spare.get(timeout=START_SECONDS)
-        with self._lock:
-            self._coming -= 1
-        self._start_guests(os.cpu_count() or 1)  # for the next calls
-        if isinstance(guest, OSError):
-            raise guest
-        why = guest.wait_ready()
-        if guest.lost():  # it died while it was waiting
-            guest.end()
-            return self._take_guest()
-        if why:
-            guest.end()
-            raise RuntimeError(why)
-        return guest
+        for _ in range(AT_ONCE):
+            self._start_guests(1)
+            guest = self._spare.get(timeout=START_SECONDS)
+            with self._lock:
+                self._coming -= 1
+            self._start_guests(os.cpu_count() or 1)  # for the next calls
+            if isinstance(guest, OSError):
+                raise guest
+            why = guest.wait_ready()
+            if guest.lost():  # while it was waiting
+                guest.end()
+            elif why:
+                guest.end()
+                raise RuntimeError(why)
+            else:
+                return guest
+        raise RuntimeError("the sandbox keeps losing its processes")
 
 
 def _can_fork(nursery: Inmate) -> bool:
