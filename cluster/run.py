@@ -299,7 +299,7 @@ class Run:
         name, key = self.options.verdicts, layout.filter_key(number)
         units = self.book.units(self.train, number)
         regraded = name and all(self.store.has(layout.verdict_key(name, unit)) for unit in units)
-        return f"verdicts/{name}/{key}" if regraded else key
+        return f"{layout.set_folder(name)}/{key}" if regraded else key
 
     def filter(self, number: int) -> pa.Table:
         """Commit for each answer whether it is kept, or why not."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from iteration.tasks.expressions import VOCABULARY
 from iteration.types import Expand, Problem, State, Tree, Verdict
 from tests.worlds import step
 
+needs_rocq = pytest.mark.skipif(not shutil.which("coqc"), reason="coqc is not installed; apt-get install coq")
 OPTIONS = ["problems=40", "unit=8", "measure.levels=[4]", "measure.problems=40", "measure.samples=2"]
 
 
@@ -260,7 +262,7 @@ def test_an_oracle_needs_a_verifier_that_judges_steps(tmp_path):
         with_model(tmp_path / "run", "judge.name=oracle", "verify.name=exact")
 
 
-@pytest.mark.parametrize("task", ["expressions", "theorems"])
+@pytest.mark.parametrize("task", ["expressions", pytest.param("theorems", marks=needs_rocq)])
 def test_a_split_that_the_task_lacks_is_refused_before_anything_starts(tmp_path, task):
     """It would have measured on training problems."""
     verify = {"expressions": "replay", "theorems": "proof"}[task]

@@ -58,7 +58,7 @@ def test_three_splits(tmp_path):
     task = File(**{split: lines(tmp_path / f"{split}.jsonl", rows) for split, rows in names.items()})
     for split, rows in names.items():
         assert {p.prompt for p in task.draw(split, 0, 1000, np.random.default_rng(0))} == {row["prompt"] for row in rows}
-    assert len(task.all()) == 200
+    assert sum(len(task.all(split)) for split in task.splits()) == 200
     with pytest.raises(UserError, match="task.validation is missing"):
         File(train=lines(tmp_path / "x.jsonl", ROWS)).draw("validation", 0, 1, np.random.default_rng(0))
     only_test = File(test=lines(tmp_path / "y.jsonl", ROWS))
@@ -69,15 +69,15 @@ def test_three_splits(tmp_path):
 def test_csv_and_names(tmp_path):
     (tmp_path / "p.csv").write_text('name,question,answer,level\nq1,"1 + 1,\nor so?",2,Level 3\nq2,2 + 2?,4,Level 1\n')
     task = File(test=str(tmp_path / "p.csv"), prompt_key="question", id_key="name", level_key="level")
-    assert [(p.prompt, p.answer, p.level) for p in task.all()] == [("1 + 1,\nor so?", "2", 3), ("2 + 2?", "4", 1)]
+    assert [(p.prompt, p.answer, p.level) for p in task.all("train") + task.all("test")] == [("1 + 1,\nor so?", "2", 3), ("2 + 2?", "4", 1)]
     assert task.names["q2"].prompt == "2 + 2?"
 
 
 def test_forms(tmp_path):
     gsm = Gsm8k(test=lines(tmp_path / "g.jsonl", [{"question": "How many?", "answer": "2 and 3\n#### 5"}]))
-    assert gsm.all()[0].answer.endswith("#### 5") and "####" in gsm.prompt(gsm.all()[0])
+    assert gsm.all("test")[0].answer.endswith("#### 5") and "####" in gsm.prompt(gsm.all("test")[0])
     math = Math(test=lines(tmp_path / "m.jsonl", [{"problem": "x?", "solution": "so \\boxed{5}", "level": "Level 4"}]))
-    assert math.all()[0].level == 4 and "\\boxed" in math.prompt(math.all()[0])
+    assert math.all("test")[0].level == 4 and "\\boxed" in math.prompt(math.all("test")[0])
     with pytest.raises(UserError, match="row 1: test_list is empty"):
         Mbpp(test=lines(tmp_path / "b.jsonl", [{"text": "t", "test_list": [], "test_setup_code": ""}]))
 

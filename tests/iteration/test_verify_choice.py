@@ -70,7 +70,7 @@ def test_letters(text, found):
 
 def test_a_vote_is_for_the_option_and_not_for_its_letter(questions):
     problem = questions.draw("train", 0, 1, np.random.default_rng(0))[0]
-    moved = task.shuffled(questions.all()[0], [3, 1, 0, 2])
+    moved = task.shuffled(questions.all("train")[0], [3, 1, 0, 2])
     right = json.loads(problem.answer)["right"]
     verdicts = Choice().verify([problem, moved, moved, moved], [f"Answer: {right}", "Answer: C", "Answer: A", "Answer: J"])
     assert [v.state for v in verdicts] == [State.CORRECT, State.CORRECT, State.WRONG, State.UNPARSEABLE]
