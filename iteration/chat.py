@@ -1,4 +1,7 @@
-"""Prompts that are lists of messages: a problem's prompt is then JSON text, {"messages": [{"role": ..., "content": ...}, ...]}."""
+"""Prompts that are lists of messages.
+
+The prompt of such a problem is JSON text: {"messages": [{"role": ..., "content": ...}, ...]}.
+"""
 
 from __future__ import annotations
 

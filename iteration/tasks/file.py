@@ -37,8 +37,8 @@ class File:
     def __post_init__(self) -> None:
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         if not (self.train or self.test):
-            type_this = "task.train=train task.test=test, its splits" if self.dataset else "task.train=FILE.jsonl (or .parquet, .csv)"
-            raise UserError(f"task.train is missing: type {type_this}")
+            of_files, of_dataset = "task.train=FILE.jsonl (or .parquet, .csv)", "task.train=SPLIT, e.g. task.train=train"
+            raise UserError(f"task.train is missing: type {of_dataset if self.dataset else of_files}")
         if "{prompt}" not in self.template:
             raise UserError(f"task.template: found {self.template!r}, expected a text with {{prompt}} in it")
         if self.bad_rows not in ("skip", "refuse"):
@@ -189,7 +189,8 @@ class File:
         if bad and len(bad) == rows:
             raise UserError(f"{name}: none of its {rows} rows can be used: {named}")
         if bad and self.bad_rows == "refuse":
-            raise UserError(f"{name}: {len(bad)} of {rows} rows cannot be used: {named}; correct them, or type task.bad_rows=skip")
+            count = f"{len(bad)} of {rows} rows cannot be used"
+            raise UserError(f"{name}: {count}: {named}; correct them, or type task.bad_rows=skip")
         if bad:
             self.skipped.append(f"{name}: skipped {len(bad)} of {rows} rows: {named}")
 

@@ -98,10 +98,10 @@ def test_mistakes_are_one_line_that_names_the_file(tmp_path):
     for options, said in [
         ({}, "task.train is missing"),
         ({"train": "none.jsonl"}, "there is no file none.jsonl"),
-        ({"train": str(tmp_path / "bad.jsonl")}, "bad.jsonl: neither JSONL, Parquet nor CSV"),
+        ({"train": str(tmp_path / "bad.jsonl")}, "bad.jsonl: none of its 1 rows can be used: row 1: not JSON"),
         ({"train": good, "prompt_key": "promt"}, "no column 'promt'; did you mean 'prompt'? (found: prompt, answer, hard)"),
         ({"train": good, "template": "no place"}, "task.template"),
-        ({"train": lines(tmp_path / "n.jsonl", [*ROWS, {"prompt": None, "answer": "1"}])}, "row 201 has no value"),
+        ({"train": good, "bad_rows": "ignore"}, "task.bad_rows: found 'ignore', expected skip or refuse"),
     ]:
         with pytest.raises(UserError) as error:
             File(**options)
