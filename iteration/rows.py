@@ -69,7 +69,7 @@ def read_rows(name: str, key: str) -> Rows:
         if ".parquet" in path.suffixes:
             return _columns(pyarrow.parquet.ParquetFile(path).read())
         data = _bytes(path)
-        return _csv(data) if ".csv" in path.suffixes else _json(data)
+        return csv_rows(data) if ".csv" in path.suffixes else json_rows(data)
     except FileNotFoundError:
         raise UserError(f"{key}: there is no file {name}; type {key}=FILE.jsonl (or .parquet, .csv)") from None
     except (pa.ArrowInvalid, OSError, EOFError, csv.Error, ValueError) as error:
@@ -153,7 +153,7 @@ def _decoded(data: bytes) -> str:
     return data.decode("utf-8-sig", "surrogateescape")
 
 
-def _json(data: bytes) -> Rows:
+def json_rows(data: bytes) -> Rows:
     rows: list[dict | str] = []
     columns: dict[str, None] = {}
     for line in _decoded(data).split("\n"):
@@ -172,7 +172,7 @@ def _json(data: bytes) -> Rows:
     return Rows(list(columns), rows)
 
 
-def _csv(data: bytes) -> Rows:
+def csv_rows(data: bytes) -> Rows:
     csv.field_size_limit(1 << 30)
     lines = csv.reader(io.StringIO(_decoded(data), newline=""), strict=True)
     columns = next(lines, [])
