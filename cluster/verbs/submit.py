@@ -52,8 +52,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     if not said and not store_at(settings.run.dir).has("config", ".yaml"):
         options = [*options, "lag=1"]  # on a cluster the trainer usually has a device of its own
     moved = absolute(settings, FILES + OF_ACTORS, EXCLUDES)
-    # In JSON, which YAML reads: a path may hold what YAML reads otherwise.
-    options = [*options, *(f"{key}={json.dumps(value)}" for key, value in moved.items())]
+    options = [*options, *(f"{key}={json.dumps(to) if isinstance(to, list) else to}" for key, to in moved.items())]
     if ".." in Path(config).parts:
         config = str(Path(config).resolve())
     folder = store_at(settings.run.dir).place  # never in the copy of this folder that Ray uploads
