@@ -12,7 +12,7 @@ from cluster.cli import main
 from cluster.crew import Member
 from cluster.folder.layout import TRACE
 from cluster.folder.store import Store
-from cluster.placement import why_late
+from cluster.head import why_late
 from cluster.verbs import doctor
 
 NOW = {
