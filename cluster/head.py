@@ -50,7 +50,7 @@ def join(address: str, say: Callable[[str], None]) -> None:
             f"--address {address}: the cluster asks for a token; put it in ~/.ray/auth_token, type export RAY_AUTH_MODE=token"
         ) from None
     if ray.get(ray.remote(without_token).options(num_cpus=0).remote()):
-        if get_authentication_mode() != AuthenticationMode.DISABLED:  # this process would silently refuse the cluster's messages
+        if get_authentication_mode() != AuthenticationMode.DISABLED:  # it would silently refuse the cluster's messages
             raise UserError(
                 f"--address {address}: the cluster asks for no token, but this process does; start the cluster's nodes with "
                 "RAY_AUTH_MODE=token, or type export RAY_AUTH_MODE=disabled"

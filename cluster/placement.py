@@ -42,7 +42,7 @@ NODES_SECONDS = 5  # between two polls of the nodes
 
 @dataclass
 class Placement:
-    generators: int = 1  # engines; 0: on every node, including those that join later, one per two cores or per generate.gpus GPUs
+    generators: int = 1  # engines; 0: on every node, also on those that join later, one per two cores or generate.gpus GPUs
     judges: int = 1  # engines of the value model, if the run has one
     searchers: int = 1  # processes that search units
     verifiers: int = 1  # processes that grade answers

@@ -29,7 +29,7 @@ from iteration.errors import UserError
 from iteration.examples import order
 from iteration.packing import Batch, batches
 from iteration.parts import LEARN, Part, at_least, one_of
-from iteration.protocols import Corpus, Ends, JudgesSteps, Learn
+from iteration.protocols import Corpus, Ends, GradesSteps, Learn
 from iteration.respond import seed_of
 from iteration.steps import step_ends
 from iteration.types import Examples, Problem
@@ -288,7 +288,7 @@ class Trainer:
             plan = self._store.table(f"plans/{round_key(before)}/train", ["id", "prompt", "answer", "level"]).to_pylist()
             problems = {row["id"]: Problem(**row) for row in plan}
             steps = None
-            if isinstance(verifier, JudgesSteps):
+            if isinstance(verifier, GradesSteps):
                 steps = lambda problem, answer, problems=problems: verifier.steps(problems[problem], answer)  # noqa: E731
             for unit in sorted(self._store.units(f"traces/{round_key(before)}/train")):
                 if tokens >= self._train_judge.tokens:

@@ -98,7 +98,7 @@ def test_an_actor_that_is_not_fit_yet_gets_no_work():
             if member.name == "generator-1":
                 raise DEAD
 
-        world.crews["generator"]._fit = never
+        world.crews["generator"]._prepare = never
         await world.run(range(5))
         return world
 

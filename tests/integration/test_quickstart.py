@@ -102,7 +102,7 @@ def test_the_terminal_says_what_a_person_wants_to_know(small):
         "distinct",
     ):
         assert words in said
-    assert f"its last model is {folder}/models/m00002" in said
+    assert f"last model: {folder}/models/m00002" in said
     assert "rounds=5" in said and "./launch.sh why r00002/train/" in said
 
 
