@@ -22,7 +22,7 @@ from cluster.view import View
 from iteration.errors import UserError
 from iteration.measuring import audited
 from iteration.parts import Part
-from iteration.protocols import JudgesSteps
+from iteration.protocols import GradesSteps
 from iteration.respond import seed_of
 from iteration.types import Audit, Calibration, State, Verdict
 
@@ -113,7 +113,7 @@ class Judging:
         await self.score(arm, model, version, judge, arm)
         measured = Measured.read(self._book, arm, model, version)
         aggregate = judge.options.get("aggregate", "last")
-        steps = verifier.steps if isinstance(verifier, JudgesSteps) else None
+        steps = verifier.steps if isinstance(verifier, GradesSteps) else None
         return [measured.calibration(level, aggregate, steps) for level in self._options.measure.levels]
 
     async def audit(self, arm: Arm, number: int, decisions: pa.Table, part: Part | None) -> Audit | None:

@@ -34,7 +34,7 @@ from iteration.errors import UserError
 from iteration.examples import DECISION, answers, decide, generated, order
 from iteration.measuring import Results, diversity, promotion, solve_rates
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Part
-from iteration.protocols import JudgesSteps, Reports
+from iteration.protocols import GradesSteps, Reports
 from iteration.respond import seed_of
 from iteration.types import Round, State
 
@@ -85,7 +85,7 @@ class Run:
 
     def check_judge(self) -> None:
         """Raises UserError where the judge goes by the verifier's verdicts on steps, and the verifier has none."""
-        if self.judge and not self.judge.make().learned and not isinstance(self.verifier, JudgesSteps):
+        if self.judge and not self.judge.make().learned and not isinstance(self.verifier, GradesSteps):
             raise UserError(
                 f"judge.name={self.judge.name} uses the verifier's verdicts on steps, but verify.name={self.verify.name} "
                 "cannot judge steps; type judge.name=process"
