@@ -33,6 +33,15 @@ AUDITED = 64  # answers in one message to the second verifier
 COMPARED = 8  # prompts whose scores by engine and trainer are compared after an update
 
 
+def check_judge(judge: Part | None, verify: Part) -> None:
+    """Raises UserError where a judge uses the verifier's verdicts on steps, and the verifier has none."""
+    if judge and not judge.make().learned and not isinstance(verify.make(), GradesSteps):
+        raise UserError(
+            f"judge.name={judge.name} uses the verifier's verdicts on steps, but verify.name={verify.name} cannot grade steps; "
+            "type judge.name=process"
+        )
+
+
 class Judging:
     """engines: searching, scoring and measuring take turns with the weights."""
 

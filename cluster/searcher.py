@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cluster.engine import Generate
 from cluster.folder.arm import Arm
-from cluster.folder.layout import SCORE, TRACE, model_key, trace_id, unit_key
+from cluster.folder.layout import SCORE, TRACE, model_key, trace_id, unit_key, unit_of
 from cluster.folder.place import store_at
 from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
 from cluster.verifier import here
@@ -158,7 +158,7 @@ class Searcher:
         units: dict[str, set[str]] = {}
         for history in histories:
             if history.tree:
-                units.setdefault(f"traces/{history.tree.rpartition('/')[0]}", set()).add(history.tree)
+                units.setdefault(unit_key(*unit_of(history.tree)), set()).add(history.tree)
         by_tree: dict[str, list[Begun]] = {}
         columns = ["id", "node", "parent", "token_ids", "logprobs", "text", "final", "model_version", "state"]
         decode = partial(self._tokenizer.decode, skip_special_tokens=True)

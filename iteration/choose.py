@@ -1,8 +1,8 @@
 """Choosing one of N answers, for every N at once, from stored traces, without generating.
 
 All functions take the answers of one problem as `Pool` and work on every group of N of them: the N-th column of a result is the
-accuracy with N answers, averaged over disjoint groups (so an answer counts once for each N). Ties share the credit. An unparseable
-answer (truncated, empty) has no vote and is never chosen while there is another.
+accuracy with N answers, averaged over disjoint groups (so an answer counts once for each N). Ties share the credit. An
+unparseable answer (truncated, empty) has no vote and is never chosen while there is another.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def first_verified(pool: Pool, of: slice = slice(None)) -> float:
 
 
 def by_visits(nodes: Sequence[tuple[int, int]], temperature: float, rng: np.random.Generator) -> int:
-    """Sample a leaf by visits: from the root down, each child with probability visits^(1/temperature); 0 takes the most visited.
+    """Sample a leaf: from the root down, each child with probability visits^(1/temperature); 0 takes the most visited.
 
     nodes: (parent, visits) of each node of one tree, the root first. Returns the index of the last node of the walk, a
     leaf of the visited tree. Source: Silver et al. 2018, temperature-controlled selection.

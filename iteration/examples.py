@@ -93,7 +93,7 @@ def answers(nodes: pa.Table) -> pa.Table:
 
 
 def decide(candidates: pa.Table, earlier: pa.Table, filters: Mapping[str, Filter]) -> pa.Table:
-    """Apply each filter to the answers (ANSWER) that the previous ones kept. Returns them with the column `reason` (DECISION)."""
+    """Apply each filter to the answers (ANSWER) that the previous ones kept. Returns all, with their `reason` (DECISION)."""
     reasons = [""] * len(candidates)
     left = np.arange(len(candidates))
     for name, each in filters.items():

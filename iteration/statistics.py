@@ -10,7 +10,7 @@ _RESAMPLES = 2000
 
 
 def pass_at_k(n: np.ndarray, correct: np.ndarray, k: int) -> np.ndarray:
-    """Unbiased pass@k of each problem: the probability that k of its n answers, drawn without replacement, contain a correct one.
+    """Unbiased pass@k of each problem: the probability that k of its n answers, without replacement, contain a correct one.
 
     n, correct: int [p]. Returns float64 [p], in [0, 1]. Raises ValueError unless k <= n for all problems.
     Source: Chen et al. 2021, Evaluating Large Language Models Trained on Code, equation 1: 1 - C(n - c, k) / C(n, k).

@@ -69,7 +69,10 @@ def test_three_splits(tmp_path):
 def test_csv_and_names(tmp_path):
     (tmp_path / "p.csv").write_text('name,question,answer,level\nq1,"1 + 1,\nor so?",2,Level 3\nq2,2 + 2?,4,Level 1\n')
     task = File(test=str(tmp_path / "p.csv"), prompt_key="question", id_key="name", level_key="level")
-    assert [(p.prompt, p.answer, p.level) for p in task.all("train") + task.all("test")] == [("1 + 1,\nor so?", "2", 3), ("2 + 2?", "4", 1)]
+    assert [(p.prompt, p.answer, p.level) for p in task.all("train") + task.all("test")] == [
+        ("1 + 1,\nor so?", "2", 3),
+        ("2 + 2?", "4", 1),
+    ]
     assert task.names["q2"].prompt == "2 + 2?"
 
 
