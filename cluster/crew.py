@@ -1,7 +1,7 @@
 """Work handed to actors that may die, hang or come late.
 
-A call to an actor names all that it needs (weights by their version), so it may be repeated, and by whoever is free: Ray starts
-a dead actor anew, its `Crew` makes it fit again, and what it held goes back to the queue. Only what is committed counts.
+A call to an actor names all that it needs (weights by their version), so any free actor may repeat it: Ray restarts a dead
+actor, its `Crew` makes it ready again, and its work returns to the queue. Only what is committed counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import ray
 from ray.exceptions import ActorUnschedulableError, ObjectLostError, RayActorError, RaySystemError, WorkerCrashedError
 
 LOOK_SECONDS = 1.0  # between two looks at what takes long
-PING_SECONDS = 30  # an actor that does not answer for so long is started anew
+PING_SECONDS = 30  # an actor that does not answer for so long is restarted
 IN_COMPANY = 2  # deaths beside other units, after which a unit runs alone
 KILLS = 3  # deaths of a unit that ran alone, after which it is set aside
 
@@ -31,7 +31,7 @@ def lost(error: BaseException | None) -> bool:
 
 
 @dataclass(eq=False)
-class Hand:
+class Member:
     """One actor, and what the driver knows of it."""
 
     name: str
@@ -47,70 +47,70 @@ class Hand:
 
 
 class Crew:
-    """The actors of one kind. `fit` makes one fit for work: awaited before its first unit, and after each suspicion."""
+    """The actors of one kind. `prepare` makes one ready: it is awaited before the first unit, and after each suspicion."""
 
-    def __init__(self, fit: Callable[[Hand], Awaitable] | None, changed: asyncio.Event, say: Callable, patience: float):
-        self.hands: list[Hand] = []
+    def __init__(self, prepare: Callable[[Member], Awaitable] | None, changed: asyncio.Event, say: Callable, patience: float):
+        self.members: list[Member] = []
         self.error: BaseException | None = None
         self.say, self.patience = say, patience  # seconds before an actor is asked whether it still lives
-        self._fit, self._changed = fit, changed
+        self._prepare, self._changed = prepare, changed
 
-    def hire(self, hand: Hand) -> None:
-        self.hands.append(hand)
-        if self._fit:
-            self.suspect(hand)
+    def hire(self, member: Member) -> None:
+        self.members.append(member)
+        if self._prepare:
+            self.suspect(member)
 
-    def dismiss(self, hand: Hand) -> None:
-        self.hands.remove(hand)
-        if hand.task:
-            hand.task.cancel()
+    def dismiss(self, member: Member) -> None:
+        self.members.remove(member)
+        if member.task:
+            member.task.cancel()
 
-    def suspect(self, hand: Hand) -> None:
-        """It may be dead, or have other weights: no more work for it until it is fit again."""
-        if hand in self.hands:
-            hand.ready, hand.since = False, time.monotonic()
-            if hand.task:
-                hand.task.cancel()
-            hand.task = asyncio.create_task(self._make_fit(hand))
+    def suspect(self, member: Member) -> None:
+        """It may be dead, or have other weights: it gets no more work until it is ready again."""
+        if member in self.members:
+            member.ready, member.since = False, time.monotonic()
+            if member.task:
+                member.task.cancel()
+            member.task = asyncio.create_task(self._make_ready(member))
 
-    async def _make_fit(self, hand: Hand) -> None:
+    async def _make_ready(self, member: Member) -> None:
         try:
             while True:
                 try:
-                    await self._fitted(hand)
+                    await self._prepared(member)
                     break
                 except Exception as error:
                     if not lost(error):
                         raise
-                await asyncio.sleep(0.5)  # Ray is starting it anew, here or elsewhere
-            hand.ready = True
+                await asyncio.sleep(0.5)  # Ray is restarting it, here or elsewhere
+            member.ready = True
         except Exception as error:
             self.error = error
         self._changed.set()
 
-    async def _fitted(self, hand: Hand) -> None:
-        """Await `fit`; an actor that has run before and does not answer is started anew."""
-        fit = asyncio.ensure_future(self._fit(hand))
+    async def _prepared(self, member: Member) -> None:
+        """Await `prepare`; an actor that has run before and does not answer is restarted."""
+        prepared = asyncio.ensure_future(self._prepare(member))
         try:
-            while not (await asyncio.wait({fit}, timeout=self.patience))[0]:
-                if hand.where:
-                    await ping(hand, self.say)
-            fit.result()
+            while not (await asyncio.wait({prepared}, timeout=self.patience))[0]:
+                if member.where:
+                    await ping(member, self.say)
+            prepared.result()
         finally:
-            fit.cancel()
+            prepared.cancel()
 
-    async def refit(self, fit: Callable[[Hand], Awaitable], wait: bool = True) -> None:
-        """All of them need something new, e.g. other weights. Returns when the first is fit; the others follow."""
-        self._fit = fit
-        for hand in self.hands:
-            self.suspect(hand)
+    async def make_ready(self, prepare: Callable[[Member], Awaitable], wait: bool = True) -> None:
+        """All members need something new, e.g. other weights. Returns when the first is ready; the others follow."""
+        self._prepare = prepare
+        for member in self.members:
+            self.suspect(member)
         if wait:
             await self.first()
 
     async def first(self, timeout: float | None = None) -> None:
-        """Wait until one of them is fit. Raises TimeoutError, or what went wrong with making them fit."""
+        """Wait until one of them is ready. Raises TimeoutError, or what went wrong with preparing them."""
         async with asyncio.timeout(timeout):
-            while not any(hand.ready for hand in self.hands):
+            while not any(member.ready for member in self.members):
                 self.check()
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
@@ -119,8 +119,8 @@ class Crew:
         self.check()
 
     async def all(self) -> None:
-        """Wait until all of them are fit. Raises what went wrong with making them fit."""
-        while not all(hand.ready for hand in self.hands):
+        """Wait until all of them are ready. Raises what went wrong with preparing them."""
+        while not all(member.ready for member in self.members):
             await self.first()
             await asyncio.sleep(0.1)
 
@@ -128,15 +128,15 @@ class Crew:
         if self.error:
             raise self.error
 
-    def pick(self, most: int, avoid: Hand | None = None) -> Hand | None:
-        """The fit one with the least work, if it has less than `most`; `avoid` only where there is no other."""
-        fit = [hand for hand in self.hands if hand.ready and hand.load < most]
-        return min(fit, key=lambda hand: (hand is avoid, hand.load), default=None)
+    def pick(self, most: int, avoid: Member | None = None) -> Member | None:
+        """The ready member with the least work, if it has less than `most`; `avoid` only where there is no other."""
+        ready = [member for member in self.members if member.ready and member.load < most]
+        return min(ready, key=lambda member: (member is avoid, member.load), default=None)
 
     def close(self) -> None:
-        for hand in self.hands:
-            if hand.task:
-                hand.task.cancel()
+        for member in self.members:
+            if member.task:
+                member.task.cancel()
 
 
 @dataclass(eq=False)
@@ -150,21 +150,21 @@ class Job:
 
     @property
     def alone(self) -> bool:
-        """It was there when actors died, twice: what it does by itself decides."""
+        """Actors died twice while it ran beside other units: it now runs alone, to find out whether it is the cause."""
         return self.deaths >= IN_COMPANY
 
 
 @dataclass(eq=False)
 class Attempt:
     job: Job
-    team: dict[str, Hand]  # by kind
+    team: dict[str, Member]  # by kind
     ref: Any
     since: float = field(default_factory=time.monotonic)
     pinged: bool = False
 
 
 class Spread:
-    """Hands out work to teams of one hand of each crew, until all of it is over.
+    """Partners out work to teams of one member of each crew, until all of it is over.
 
     call(team, each) -> ObjectRef; done(result) for each piece of work, once; aside(each, reason) for one that kills its team
     again and again. A piece that takes longer than `deadline` seconds (and longer than three times the median) is also given to
@@ -210,7 +210,7 @@ class Spread:
     def _hand_out(self, todo: deque[Job], call: Callable) -> None:
         while todo:
             job = todo[0]
-            if job.over:  # a copy that is not needed any more
+            if job.over:  # a copy that is no longer needed
                 todo.popleft()
                 continue
             if (job.alone and self.going) or any(attempt.job.alone for attempt in self.going.values()):
@@ -222,8 +222,8 @@ class Spread:
             if not all(picked.values()):
                 return
             todo.popleft()
-            for hand in picked.values():
-                hand.load += 1
+            for member in picked.values():
+                member.load += 1
             ref = call(picked, job.each)
             future = asyncio.ensure_future(_result(ref))
             future.add_done_callback(self._end)
@@ -234,7 +234,7 @@ class Spread:
         self._changed.set()
 
     async def _something(self) -> None:
-        """Wait until an attempt ends, a hand becomes fit, or it is time to look at what takes long."""
+        """Wait until an attempt ends, a member becomes fit, or it is time to look at what takes long."""
         if self._ends:
             return
         self._changed.clear()
@@ -244,8 +244,8 @@ class Spread:
 
     def _release(self, future: asyncio.Future) -> Attempt:
         attempt = self.going.pop(future)
-        for hand in attempt.team.values():
-            hand.load -= 1
+        for member in attempt.team.values():
+            member.load -= 1
         return attempt
 
     def _drop(self, future: asyncio.Future) -> None:
@@ -262,13 +262,13 @@ class Spread:
         if error is None:
             attempt.job.over = True
             seconds = time.monotonic() - attempt.since
-            self.spans.append(([hand.name for hand in attempt.team.values()], attempt.since, seconds))
+            self.spans.append(([member.name for member in attempt.team.values()], attempt.since, seconds))
             for other in [f for f, each in self.going.items() if each.job is attempt.job] if attempt.job.copied else []:
                 late = self.going[other]
                 self._drop(other)
-                for kind, hand in late.team.items():  # it may be hanging
-                    if hand not in attempt.team.values():
-                        self._crews[kind].suspect(hand)
+                for kind, member in late.team.items():  # it may be hanging
+                    if member not in attempt.team.values():
+                        self._crews[kind].suspect(member)
             done(future.result())
             return True
         if not lost(error):
@@ -276,8 +276,8 @@ class Spread:
         attempt.job.deaths += 1
         seconds = time.monotonic() - attempt.since
         self._say(f"{whose(attempt, future)}; {attempt.job.each} was under way for {seconds:.1f} s and is done again")
-        for kind, hand in attempt.team.items():
-            self._crews[kind].suspect(hand)
+        for kind, member in attempt.team.items():
+            self._crews[kind].suspect(member)
         return False
 
     def _hurry(self, todo: deque[Job]) -> None:
@@ -288,12 +288,14 @@ class Spread:
                 continue
             if not attempt.pinged:
                 attempt.pinged = True
-                for hand in attempt.team.values():
-                    task = asyncio.create_task(ping(hand, self._say))
+                for member in attempt.team.values():
+                    task = asyncio.create_task(ping(member, self._say))
                     self._pings.add(task)
                     task.add_done_callback(self._pings.discard)
             others = any(
-                other.ready and other is not hand for kind, hand in attempt.team.items() for other in self._crews[kind].hands
+                other.ready and other is not member
+                for kind, member in attempt.team.items()
+                for other in self._crews[kind].members
             )
             if others and not attempt.job.copied:
                 attempt.job.copied = True
@@ -302,7 +304,7 @@ class Spread:
 
 
 def busy(spans: list[tuple[list[str], float, float]], gap: float = 0.5) -> dict[str, list[tuple[float, float]]]:
-    """{name: [(began, seconds)]}: when each hand had work, with pauses of up to `gap` seconds left out."""
+    """{name: [(began, seconds)]}: when each member had work, with pauses of up to `gap` seconds left out."""
     found: dict[str, list[list[float]]] = {}
     for names, began, seconds in sorted(spans, key=lambda span: span[1]):
         for name in names:
@@ -314,14 +316,14 @@ def busy(spans: list[tuple[list[str], float, float]], gap: float = 0.5) -> dict[
     return {name: [(began, ended - began) for began, ended in mine] for name, mine in found.items()}
 
 
-async def ping(hand: Hand, say: Callable[[str], None]) -> None:
-    """Start an actor anew that does not answer; who waits for its work then learns that it was lost."""
+async def ping(member: Member, say: Callable[[str], None]) -> None:
+    """Restart an actor that does not answer; whoever waits for its work then learns that it was lost."""
     try:
         async with asyncio.timeout(PING_SECONDS):
-            await _result(hand.handle.ready.remote())
+            await _result(member.handle.ready.remote())
     except TimeoutError:
-        say(f"{hand.name} has not answered for {PING_SECONDS} s; it is started anew")
-        ray.kill(hand.handle, no_restart=False)
+        say(f"{member.name} has not answered for {PING_SECONDS} s; it is restarted")
+        ray.kill(member.handle, no_restart=False)
     except Exception as error:
         if not lost(error):
             raise
@@ -336,8 +338,8 @@ def whose(attempt: Attempt, future: asyncio.Future) -> str:
     error = future.exception()
     error = getattr(error, "cause", None) or error
     said, kind = str(error), type(error).__name__
-    for hand in attempt.team.values():
-        actor_id = getattr(hand.handle, "_actor_id", None)
+    for member in attempt.team.values():
+        actor_id = getattr(member.handle, "_actor_id", None)
         if actor_id is not None and actor_id.hex() in said:
-            return f"{hand.name} died ({kind})"
+            return f"{member.name} died ({kind})"
     return f"an actor died ({kind}: {(said.strip().splitlines() or [''])[0][:200]})"

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from iteration.parts import at_least, one_of
+
 # One row is one wish: continue `token_ids` n times, for a step or (whole) to the end, by at most `max_tokens`; `temperature` is
 # times the engine's own.
 WISH = pa.schema(
@@ -57,6 +59,23 @@ class Generate:
     pipeline: int = 1  # stages that its layers are cut into, each on gpus/pipeline of its GPUs
     transfer: str = "host"  # how new weights come: from the folder (host), or from the trainer's GPU by nccl, or ipc on one GPU
     sleep: bool = False  # on a GPU that it shares: it gives up its memory while the trainer works, and has all of it else
+
+    def __post_init__(self) -> None:
+        at_least(self, temperature=0, max_tokens=1, context=2, max_seqs=1, cache_mb=1, pipeline=1)
+        one_of(self, transfer=("host", "nccl", "ipc"))
+        share_of_gpus(self.gpus, 1024)
+        if self.pipeline > 1 and (self.gpus < self.pipeline or self.gpus % self.pipeline):
+            raise ValueError(
+                f"pipeline is {self.pipeline}, but gpus={self.gpus:g} cannot be cut into so many stages; expected a multiple"
+            )
+        if not self.step_end:
+            raise ValueError("step_end is empty; expected what ends a step, e.g. a line end")
+
+
+def share_of_gpus(gpus: float, most: int) -> None:
+    """Raises ValueError where it is neither a share of one GPU nor a number of them."""
+    if not 0 <= gpus <= most or (gpus > 1 and gpus != int(gpus)):
+        raise ValueError(f"gpus is {gpus:g}; expected a share of a GPU or a whole number, at most {most}")
 
 
 def environment(gpus: float, transfer: str = "host") -> dict[str, str]:
@@ -289,7 +308,7 @@ def engine_arguments(folder: str, options: Generate) -> dict:
         "load_format": "safetensors",  # nothing in a model's folder is ever executed
         "disable_log_stats": True,
         "logprobs_mode": "processed_logprobs",  # of the distribution that was sampled from, temperature included
-        "worker_extension_cls": "cluster.transfer.Worker",
+        "worker_extension_cls": "cluster.train.transfer.Worker",
         "weight_transfer_config": WeightTransferConfig(backend=options.transfer),
         "dtype": options.dtype,
     }

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.engine import Engine, Generate, Ledger, Scorer, Served
-from cluster.store import store_at
+from cluster.folder.place import store_at
 from cluster.verifier import here
 
 
@@ -49,15 +49,15 @@ class Server:
             with alive():
                 await self._engine.wake()
                 if self._engine.version != version:
-                    push = partial(self._pushed, f"{self._folder}/{version}", senders) if senders else None
+                    push = partial(self._pushed, version, senders) if senders else None
                     await self._engine.update(str(self._store.folder(f"{self._folder}/{version}")), version, push)
 
-    async def _pushed(self, folder: str, senders: Sequence[Any]) -> None:
+    async def _pushed(self, version: str, senders: Sequence[Any]) -> None:
         """Have the trainer send weights: its rank 0 calls the five methods below, whose names are vLLM's."""
         import ray
 
         me, gpus = ray.get_runtime_context().current_actor, max(1, int(self._options.gpus))
-        await asyncio.gather(*(each.send.remote(folder, me, self._options.transfer, gpus, len(senders)) for each in senders))
+        await asyncio.gather(*(each.send.remote(version, me, self._options.transfer, gpus, len(senders)) for each in senders))
 
     async def init_weight_transfer_engine(self, request: object) -> None:
         await self._engine.transferring("init_weight_transfer_engine", request)

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.searcher import Done
-from iteration.config import UserError
+from iteration.errors import UserError
 
 if TYPE_CHECKING:
     from cluster.engine import Ledger
-    from cluster.trainer import Progress
+    from cluster.train.trainer import Progress
     from cluster.view import View
 
 

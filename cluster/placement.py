@@ -12,28 +12,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ray
-from omegaconf import DictConfig, OmegaConf
 from ray.exceptions import AuthenticationError, RaySystemError
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from cluster.crew import Crew, Hand, Spread, busy, lost, ping
-from cluster.engine import Ledger, environment
+from cluster.crew import Crew, Member, Spread, busy, lost, ping
+from cluster.engine import Generate, Ledger, environment
+from cluster.folder.layout import model_key
+from cluster.folder.store import Store
 from cluster.generator import Generator, Judge
-from cluster.ranks import Group
-from cluster.searcher import Done, Hands, Searcher, Unit, Waiting
-from cluster.store import Store, model_key
-from cluster.trainer import Progress, Trainer
+from cluster.sandbox.walls import SandboxOptions
+from cluster.searcher import Done, Partners, Searcher, Unit, Waiting
+from cluster.train.options import Model, Train, TrainJudge
+from cluster.train.ranks import Group
+from cluster.train.trainer import Progress, Trainer
 from cluster.verifier import Verifier, tag
-from iteration.config import UserError, part_class
+from cluster.view import View
+from iteration.errors import UserError
+from iteration.parts import Part, at_least
 from iteration.types import Span
-
-if TYPE_CHECKING:
-    from cluster.run import Config
-    from cluster.view import View
 
 UNITS_IN_FLIGHT = 3  # per engine: while one unit ends, the next ones keep the engine full
 START_SECONDS = 300
@@ -54,23 +54,37 @@ class Placement:
     silence: float = 60.0  # seconds without anything committed, after which a line says what is pending
     dashboard: bool = True  # Ray's dashboard, on loopback
 
+    def __post_init__(self) -> None:
+        at_least(self, generators=0, judges=1, searchers=1, verifiers=1, deadline=1)
+
+
+class Sections(Protocol):
+    """The sections of a run's config that decide on its actors."""
+
+    seed: int
+    model: Model
+    generate: Generate
+    train: Train
+    train_judge: TrainJudge
+    sandbox: SandboxOptions
+    placement: Placement
+
 
 class Actors:
     """The actors of one run: `async with` starts them and stops what was started. Ray starts those anew that die."""
 
-    def __init__(self, options: Config, config: DictConfig, store: Store, address: str, phase: Callable, view: View):
-        self._options, self._config, self._store, self._address = options, config, store, address
-        self._phase, self._view = phase, view
+    def __init__(self, options: Sections, task: Part, verify: Part, judge: Part | None, store: Store, address: str, view: View):
+        self._options, self._store, self._address, self._view = options, store, address, view
+        self._task, self._verify, self._judge = task, verify, judge
         self.started = False  # there is a cluster
         self.version = ""  # of the weights that the engines were last served; "" until the first are served, and checked
         self.judged = ""  # version of the value model that was last served
         self._changed = asyncio.Event()
-        crew = lambda fit: Crew(fit, self._changed, view.say, options.placement.deadline)  # noqa: E731
+        crew = lambda prepare: Crew(prepare, self._changed, view.say, options.placement.deadline)  # noqa: E731
         self.generators, self.judges = crew(None), crew(None)
         self.searchers, self.verifiers, self.trainers = crew(answers), crew(answers), crew(answers)
         self._spread: Spread | None = None
         self._born = 0  # generators hired so far
-        self.spans: list[Span] = []  # what the actors have worked at
         self._looked = time.monotonic()  # at the nodes
         self._training = Progress()
         self._growing: asyncio.Task | None = None
@@ -90,7 +104,9 @@ class Actors:
         for crew in self._crews().values():
             crew.close()
         with contextlib.suppress(Exception):  # the cluster may be gone
-            closing = [hand.handle.close.remote() for hand in [*self.generators.hands, *self.judges.hands] if hand.ready]
+            closing = [
+                member.handle.close.remote() for member in [*self.generators.members, *self.judges.members] if member.ready
+            ]
             if closing:
                 await asyncio.to_thread(ray.wait, closing, num_returns=len(closing), timeout=10)
         ray.shutdown()
@@ -106,40 +122,38 @@ class Actors:
 
     async def _start(self) -> None:
         options, root = self._options, self._store.place
-        with self._phase(0, "start"):
+        with self._view.phase(0, "start"):
             if not ray.is_initialized():
                 start_ray(self._address, options.placement.dashboard, self._view.say)
             # Ray has put its own handler for SIGTERM; ours lets the actors close and the process exit with 75.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
             self.started = True
-            keeps = options.generate.transfer == "nccl"  # on a GPU that it shares there is no room for that
-            trainer = root, options.model, options.train, options.train_judge, options.seed, keeps
+            resident = options.generate.transfer == "nccl"  # a shared GPU has no room for the trained model
+            trainer = root, options.model, options.train, options.train_judge, options.seed, resident
             for rank in range(options.train.ranks):
                 name = f"trainer-{rank}" if rank else "trainer"
-                self.trainers.hire(hand(Trainer, name, trainer, gpus=options.train.gpus, concurrency=4))
+                self.trainers.hire(start_actor(Trainer, name, trainer, gpus=options.train.gpus, concurrency=4))
         url = dashboard_url()
         self._view.say(
             (f"Ray at {self._address}" if self._address else "Ray for this run") + (f", dashboard {url}" if url else "")
         )
         if not self._store.has(f"models/{model_key(0)}", ""):
-            with self._phase(0, "first model"):
-                await self.train("begin", named(self._config.task))
-        with self._phase(0, "engines"):
+            with self._view.phase(0, "first model"):
+                await self.train("begin", self._task)
+        with self._view.phase(0, "engines"):
             await self._start_engines()
 
     async def _start_engines(self) -> None:
         options, where, root = self._options, self._options.placement, self._store.place
-        await self.generators.refit(partial(self.give, version=model_key(0)), wait=False)
+        await self.generators.make_ready(partial(self.give, version=model_key(0)), wait=False)
         for _ in range(where.generators):
             self._hire_generator("")
-        verify = named(self._config.verify)
-        by = tag(*verify, part_class("verify", "iteration.verify", verify[0])(**verify[1]))
         for i in range(where.verifiers):
-            self.verifiers.hire(hand(Verifier, f"verifier-{i}", (i, *verify, asdict(options.sandbox))))
+            self.verifiers.hire(start_actor(Verifier, f"verifier-{i}", (i, self._verify, asdict(options.sandbox))))
         for i in range(where.searchers):
-            searcher = i, root, options.seed, options.generate, by
-            self.searchers.hire(hand(Searcher, f"searcher-{i}", searcher, concurrency=1000))
-        for i in range(where.judges if self._config.judge else 0):  # their engines start with the first value model
+            searcher = i, root, options.seed, options.generate, tag(self._verify)
+            self.searchers.hire(start_actor(Searcher, f"searcher-{i}", searcher, concurrency=1000))
+        for i in range(where.judges if self._judge else 0):  # their engines start with the first value model
             self.judges.hire(self._engine(Judge, f"judge-{i}", i, "judges"))
         if not where.generators:
             self._growing = asyncio.create_task(self._grow())
@@ -157,10 +171,10 @@ class Actors:
                     said = "; ".join(late) or f"no node of the cluster has room for a {kind}"
                     raise UserError(f"no {kind} was ready after {START_SECONDS} s: {said}") from None
 
-    def _engine(self, kind: type, name: str, number: int, folder: str, node: str = "") -> Hand:
+    def _engine(self, kind: type, name: str, number: int, folder: str, node: str = "") -> Member:
         options = self._options.generate
         arguments = number, self._store.place, folder, options
-        return hand(kind, name, arguments, environment(options.gpus, options.transfer), options.gpus, 1000, node)
+        return start_actor(kind, name, arguments, environment(options.gpus, options.transfer), options.gpus, 1000, node)
 
     def _hire_generator(self, node: str) -> None:
         name = f"generator-{self._born}"
@@ -172,7 +186,7 @@ class Actors:
         while True:
             nodes = await asyncio.to_thread(ray.nodes)  # where the head is gone, check_alive says so
             alive = {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
-            for gone in [each for each in self.generators.hands if each.node not in alive]:
+            for gone in [each for each in self.generators.members if each.node not in alive]:
                 self._view.say(f"{gone.name} is gone with its node {gone.node[:8]}")
                 self.generators.dismiss(gone)
                 if gone.group:
@@ -180,7 +194,7 @@ class Actors:
             gpus = self._options.generate.gpus
             for node, holds in alive.items():
                 room = int(holds.get("GPU", 0) / gpus) if gpus else (int(holds.get("CPU", 0)) + 1) // 2
-                for _ in range(room - sum(each.node == node for each in self.generators.hands)):
+                for _ in range(room - sum(each.node == node for each in self.generators.members)):
                     if self.version:
                         self._view.say(f"node {node[:8]} has joined: generator-{self._born} starts there")
                     self._hire_generator(node)
@@ -190,8 +204,6 @@ class Actors:
         self,
         phase: str,
         units: list[Unit],
-        search: tuple[str, dict],
-        judge: tuple[str, dict] | None,
         done: Callable[[Done], None],
         aside: Callable[[Unit, str], None],
     ) -> None:
@@ -200,25 +212,25 @@ class Actors:
         phase: what it is done for, e.g. measure; aside(unit, reason): is called for a unit that kills its actors again and
         again.
         """
-        call = lambda team, unit: team["searcher"].handle.search.remote(unit, self._hands(team), search, judge)  # noqa: E731
+        call = lambda team, unit: team["searcher"].handle.search.remote(unit, self._partners(team))  # noqa: E731
         await self._hand_out(phase, units, any(unit.judge for unit in units), call, done, aside)
 
     async def score(
         self,
         keys: dict[str, str],
-        judge: tuple[str, dict],
+        judge: Part,
         version: str,
         done: Callable[[Done], None],
         aside: Callable[[tuple, str], None],
     ) -> None:
         """Let value model `version` score the answers of committed units: {unit's key: key of its scores}."""
-        call = lambda team, each: team["searcher"].handle.score.remote(*each, self._hands(team), judge, version)  # noqa: E731
+        call = lambda team, each: team["searcher"].handle.score.remote(*each, self._partners(team), judge, version)  # noqa: E731
         await self._hand_out("score", list(keys.items()), True, call, done, aside)
 
-    def _hands(self, team: dict[str, Hand]) -> Hands:
-        return hands(team, [each for each in self.verifiers.hands if each.ready])
+    def _partners(self, team: dict[str, Member]) -> Partners:
+        return partners(team, [each for each in self.verifiers.members if each.ready])
 
-    async def audit(self, batches: list[tuple], part: tuple[str, dict], done: Callable, aside: Callable) -> None:
+    async def audit(self, batches: list[tuple], part: Part, done: Callable, aside: Callable) -> None:
         """Let the verifiers judge batches (number, problems, answers) by another `part`; done((number, verdicts)) for each."""
         call = lambda team, each: team["verifier"].handle.audit.remote(*each, part)  # noqa: E731
         spread = Spread({"verifier": self.verifiers}, {}, self._changed, self._options.placement.deadline, self._view.say)
@@ -232,7 +244,7 @@ class Actors:
             await self._spread.run(work, call, done, aside)
         finally:
             for name, worked in busy(self._spread.spans).items():
-                self.spans += [
+                self._view.spans += [
                     Span(name, phase, round(self._view.wall(began), 2), round(seconds, 2)) for began, seconds in worked
                 ]
             self._spread = None
@@ -241,15 +253,15 @@ class Actors:
         """Call a method of the trainer, of all its ranks where they work together (GROUPED); again where one of them died: a
         training goes on from its last checkpoint. Returns what rank 0 does."""
         if method not in GROUPED:
-            return await self._train(self.trainers.hands[:1], method, arguments)
+            return await self._train(self.trainers.members[:1], method, arguments)
         async with self._turn:
             if self._options.generate.sleep:  # the GPU is the trainer's alone until it is done
                 await self._told(self._engines(), "sleep")
-                return await self._train(self.trainers.hands, method, arguments)
-            await self._told(self.trainers.hands, "let_go")
-        return await self._train(self.trainers.hands, method, arguments)
+                return await self._train(self.trainers.members, method, arguments)
+            await self._told(self.trainers.members, "release")
+        return await self._train(self.trainers.members, method, arguments)
 
-    async def _train(self, ranks: Sequence[Hand], method: str, arguments: tuple) -> Any:
+    async def _train(self, ranks: Sequence[Member], method: str, arguments: tuple) -> Any:
         deaths, before = 0, 0
         while True:
             await self.trainers.all()
@@ -278,17 +290,17 @@ class Actors:
                 for call in calls:
                     call.cancel()
 
-    def _engines(self) -> list[Hand]:
-        return [each for each in [*self.generators.hands, *self.judges.hands] if each.ready]
+    def _engines(self) -> list[Member]:
+        return [each for each in [*self.generators.members, *self.judges.members] if each.ready]
 
-    async def _told(self, those: Sequence[Hand], method: str) -> None:
+    async def _told(self, those: Sequence[Member], method: str) -> None:
         """Call a method of all of them; one that died holds nothing either."""
         for error in await asyncio.gather(*(getattr(each.handle, method).remote() for each in those), return_exceptions=True):
             if isinstance(error, Exception) and not lost(error):
                 raise error
 
-    async def give(self, engine: Hand, version: str) -> None:
-        """Make an engine fit for work: it serves these weights. It reads them itself, or the trainer's ranks send it what they
+    async def give(self, engine: Member, version: str) -> None:
+        """Make an engine ready: it serves these weights. It reads them itself, or the trainer's ranks send it what they
         hold, one engine at a time; where one of them does not hold it (any more), rank 0 sends the committed folder."""
         await answers(engine)
         options = self._options.generate
@@ -298,12 +310,12 @@ class Actors:
             return
         await asyncio.shield(asyncio.ensure_future(self._sent(engine, version)))  # not left in the middle
 
-    async def _sent(self, engine: Hand, version: str) -> None:
+    async def _sent(self, engine: Member, version: str) -> None:
         async with self._turn:
-            ranks = self.trainers.hands if self._options.generate.transfer != "host" else []
+            ranks = self.trainers.members if self._options.generate.transfer != "host" else []
             try:
                 async with asyncio.timeout(max(START_SECONDS, self._options.placement.deadline)):
-                    held = await asyncio.gather(*(each.handle.holds.remote(version) for each in ranks))
+                    held = await asyncio.gather(*(each.handle.is_resident.remote(version) for each in ranks))
                     senders = [each.handle for each in (ranks if all(held) else ranks[:1])]
                     await engine.handle.update.remote(version, senders)
             except Exception as error:
@@ -315,7 +327,7 @@ class Actors:
                     raise RaySystemError(f"{engine.name} did not get {version} in time") from None
                 raise
 
-    async def _together(self, ranks: Sequence[Hand], method: str, arguments: tuple) -> list:
+    async def _together(self, ranks: Sequence[Member], method: str, arguments: tuple) -> list:
         """Call a method of each rank."""
         if len(ranks) == 1:
             return [getattr(ranks[0].handle, method).remote(*arguments)]
@@ -342,10 +354,10 @@ class Actors:
                     raise
                 return otherwise
 
-        ready = [each for each in self.generators.hands if each.ready]
+        ready = [each for each in self.generators.members if each.ready]
         ledgers = await asyncio.gather(*(ask(each.handle.ledger.remote(), Ledger()) for each in ready))
-        if self.trainers.hands and self.trainers.hands[0].ready:
-            self._training = await ask(self.trainers.hands[0].handle.progress.remote(), self._training)
+        if self.trainers.members and self.trainers.members[0].ready:
+            self._training = await ask(self.trainers.members[0].handle.progress.remote(), self._training)
         return {each.name: ledger for each, ledger in zip(ready, ledgers, strict=True)}, self._training
 
     async def check_alive(self) -> None:
@@ -364,9 +376,9 @@ class Actors:
     # who waits for what
 
     def missing(self, kind: str = "") -> list[tuple[str, float, str]]:
-        """(actor, seconds, why) of every actor that is not fit for work."""
+        """(actor, seconds, why) of every actor that is not ready."""
         crews = [crew for name, crew in self._crews().items() if kind in ("", name)]
-        late = [each for crew in crews for each in crew.hands if each.task and not each.ready]
+        late = [each for crew in crews for each in crew.members if each.task and not each.ready]
         if not late:
             return []
         free, nodes = ray.available_resources(), [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -377,7 +389,7 @@ class Actors:
         attempts = list(self._spread.going.values()) if self._spread else []
         searchers = {attempt.team["searcher"] for attempt in attempts}
 
-        async def ask(searcher: Hand) -> list:
+        async def ask(searcher: Member) -> list:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(2):
                     return await asyncio.ensure_future(searcher.handle.waiting.remote())
@@ -402,19 +414,19 @@ class Actors:
         return {"units": units, "actors": late, "steps": [self._training.done, self._training.steps]}
 
 
-async def answers(each: Hand) -> None:
-    """All that it takes to be fit for work: it answers, and says on which node."""
+async def answers(each: Member) -> None:
+    """Makes an actor ready that needs nothing more: it answers, and says on which node."""
     each.where = await each.handle.ready.remote()
 
 
-def hands(team: dict[str, Hand], verifiers: Sequence[Hand] = ()) -> Hands:
+def partners(team: dict[str, Member], verifiers: Sequence[Member] = ()) -> Partners:
     """What a unit is searched with; the other verifiers are asked again what the team's own failed at."""
     others = tuple(each.handle for each in verifiers if each is not team["verifier"])
     judge = team["judge"].handle if "judge" in team else None
-    return Hands(team["generator"].handle, team["verifier"].handle, judge, others)
+    return Partners(team["generator"].handle, team["verifier"].handle, judge, others)
 
 
-def why_late(each: Hand, free: dict[str, float], nodes: list[dict[str, float]]) -> str:
+def why_late(each: Member, free: dict[str, float], nodes: list[dict[str, float]]) -> str:
     """What an actor waits for that has not started."""
     if each.group and placement_group_table(each.group)["state"] == "CREATED":  # what it needs is kept for it
         return f"{each.name} is starting"
@@ -481,7 +493,7 @@ def dashboard_url() -> str:
     return f"http://{url}" if url else ""
 
 
-def hand(
+def start_actor(
     kind: type,
     name: str,
     arguments: tuple,
@@ -489,8 +501,8 @@ def hand(
     gpus: float = 0,
     concurrency: int = 1,
     node: str = "",
-) -> Hand:
-    """Start a named actor of `kind`; Ray starts it anew when it dies. CPU cores are not reserved: the operating system
+) -> Member:
+    """Start a named actor of `kind`; Ray restarts it when it dies. CPU cores are not reserved: the operating system
     shares them out better. node: where it has to be; "" spreads actors over the nodes that there are."""
     options = {"name": name, "num_cpus": 0, "num_gpus": gpus, "max_concurrency": concurrency, "max_restarts": -1}
     options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False) if node else "SPREAD"
@@ -502,10 +514,4 @@ def hand(
     if environment:
         options["runtime_env"] = {"env_vars": environment}
     handle = ray.remote(kind).options(**options).remote(*arguments)
-    return Hand(name, handle, node, needs={"GPU": gpus} if gpus else {}, group=group)
-
-
-def named(section: DictConfig) -> tuple[str, dict]:
-    """(name, options) of a part's section."""
-    options = OmegaConf.to_container(section, resolve=True)
-    return options.pop("name"), options
+    return Member(name, handle, node, needs={"GPU": gpus} if gpus else {}, group=group)

@@ -13,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.engine import Generate
+from cluster.folder.arm import Arm
+from cluster.folder.layout import SCORE, TRACE, model_key, trace_id, unit_key
+from cluster.folder.place import store_at
 from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
-from cluster.store import SCORE, TRACE, model_key, round_key, store_at, unit_key
 from cluster.verifier import here
-from iteration.config import part_class
 from iteration.examples import flat
+from iteration.parts import Part
 from iteration.protocols import Judge
 from iteration.respond import Meeting, grade, respond, seed_of
 from iteration.steps import begun, step_ends
@@ -30,24 +32,18 @@ FEW = 3  # problems of a unit that are named where it stands still; the rest are
 class Unit:
     """A fixed block of problems of one round: what is searched, committed and redone as a whole."""
 
+    arm: Arm  # how it is searched
     round: int
-    split: str  # train or test
     number: int
     problems: list[Problem]
     prompts: list[str]
     model: str  # version of the weights that answer
     history: list[History]  # of each problem, from the rounds before
-    budget: int  # generated tokens for each problem
     judge: str = ""  # version of the value model that scores steps; "" for none
 
     @property
     def key(self) -> str:
-        return unit_key(self.round, self.split, self.number)
-
-    @property
-    def blind(self) -> bool:
-        """On held-out problems no search sees a verdict."""
-        return not self.split.startswith(("train", "source"))
+        return unit_key(self.round, self.arm.name, self.number)
 
     def __str__(self) -> str:
         return self.key
@@ -74,7 +70,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class Partners:
     """The actors that a unit is searched with."""
 
     generator: Any
@@ -110,25 +106,27 @@ class Searcher:
             found.append(Waiting(unit, {kind: len(several) for kind, several in each.items() if several}, slowest))
         return found
 
-    def _judge(self, hands: Hands, judge: tuple[str, dict] | None, version: str) -> RemoteJudge | StepJudge | None:
-        if judge is None:
-            return None
-        part = part_class("judge", "iteration.judge", judge[0])(**judge[1])
+    def _judge(self, partners: Partners, judge: Part, version: str) -> RemoteJudge | StepJudge | None:
+        """What scores steps: the verifier itself, or value model `version`; None where there is no such model yet."""
+        part = judge.make()
         if not part.learned:
-            return StepJudge(hands.verifier.steps.remote)
-        return RemoteJudge(part, self._ends, lambda prefixes: hands.judge.score.remote(prefixes, version))
+            return StepJudge(partners.verifier.steps.remote)
+        if not version:
+            return None
+        return RemoteJudge(part, self._ends, lambda prefixes: partners.judge.score.remote(prefixes, version))
 
-    async def search(self, unit: Unit, hands: Hands, search: tuple[str, dict], judge: tuple[str, dict] | None) -> Done:
-        """Search a unit and commit it. search, judge: name and options of each part, e.g. ("sample", {"n": 4}).
+    async def search(self, unit: Unit, partners: Partners) -> Done:
+        """Search a unit as its arm says, and commit it.
 
         Errors of the engine are raised and nothing is committed: a unit exists whole or not at all.
         """
-        explorer = part_class("search", "iteration.search", search[0])(**search[1])
+        explorer = unit.arm.search.make()
         prompts = {problem.id: prompt for problem, prompt in zip(unit.problems, unit.prompts, strict=True)}
-        generate = lambda wishes: hands.generator.generate.remote(wishes, unit.model)  # noqa: E731
+        generate = lambda wishes: partners.generator.generate.remote(wishes, unit.model)  # noqa: E731
         policy = RemotePolicy(self._tokenizer, prompts, self._generate, generate)
-        ends = RemoteVerifier([each.verify.remote for each in (hands.verifier, *hands.others)])
-        scorer = self._judge(hands, judge if getattr(explorer, "judged", True) else None, unit.judge)
+        ends = RemoteVerifier([each.verify.remote for each in (partners.verifier, *partners.others)])
+        led = unit.arm.judge if getattr(explorer, "judged", True) else None
+        scorer = self._judge(partners, led, unit.judge) if led else None
         asked = {"generator": policy, "verifier": ends, "judge": scorer}
         self._asking[unit.key] = {kind: each.batch for kind, each in asked.items() if each}
         try:
@@ -138,10 +136,10 @@ class Searcher:
 
     async def _search(self, unit: Unit, explorer, policy: RemotePolicy, ends: RemoteVerifier, scorer: Judge | None) -> Done:
         seeds = [seed_of(self._seed, unit.key, problem.id) for problem in unit.problems]
-        meeting, told = Meeting(len(unit.problems)), None if unit.blind else ends
+        meeting, told = Meeting(len(unit.problems)), None if unit.arm.blind else ends
         old = await asyncio.to_thread(self._begun, unit.history) if getattr(explorer, "continues", False) else {}
         jobs = [
-            respond(problem, explorer, policy, told, scorer, unit.budget, seed, history, meeting, old.get(history.tree, ()))
+            respond(problem, explorer, policy, told, scorer, unit.arm.budget, seed, history, meeting, old.get(history.tree, ()))
             for problem, seed, history in zip(unit.problems, seeds, unit.history, strict=True)
         ]
         trees = await asyncio.gather(*jobs)
@@ -168,10 +166,10 @@ class Searcher:
             found |= begun(self._store.table(key, columns), trees, self._ends, decode)
         return found
 
-    async def score(self, key: str, target: str, hands: Hands, judge: tuple[str, dict], version: str) -> Done:
+    async def score(self, key: str, target: str, partners: Partners, judge: Part, version: str) -> Done:
         """Let a value model score the answers of a committed unit, without generating: a side file (SCORE) under `target`."""
         nodes = self._store.table(key, ["id", "node", "parent", "token_ids", "final", "text", "problem_id", "state"])
-        scorer = self._judge(hands, judge, version)
+        scorer = self._judge(partners, judge, version)
         trees = trees_of(nodes)
         leaves = [[node for node in tree.nodes[1:] if node.verdict is not None] for tree in trees]
         values = await asyncio.gather(*(scorer.score(tree, each) for tree, each in zip(trees, leaves, strict=True)))
@@ -211,7 +209,7 @@ def table(unit: Unit, trees: list[Tree], verifier: str = "") -> pa.Table:
     verdicts = [node.verdict for _, _, node in rows]
     now = datetime.datetime.now(datetime.UTC)
     columns = {
-        "id": [f"{round_key(unit.round)}/{unit.split}/u{unit.number:05d}/t{t:03d}/n{node.index:04d}" for t, _, node in rows],
+        "id": [trace_id(unit.round, unit.arm.name, unit.number, t, node.index) for t, _, node in rows],
         "round": [unit.round] * len(rows),
         "unit": [unit.number] * len(rows),
         "problem_id": [tree.problem.id for _, tree, _ in rows],

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from cluster.sandbox import Sandbox, SandboxOptions, check
-from iteration.config import part_class
+from cluster.sandbox.walls import Sandbox, SandboxOptions, check
+from iteration.parts import Part
 from iteration.types import Problem, State, Verdict
 
 
 class Grader:
-    """A verifier with its sandbox, if it needs one. name, options: of the part; sandbox: the options of the walls."""
+    """A verifier with its sandbox, if it needs one. sandbox: the options of the walls."""
 
-    def __init__(self, name: str, options: dict, sandbox: dict | None = None):
-        self._part = part_class("verify", "iteration.verify", name)(**options)
-        self.tag = tag(name, options, self._part)
+    def __init__(self, part: Part, sandbox: dict | None = None):
+        self._part = part.make()
+        self.tag = tag(part)
         self.sandbox = None
         if hasattr(self._part, "executes"):
             needs = {
@@ -59,9 +59,9 @@ def behind_thinking(answer: str) -> str | None:
     return stated if end or "<think>" not in answer else None
 
 
-def tag(name: str, options: dict, part: object) -> str:
-    """What goes with every verdict: the verifier's name, version and options."""
-    return f"{name} {getattr(part, 'version', '1')} {json.dumps(options, sort_keys=True)}"
+def tag(part: Part) -> str:
+    """What is stored with every verdict: the verifier's name, version and options."""
+    return f"{part.name} {getattr(part.make(), 'version', '1')} {json.dumps(part.options, sort_keys=True)}"
 
 
 def check_walls(kind: str, part: object, options: SandboxOptions) -> None:
@@ -71,16 +71,14 @@ def check_walls(kind: str, part: object, options: SandboxOptions) -> None:
 
 
 class Verifier:
-    def __init__(self, number: int, name: str, options: dict, sandbox: dict | None = None):
-        self._number, self._sandbox = number, sandbox
-        self._own = name, options
+    def __init__(self, number: int, part: Part, sandbox: dict | None = None):
+        self._number, self._own, self._sandbox = number, part, sandbox
         self._graders: dict[str, Grader] = {}
 
-    def _grader(self, part: tuple[str, dict] | None) -> Grader:
-        name, options = part or self._own
-        key = json.dumps([name, options], sort_keys=True)
+    def _grader(self, part: Part) -> Grader:
+        key = json.dumps(part.section(), sort_keys=True)
         if key not in self._graders:
-            self._graders[key] = Grader(name, options, self._sandbox)
+            self._graders[key] = Grader(part, self._sandbox)
         return self._graders[key]
 
     def __repr__(self) -> str:
@@ -88,20 +86,20 @@ class Verifier:
 
     def ready(self) -> str:
         """The node. Raises UserError where the verifier cannot work there, e.g. without walls."""
-        self._grader(None)
+        self._grader(self._own)
         return here()
 
-    def verify(self, problems: list[Problem], answers: list[str], part: tuple[str, dict] | None = None) -> list[Verdict]:
-        """One verdict for each pair, by the run's verifier or by another `part` (name, options)."""
-        return self._grader(part).verify(problems, answers)
+    def verify(self, problems: list[Problem], answers: list[str], part: Part | None = None) -> list[Verdict]:
+        """One verdict for each pair, by the run's verifier or by another `part`."""
+        return self._grader(part or self._own).verify(problems, answers)
 
-    def audit(self, key: int, problems: list[Problem], answers: list[str], part: tuple[str, dict]) -> tuple[int, list[Verdict]]:
+    def audit(self, key: int, problems: list[Problem], answers: list[str], part: Part) -> tuple[int, list[Verdict]]:
         """Another verifier's verdicts on a batch, with the batch's number."""
         return key, self._grader(part).verify(problems, answers)
 
     def steps(self, problems: list[Problem], answers: list[str]) -> list[list[Verdict]]:
         """For each answer, which need not be finished, one verdict for each step. Errors of the verifier are raised."""
-        own = self._grader(None)
+        own = self._grader(self._own)
         return [own.steps(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
 
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
+from cluster.console import rounds_table
+from cluster.pending import TRAINING
 from cluster.searcher import Done
-from cluster.store import Store
+from iteration.types import Span
 
-TRAINING = ("train", "judge", "first model")  # phases that are the trainer's
 RATE_SECONDS = 15.0  # over which tokens a second are counted
 
 
@@ -81,6 +80,8 @@ class View:
         self._stirred = time.monotonic()  # when anything was last committed or trained
         self._live: Live | None = None
         self._zero = time.time() - time.monotonic()
+        self.seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))  # by round and phase
+        self.spans: list[Span] = []  # what driver and actors did since the last record
 
     def wall(self, since: float) -> float:
         """A moment of the monotonic clock in seconds since 1970, for people; a wall clock that jumps does not bend it."""
@@ -112,6 +113,14 @@ class View:
             self.phase_done(phase)
         finally:
             self._open.remove(phase)
+            self.seconds[number][name] += phase.seconds
+            who = "trainer" if name in TRAINING else "driver"
+            self.spans.append(Span(who, name, round(self.wall(phase.since), 2), round(phase.seconds, 2)))
+
+    def take_spans(self) -> list[Span]:
+        """What was done since the last call."""
+        found, self.spans = self.spans, []
+        return found
 
     def phase_done(self, phase: Phase) -> None:
         said = [f"{phase.seconds:6.1f} s", f"{phase.done} units" if phase.units else "", phase.solved(), phase.note]
@@ -249,33 +258,3 @@ class JsonView(View):
 
     def over(self, end: End, rounds: list[dict]) -> None:
         self.emit("end", **asdict(end))
-
-
-def rounds_table(records: list[dict]) -> Table:
-    """One line a round: held-out scores, distinct correct traces kept for training, tokens searched, seconds."""
-    table = Table(
-        title="held-out, with 95 % intervals over problems", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0)
-    )
-    table.add_column("round", no_wrap=True)
-    levels = sorted({score["level"] for record in records for score in record["scores"]})
-    for level in levels:
-        k = max(s["k"] for record in records for s in record["scores"] if s["level"] == level)
-        table.add_column(f"level {level}\npass@1 %", justify="right", no_wrap=True)
-        table.add_column(f"\n@{k} %", justify="right", no_wrap=True)
-    for name in ("distinct\ncorrect", "tokens\nsearched", "\ns"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for record in records:
-        scores = {score["level"]: score for score in record["scores"]}
-        cells = [str(record["number"]) + ("" if record["promoted"] else " kept " + record["model_out"])]
-        for score in map(scores.get, levels):
-            one = score and f"{100 * score['pass_1']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
-            cells += [one, f"{100 * score['pass_k']:.1f}"] if score else ["", ""]
-        counts = record["counts"]
-        cells += [str(counts["kept"]) if counts else "", f"{record['tokens'].get('search', 0):,}"]
-        table.add_row(*cells, f"{sum(record['seconds'].values()):.0f}")
-    return table
-
-
-def records(store: Store) -> list[dict]:
-    """The finished rounds of a run, from its folder alone."""
-    return [store.json(f"rounds/{name[:-5]}") for name in store.names("rounds") if name.endswith(".json")]

@@ -21,6 +21,9 @@ AGGREGATES: dict[str, Callable[[np.ndarray], float]] = {
 }  # of the values of an answer's steps; an answer without values counts 0
 
 
+JUDGED = "vote by the judge"  # what people call `weighted` by a value model's scores
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
     """A problem's answers in the order in which they were found.
@@ -55,6 +58,13 @@ def majority(pool: Pool, of: slice = slice(None)) -> float:
     return weighted(pool, np.ones(len(pool)), of)
 
 
+def leading(votes: Sequence[float], right: Sequence[bool]) -> float:
+    """The chance that the answer with most votes is right; ties share it. votes: of each distinct answer that could be read."""
+    most = max(votes, default=0.0)
+    leaders = [good for vote, good in zip(votes, right, strict=True) if vote >= most - 1e-12]
+    return sum(leaders) / len(leaders) if leaders else 0.0
+
+
 def weighted(pool: Pool, weights: np.ndarray, of: slice = slice(None)) -> float:
     """The vote with each answer's weight, e.g. its judge's score. weights: float [n]. Source: Li et al. 2022, DiVeRSe."""
     votes: dict[str, float] = {}
@@ -63,11 +73,7 @@ def weighted(pool: Pool, weights: np.ndarray, of: slice = slice(None)) -> float:
         if answer:
             votes[answer] = votes.get(answer, 0.0) + weight
             right[answer] = right.get(answer, False) or good
-    if not votes:
-        return 0.0
-    most = max(votes.values())
-    leaders = [answer for answer, vote in votes.items() if vote >= most - 1e-12]
-    return sum(right[answer] for answer in leaders) / len(leaders)
+    return leading(list(votes.values()), [right[answer] for answer in votes])
 
 
 def best(pool: Pool, scores: np.ndarray, of: slice = slice(None)) -> float:

@@ -1,16 +1,9 @@
-"""YAML and the command line become typed parts.
-
-A part is a dataclass; its fields are its options. `search.name=beam` finds the class Beam in iteration/search/beam.py; a
-name with dots (`search.name=mine.search.greedy`) finds the class Greedy in a package of the user's own.
-"""
+"""YAML and the command line become a typed config, whose sections name parts (iteration/parts.py)."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import importlib
 import inspect
-import pkgutil
 import re
 from pathlib import Path
 from typing import Any
@@ -19,31 +12,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-
-class UserError(Exception):
-    """A mistake that the user can mend. The message is one line: what was found, what was expected, what to type."""
-
-
-def part_class(kind: str, package: str, name: str) -> type:
-    """The class of a part, e.g. ("search", "iteration.search", "sample"). Raises UserError where there is none."""
-    module_name = name if "." in name else f"{package}.{name}"
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and not module_name.startswith(error.name):
-            raise
-        known = [found.name for found in pkgutil.iter_modules(importlib.import_module(package).__path__)]
-        raise UserError(f"{kind}.name: there is no {name!r}{did_you_mean(name, known)} (known: {', '.join(known)})") from None
-    wanted = module_name.rpartition(".")[2].replace("_", "").lower()
-    for found in vars(module).values():
-        if inspect.isclass(found) and found.__name__.lower() == wanted and dataclasses.is_dataclass(found):
-            return found
-    raise UserError(f"{kind}.name: {module_name} has no dataclass named like its file ({wanted.capitalize()})")
-
-
-def did_you_mean(found: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(found, known, 1, 0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+from iteration.errors import UserError
+from iteration.parts import Kind, Part, did_you_mean
 
 
 def read(file: str | Path) -> DictConfig:
@@ -61,18 +31,18 @@ def read(file: str | Path) -> DictConfig:
     return found
 
 
-def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list[str]) -> DictConfig:
+def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[str]) -> DictConfig:
     """Merge defaults, the file and the command line into a typed, read-only config.
 
-    schema: the dataclass of the whole; packages: where the parts live, by key, e.g. {"search": "iteration.search"}. A key
-    that ends in "*" holds several parts by name. A part that the schema gives a default (None or a name) may be left out.
+    schema: the dataclass of the whole; kinds: of the parts, by key, e.g. {"search": SEARCH}. A key that ends in "*" holds
+    several parts by name. A part that the schema gives a default (None or a name) may be left out.
     file: "" for none. Raises UserError naming the file (or the command line) and the key.
     """
     for word in dotlist:
         if "=" not in word.lstrip("="):
             raise UserError(f"command line: found {word!r}, expected KEY=VALUE, e.g. rounds=3")
     whole = OmegaConf.structured(schema)
-    parts = [key for key in whole if key in packages or OmegaConf.is_dict(whole._get_node(key)) and "name" in whole[key]]
+    parts = [key for key in whole if key in kinds or OmegaConf.is_dict(whole._get_node(key)) and "name" in whole[key]]
     words = [f"{word}''" if word.endswith("=") else word for word in name_parts(dotlist, parts)]  # "KEY=" is the empty text
     of_file = read(file) if str(file) else OmegaConf.create({})
     sources = [(str(file) or "command line", of_file), ("command line", OmegaConf.from_dotlist(words))]
@@ -80,21 +50,21 @@ def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list
         if isinstance(sources[0][1].get(key), str):
             sources[0][1][key] = {"name": sources[0][1][key]}
     for where, source in sources:
-        for key in packages:
+        for key in kinds:
             expect_section(source, key.rstrip("*"), where)
-    for key in packages:  # another part than the file's: the options that the file gives its own do not apply to it
+    for key in kinds:  # another part than the file's: the options that the file gives its own do not apply to it
         first, second = (source.get(key) or {} for _, source in sources)
         if second.get("name") and second.get("name") != first.get("name"):
             sources[0][1].pop(key, None)
     raw = OmegaConf.merge(*(source for _, source in sources))
     with open_dict(whole):
-        for key, package in packages.items():
+        for key, kind in kinds.items():
             if key.endswith("*"):
-                whole[key[:-1]] = _chain(key[:-1], package, raw, [source for _, source in sources])
+                whole[key[:-1]] = _chain(key[:-1], kind, raw, [source for _, source in sources])
             elif raw.get(key) is not None or OmegaConf.is_missing(whole, key):
-                whole[key] = _section(key, package, raw, str(file))
+                whole[key] = _section(key, kind, raw, str(file))
             elif whole[key] is not None:
-                whole[key] = _section(key, package, whole, str(file))
+                whole[key] = _section(key, kind, whole, str(file))
     for where, source in sources:
         check_keys(whole, source, where)
         for key in source:
@@ -110,25 +80,25 @@ def load(schema: type, packages: dict[str, str], file: str | Path, dotlist: list
     return whole
 
 
-def _section(key: str, package: str, raw: DictConfig, file: str) -> DictConfig:
+def _section(key: str, kind: Kind, raw: DictConfig, file: str) -> DictConfig:
     """The typed section of the part that `raw` names, with its name."""
     section = raw.get(key)
     name = section.get("name") if isinstance(section, DictConfig) else None
     if not name:
         raise UserError(f"{file}: {key}.name is missing; say which, e.g. {key}: {{name: ...}}")
-    typed_section = OmegaConf.structured(part_class(key, package, name))
+    typed_section = OmegaConf.structured(kind.part_class(name, key))
     with open_dict(typed_section):
         typed_section.name = name
     return typed_section
 
 
-def _chain(key: str, package: str, raw: DictConfig, sources: list[DictConfig]) -> DictConfig:
+def _chain(key: str, kind: Kind, raw: DictConfig, sources: list[DictConfig]) -> DictConfig:
     """The typed sections of several parts by name, in the order of `raw`; "correct:" with nothing behind it is a part too."""
     for source in sources:
         for name in source.get(key) or {}:
             if source[key][name] is None:
                 source[key][name] = {}
-    found = OmegaConf.create({name: OmegaConf.structured(part_class(key, package, name)) for name in raw.get(key) or {}})
+    found = OmegaConf.create({name: OmegaConf.structured(kind.part_class(name, key)) for name in raw.get(key) or {}})
     OmegaConf.set_struct(found, True)
     return found
 
@@ -173,22 +143,17 @@ def check_keys(schema: DictConfig, source: DictConfig, where: str, prefix: str =
             check_keys(below, given, where, f"{full}.")
 
 
-def make(section: DictConfig, kind: str, package: str, name: str | None = None) -> Any:
-    """The part of a config section: its dataclass, built with its options."""
-    options = OmegaConf.to_container(section, resolve=True)
-    name = options.pop("name", None) or name
-    try:
-        return part_class(kind, package, name)(**options)
-    except ValueError as error:
-        raise UserError(str(error)) from None
+def part(section: DictConfig | None, kind: Kind, name: str = "") -> Part | None:
+    """The part that a section of a loaded config names; None for no section. name: where the section is one of several."""
+    return Part.of(kind, OmegaConf.to_container(section, resolve=True), name) if section is not None else None
 
 
-def checked(section: DictConfig, kind: str, package: str, where: str) -> tuple[str, dict]:
-    """(name, options) of a part in a section outside the schema's own. Raises UserError naming `where`."""
+def checked(section: DictConfig, kind: Kind, where: str) -> Part:
+    """The part of a section outside the schema's own. Raises UserError naming `where`."""
     if not isinstance(section, DictConfig) or not section.get("name"):
         raise UserError(f"{where}: found {section!r}, expected a section with a name, e.g. {{name: ...}}")
     given = {key: section[key] for key in section if key != "name"}
-    return section.name, checked_options(part_class(kind, package, section.name), given, where)
+    return Part(kind, section.name, checked_options(kind.part_class(section.name), given, where))
 
 
 def checked_options(part: type, given: dict, where: str) -> dict:
@@ -211,7 +176,7 @@ def describe(part: type) -> list[tuple[str, str, str]]:
     for base in reversed(part.__mro__):
         if dataclasses.is_dataclass(base):
             lines = inspect.getsource(base).splitlines()
-            found = (re.match(r"    (\w+): [^#]*?(?:#\s*(.*))?$", line) for line in lines)
+            found = (re.match(r"    (\w+): .*?(?:  # (.*))?$", line) for line in lines)
             comments |= {match[1]: match[2] or "" for match in found if match and (match[2] or match[1] not in comments)}
     described = []
     for field in dataclasses.fields(part):
@@ -245,8 +210,24 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def typed(config: DictConfig, schema: type) -> Any:
-    """The config as an instance of its dataclass; sections that name a part are left None (see `make`)."""
+    """The config as an instance of its dataclass; sections that name a part are left None (see `part`).
+
+    Raises ValueError naming the key where a dataclass refuses its options.
+    """
     plain = OmegaConf.structured(schema)
     for field in dataclasses.fields(schema):
         plain[field.name] = None if field.type in ("Any", Any) else config[field.name]
+        _check_options(plain._get_node(field.name), f"{field.name}.")
     return OmegaConf.to_object(plain)
+
+
+def _check_options(node: Any, prefix: str) -> None:
+    """Make the dataclass of a section, the sections inside it first. Raises ValueError naming the whole key."""
+    if not isinstance(node, DictConfig) or not dataclasses.is_dataclass(OmegaConf.get_type(node)):
+        return
+    for key in node:
+        _check_options(node._get_node(key), f"{prefix}{key}.")
+    try:
+        OmegaConf.to_object(node)
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}") from None

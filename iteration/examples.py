@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pyarrow as pa
 from iteration.protocols import Filter
 from iteration.types import State
 
+Key = TypeVar("Key")
 ANSWER = pa.schema(
     [
         ("id", pa.string()),  # the id of the node that ended
@@ -41,6 +42,12 @@ def paths(nodes: pa.Table, ends: np.ndarray) -> list[list[int]]:
     return found
 
 
+def trees(nodes: pa.Table) -> list[tuple[int, int]]:
+    """(first row, row behind the last) of each tree of a unit; none of a unit that was set aside."""
+    starts = np.flatnonzero(nodes["node"].to_numpy() == 0).tolist()
+    return list(zip(starts, [*starts[1:], len(nodes)], strict=True)) if starts else []
+
+
 def token_counts(nodes: pa.Table) -> np.ndarray:
     """Tokens of each row: int64 [rows]."""
     return np.diff(flat(nodes, "token_ids")[1])
@@ -60,21 +67,28 @@ def tree_of(name: str) -> str:
     return name.rpartition("/")[0]
 
 
+def tally(keys: Iterable[Key], states: Iterable[str | None]) -> dict[Key, list[int]]:
+    """{key: [judged answers, correct ones]}, e.g. by problem; failed verdicts, and nodes without one, are not counted."""
+    found: dict[Key, list[int]] = {}
+    for key, state in zip(keys, states, strict=True):
+        counts = found.setdefault(key, [0, 0])
+        counts[0] += state is not None and state != State.FAILED
+        counts[1] += state == State.CORRECT
+    return found
+
+
 def answers(nodes: pa.Table) -> pa.Table:
     """One row (schema ANSWER) for each node with a verdict."""
     ends = np.flatnonzero(nodes["state"].is_valid().to_numpy())
-    texts, counts = nodes["text"].to_pylist(), token_counts(nodes)
+    texts, tokens = nodes["text"].to_pylist(), token_counts(nodes)
     routes = paths(nodes, ends)
     columns = {name: nodes[name].take(pa.array(ends)) for name in ANSWER.names if name in nodes.column_names}
     columns["answer_text"] = pa.array(["".join(texts[i] for i in route[1:]) for route in routes], pa.large_string())
-    columns["tokens"] = pa.array([int(counts[route].sum()) for route in routes], pa.int32())
+    columns["tokens"] = pa.array([int(tokens[route].sum()) for route in routes], pa.int32())
     columns["prompt"] = pa.array([texts[route[0]] for route in routes], pa.large_string())
-    tries: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     problems = columns["problem_id"].to_pylist()
-    for problem, state in zip(problems, columns["state"].to_pylist(), strict=True):
-        tries[problem][0] += state != State.FAILED
-        tries[problem][1] += state == State.CORRECT
-    columns["rate"] = pa.array([tries[p][1] / max(1, tries[p][0]) for p in problems], pa.float32())
+    counts = tally(problems, columns["state"].to_pylist())
+    columns["rate"] = pa.array([counts[p][1] / max(1, counts[p][0]) for p in problems], pa.float32())
     return pa.table([columns[name] for name in ANSWER.names], schema=ANSWER)
 
 

@@ -1,6 +1,7 @@
-"""Losses over packed batches of tensors. Each returns a sum; who calls divides by the total of the whole batch.
+"""Losses over packed batches of tensors. Each returns a sum, which the caller divides by the total of the whole batch.
 
-`batch` holds tensors of iteration.packing.Batch: token_ids, positions, items int64; weights, labels float32; all [rows, slots].
+`batch` holds tensors of iteration.packing.Batch.rows: token_ids, positions, items int64; weights, labels float32; all
+[rows, slots]; and targets int64 [n].
 """
 
 from __future__ import annotations
@@ -9,13 +10,20 @@ from typing import Any
 
 
 def logprobs(model: Any, batch: Any) -> Any:
-    """log p of each token given those before it in its sequence (nats), float32 [rows, slots]; 0 where a sequence begins."""
+    """log p of each token given those before it in its sequence (nats), float32 [rows, slots]; 0 where no target is.
+
+    Only states in front of a target reach the output layer: prompts and unused slots cost no logits of a whole vocabulary.
+    """
     import torch.nn.functional as F
 
-    logits = model(input_ids=batch.token_ids, position_ids=batch.positions, use_cache=False).logits[:, :-1].float()
-    found = -F.cross_entropy(logits.flatten(0, 1), batch.token_ids[:, 1:].flatten(), reduction="none")
-    found = found.view(logits.shape[:2]) * (batch.positions[:, 1:] > 0)
-    return F.pad(found, (1, 0))
+    def select(_: Any, inputs: tuple) -> tuple:
+        return (inputs[0].flatten(0, 1)[batch.targets - 1][None],)
+
+    with model.get_output_embeddings().register_forward_pre_hook(select):
+        logits = model(input_ids=batch.token_ids, position_ids=batch.positions, use_cache=False).logits[0].float()
+    tokens = batch.token_ids.flatten()
+    found = -F.cross_entropy(logits, tokens[batch.targets], reduction="none")
+    return found.new_zeros(len(tokens)).index_copy(0, batch.targets, found).view_as(batch.token_ids)
 
 
 def likelihood(model: Any, batch: Any) -> Any:

@@ -16,7 +16,7 @@ FULL = 0.97  # share of the slots in use
 class Batch:
     """One optimiser step's rows. All arrays are [rows, row_tokens].
 
-    token_ids int64; positions int64, counted from 0 in each sequence (where it falls back to 0 a new one begins); weights and
+    token_ids int64; positions int64, counted from 0 in each sequence (a new one begins where they are 0); weights and
     labels float32, as in `Examples`; items int64: which example of the batch a slot belongs to, -1 where it is unused.
     `tokens` counts the slots in use, `count` the examples.
     """
@@ -28,6 +28,14 @@ class Batch:
     items: np.ndarray
     tokens: int
     count: int
+
+    def rows(self, part: slice, counted: bool = True) -> dict[str, np.ndarray]:
+        """Some of the rows by name, and `targets`: int64 [n], the slots (in the flattened rows) of tokens that a model is
+        trained to predict: those with a weight, except the first of a sequence. counted: False makes all weights 0."""
+        arrays = {name: getattr(self, name)[part] for name in ("token_ids", "positions", "weights", "labels", "items")}
+        if not counted:
+            arrays["weights"] = np.zeros_like(arrays["weights"])
+        return arrays | {"targets": np.flatnonzero((arrays["weights"] != 0) & (arrays["positions"] > 0))}
 
 
 def pack(lengths: np.ndarray, row_tokens: int) -> list[list[int]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +17,39 @@ class Task(Protocol):
     def levels(self) -> Sequence[int]:
         """The levels that training may ask for, easiest first."""
 
+    def splits(self) -> tuple[str, ...]:
+        """Which of train, validation and test it has. They share no problem, and no other is ever drawn from."""
+
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
-        """Up to `n` different problems of one level of `split` ("train" or "test"); the splits never overlap."""
+        """Up to `n` different problems of one level of one of its splits."""
 
     def prompt(self, problem: Problem) -> str:
         """The text that the model is shown."""
+
+
+@runtime_checkable
+class Corpus(Protocol):
+    """A task from whose own corpus the first model is made. Without it, `model.path` has to name a model."""
+
+    vocabulary: Sequence[str]  # the words of its tokenizer; the first two are padding and end of text
+
+    def corpus(self, tokens: int, rng: np.random.Generator) -> Examples:
+        """At least `tokens` tokens of examples, flawed as people's are."""
+
+
+@runtime_checkable
+class Enumerable(Protocol):
+    """A task whose problems can be listed. Without it, `flywheel verify` reads expected answers from the file of answers."""
+
+    def all(self, split: str) -> list[Problem]:
+        """Every problem of a split."""
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A task whose problems have names of their own in its files. Without it, an id names them in a file of answers."""
+
+    names: Mapping[str, Problem]
 
 
 class Policy(Protocol):
@@ -37,9 +65,6 @@ class Policy(Protocol):
 class Verifier(Protocol):
     """Judges finished answers, in batches. An exception of the verifier becomes `failed`, never `wrong`.
 
-    A verifier that can judge single steps also has
-    `steps(problem: Problem, answer: str) -> list[Verdict]`: one verdict for each step of an answer that need not be finished.
-
     One that runs what a model wrote says `executes = True`, one that may hang `executes = False`; both have `seconds`, the CPU
     that one answer may take, and their `verify` takes a `Sandbox` as third argument. `version` goes with every verdict.
     Where that takes more than the system's own programs, `program` is the path of it, `folders` are those that it reads, and it
@@ -48,6 +73,22 @@ class Verifier(Protocol):
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         """One verdict for each pair of problem and answer text (prompt excluded)."""
+
+
+@runtime_checkable
+class JudgesSteps(Protocol):
+    """A verifier that can judge single steps. Without it, judges learn from rollouts, and `judge.name=oracle` is refused."""
+
+    def steps(self, problem: Problem, answer: str) -> list[Verdict]:
+        """One verdict for each step of an answer that need not be finished."""
+
+
+@runtime_checkable
+class Reports(Protocol):
+    """A verifier that has something to say of answers as a whole. Without it, the round's record says nothing of the kind."""
+
+    def report(self, answers: pa.Table) -> dict[str, float]:
+        """Numbers by name, from answers of one model (iteration.examples.ANSWER)."""
 
 
 class Sandbox(Protocol):

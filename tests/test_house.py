@@ -44,19 +44,107 @@ def test_imports_go_one_way():
     assert not {name for name in imports(TOP / "iteration" / "respond.py") if name.startswith("iteration.search")}
 
 
+# From the ground up: a file imports from its own floor and from those below, and nothing imports in a circle.
+FLOORS = (
+    "folder",
+    "sandbox",
+    "engine verifier remote pending track console",
+    "searcher generator train crew",
+    "view metrics memory",
+    "head placement",
+    "config planning judging",
+    "run",
+    "comparison evaluation",
+    "report",
+    "verbs",
+    "cli",
+)
+
+
+def floor(module):
+    """The floor of a module of cluster/, e.g. of cluster.folder.store."""
+    room = module.split(".")[1]
+    (number,) = [i for i, rooms in enumerate(FLOORS) if room in rooms.split()]
+    return number
+
+
+def graph():
+    """{module of cluster/: the modules of cluster/ that it imports anywhere}."""
+    names = {path: ".".join(path.relative_to(TOP).with_suffix("").parts).removesuffix(".__init__") for path in SOURCES}
+    modules = {name: path for path, name in names.items() if name.startswith("cluster.")}
+    return {name: {other for other in imports(path) if other in modules} - {name} for name, path in modules.items()}
+
+
+def circle(edges):
+    """A circle of a graph as a list of its nodes; empty where there is none."""
+    done, trail = set(), []
+
+    def walk(node):
+        if node in trail:
+            return [*trail[trail.index(node) :], node]
+        if node in done:
+            return []
+        trail.append(node)
+        for other in sorted(edges.get(node, ())):
+            if round_trip := walk(other):
+                return round_trip
+        done.add(trail.pop())
+        return []
+
+    return next((found for node in sorted(edges) if (found := walk(node))), [])
+
+
+def test_files_of_the_machinery_import_in_no_circle():
+    assert not circle(graph())
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"], "the rule can fail"
+
+
+def test_files_of_the_machinery_import_from_their_own_floor_or_below():
+    edges = graph()
+    assert {name.split(".")[1] for name in edges} <= set(" ".join(FLOORS).split()), "every room has a floor"
+    assert not [(name, other) for name, others in edges.items() for other in others if floor(other) > floor(name)]
+
+
+def test_a_long_file_says_why():
+    for path in SOURCES:
+        lines = path.read_text().splitlines()
+        assert len(lines) <= 400 or any("400 lines" in line for line in lines[:12]), f"{path}: {len(lines)} lines"
+
+
+def test_nobody_outside_its_room_spells_a_path_of_the_run_folder():
+    names = ("traces/", "plans/", "filters/", "manifests/", "rounds/", "scores/", "verdicts/", "audits/", "arms/")
+    for path in SOURCES:
+        if path.is_relative_to(TOP / "cluster") and path.parent.name != "folder":
+            tree = ast.parse(path.read_text())
+            docs = {id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, DOCUMENTED) and is_text(node.body)}
+            texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs]
+            assert not [text for text in texts if isinstance(text, str) and text.startswith(names)], path
+
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def is_text(body):
+    return bool(body) and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+
+
 def test_the_rule_can_fail(tmp_path):
     bad = tmp_path / "bad.py"
-    bad.write_text("def f():\n    import ray.util\n    from cluster.store import Store\n")
+    bad.write_text("def f():\n    import ray.util\n    from cluster.folder.store import Store\n")
     assert {name.split(".")[0] for name in imports(bad)} & FORBIDDEN == {"ray", "cluster"}
 
 
 def test_no_room_without_a_subject_and_not_too_much_of_it():
     assert not [path for path in SOURCES if path.stem in ("utils", "helpers", "common", "util")]
-    assert sum(len(path.read_text().splitlines()) for path in SOURCES) < 15_000
+    assert sum(len(path.read_text().splitlines()) for path in SOURCES) < 14_230, (
+        "fewer lines than at a7743d8, where there were 14,230"
+    )
     allowed = {
         "pyproject.toml",
         "cluster",
         "iteration",
+        "docs",
+        "locks",
         "configs",
         "tests",
         "launch.sh",
@@ -64,5 +152,5 @@ def test_no_room_without_a_subject_and_not_too_much_of_it():
         "LICENSE",
         "CHANGELOG.md",
     }
-    tracked = {path.name for path in TOP.iterdir() if not path.name.startswith((".", "lock-"))}
+    tracked = {path.name for path in TOP.iterdir() if not path.name.startswith(".")}
     assert tracked - {"runs", "models", "data", "flywheel_rl.egg-info"} <= allowed

@@ -2,7 +2,18 @@
 
 import numpy as np
 
-from iteration.types import Expand, Problem, State, Step, Tree, Verdict
+from cluster.folder.arm import Arm
+from cluster.searcher import Unit
+from iteration.parts import SEARCH, Part
+from iteration.types import Expand, History, Problem, State, Step, Tree, Verdict
+
+TRAIN = Arm("train", "search", "train", "train", Part(SEARCH, "sample", {"n": 2}), None, 100, blind=False)
+
+
+def unit(*problems: Problem, round: int = 1, number: int = 0, model: str = "m00000", history=(), judge: str = "") -> Unit:
+    """A unit of training problems; their prompts do not matter."""
+    histories = list(history) or [History()] * len(problems)
+    return Unit(TRAIN, round, number, list(problems), ["?"] * len(problems), model, histories, judge)
 
 
 def step(text: str, final: bool = True, tokens: int | None = None, model: str = "", logprob: float = -1.0) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from iteration.config import UserError
+from iteration.errors import UserError
 
 
 @dataclass

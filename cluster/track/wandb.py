@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from iteration.config import UserError
+from iteration.errors import UserError
 
 
 @dataclass

@@ -1,7 +1,7 @@
-"""Process reward model (PRM): a score after each step, how likely it is correct (or, taught on rollouts, to end well).
+"""Process reward model (PRM): a score after each step, how likely it is correct (or, trained on rollouts, to end well).
 
 With exact labels a score is about its step alone, and an answer is worth their product: on `expressions` that is learnt far
-sooner than "everything so far is right" (CHANGELOG.md).
+sooner than "everything so far is right" (docs/experiments.md).
 Source: Lightman et al. 2023, Let's Verify Step by Step (exact labels, product); Wang et al. 2024, Math-Shepherd (rollouts).
 """
 

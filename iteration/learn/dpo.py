@@ -22,7 +22,7 @@ from iteration.types import Examples, State
 
 @dataclass
 class Dpo:
-    beta: float = 0.1  # how sharply a pair's margin counts
+    beta: float = 0.1  # scale of the margin between chosen and rejected
     anchor: float = 1.0  # weight of the chosen step's own cross-entropy
     per_tree: int = 8  # pairs of one tree, the deepest first
 

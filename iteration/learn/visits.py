@@ -1,7 +1,7 @@
-"""Visit-weighted steps from search trees: the policy is taught where the search went, as AlphaZero's is.
+"""Visit-weighted steps from search trees: the policy is trained on the visit counts of the search, as in AlphaZero.
 
-In every tree that holds a kept answer, each visited step counts by its share of its siblings' visits, once, behind the path to
-it. Trees without visits (plain samples) have nothing to teach here.
+In every tree that holds a kept answer, each visited step counts by its share of its siblings' visits, once, after the path to
+it. Trees without visits (plain samples) give no examples.
 Source: Silver et al. 2018, the policy's target pi(a|s) = N(s, a) / N(s).
 """
 
@@ -27,12 +27,12 @@ class Visits:
         rows = nodes()
         trees = {tree_of(name) for name in kept["id"].to_pylist()}
         names, counts = rows["id"].to_pylist(), token_counts(rows)
-        ends = [end for end in teaching(rows) if tree_of(names[end[0][-1]]) in trees]
+        ends = [end for end in weighted_paths(rows) if tree_of(names[end[0][-1]]) in trees]
         return item_table([names[route[-1]] for route, _ in ends], [int(counts[route].sum()) for route, _ in ends])
 
     def examples(self, nodes: pa.Table, items: list[tuple[str, str]]) -> Examples:
         names = nodes["id"].to_pylist()
-        weights = {names[route[-1]]: shares for route, shares in teaching(nodes)}
+        weights = {names[route[-1]]: shares for route, shares in weighted_paths(nodes)}
         found = pieces(nodes, [name for name, _ in items])
         spread = [
             np.concatenate([np.full(len(part), share) for part, share in zip(parts, weights[name], strict=True)])
@@ -47,10 +47,10 @@ class Visits:
         return float(batch.weights.sum())
 
 
-def teaching(nodes: pa.Table) -> list[tuple[list[int], list[float]]]:
-    """Paths from root to leaf over the visited nodes, and what each node on them counts; each node counts on one path only."""
+def weighted_paths(nodes: pa.Table) -> list[tuple[list[int], list[float]]]:
+    """Paths from root to leaf over the visited nodes, and the weight of each node on them; each has one on one path only."""
     visits, parents, numbers = (nodes[name].to_numpy() for name in ("visits", "parent", "node"))
-    above = np.arange(len(nodes)) - numbers + parents  # row of the parent; nonsense at roots
+    above = np.arange(len(nodes)) - numbers + parents  # row of the parent; meaningless at roots
     seen = (visits > 0) & (parents >= 0)
     siblings = np.zeros(len(nodes))
     np.add.at(siblings, above[seen], visits[seen])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.tasks.file import File
 from iteration.types import Problem
 

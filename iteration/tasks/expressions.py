@@ -92,6 +92,9 @@ class Expressions:
     def levels(self) -> Sequence[int]:
         return range(self.first_level, self.last_level + 1)
 
+    def splits(self) -> tuple[str, ...]:
+        return "train", "test"
+
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
         found: dict[str, Problem] = {}
         for _ in range(50 * n):  # a low level has few expressions: there may be fewer than n

@@ -62,15 +62,18 @@ class File:
             raise UserError("task.train is missing: there is nothing to train on; type task.train=FILE")
         return sorted({problem.level for problem in self._problems["train"]})
 
+    def splits(self) -> tuple[str, ...]:
+        return tuple(split for split, problems in self._problems.items() if problems)
+
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
         if not self._problems[split]:
             raise UserError(f"task.{split} is missing; type task.{split}=FILE")
         found = [problem for problem in self._problems[split] if problem.level == level]
         return [found[i] for i in rng.permutation(len(found))[:n]]
 
-    def all(self) -> list[Problem]:
-        """Every problem of every split, in the order of the files."""
-        return [problem for problems in self._problems.values() for problem in problems]
+    def all(self, split: str) -> list[Problem]:
+        """Every problem of a split, in the order of its file."""
+        return self._problems[split]
 
     def prompt(self, problem: Problem) -> str:
         return self.template.replace("{prompt}", problem.prompt)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.types import Problem
 
 NO_GOLD = "gives no answer of its own, so nothing shows that its scorer accepts a right one"

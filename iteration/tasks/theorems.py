@@ -87,7 +87,7 @@ STATEMENTS = (
     (4, "forall n : nat, 2 ^ (n + 1) = 2 * 2 ^ n"),
     (4, "forall P Q : Prop, ((P -> Q) -> P) -> ~ ~ P"),
 )
-HELD_OUT = 4  # every so-manieth statement
+HELD_OUT = 4  # every fourth statement
 
 
 @dataclass
@@ -96,6 +96,9 @@ class Theorems:
 
     def levels(self) -> Sequence[int]:
         return sorted({level for level, _ in STATEMENTS})
+
+    def splits(self) -> tuple[str, ...]:
+        return "train", "test"
 
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
         found = [

@@ -18,9 +18,9 @@ import time
 import numpy as np
 import psutil
 
+from cluster.config import load
 from cluster.engine import engine_arguments, environment
-from cluster.placement import Actors, named
-from cluster.run import Run, load
+from cluster.run import Run
 from cluster.view import View
 
 PROBLEMS, N, TURNS = 768, 16, 3
@@ -38,8 +38,8 @@ def raw(folder: str) -> None:
     run = Run(config(folder))
     options = run.options.generate
     llm = LLM(**engine_arguments(str(run.store.root / "models/m00000"), options))
-    tokenizer = run.tokenizer()
-    units = run.units(1, "train", "m00000")
+    tokenizer = run.planning.tokenizer
+    units = run.planning.units(run.train, 1, "m00000", "")
     prompts = [{"prompt_token_ids": tokenizer(prompt).input_ids} for unit in units for prompt in unit.prompts]
     sampling = [
         SamplingParams(
@@ -75,22 +75,19 @@ def processes() -> dict[str, float]:
 
 async def system(folder: str, turn: int) -> tuple[float, dict[str, float], float]:
     run = Run(config(folder), view=View())
-    async with Actors(run.options, run.config, run.store, "", run.phase, run.view) as run.actors:
-        run.plan_test()
-        run.plan(1)
-        units = run.units(1, "train", "m00000")
-        search = named(run.config.search)
+    async with run.actors:
+        run.planning.held_out(run.test)
+        run.planning.round(1)
+        units = run.planning.units(run.train, 1, "m00000", "")
         warm = [dataclasses.replace(unit, round=900 + turn) for unit in units[:2]]
-        await run.actors.search("search", warm, search, None, lambda done: None, run.set_aside)
+        await run.actors.search("search", warm, lambda done: None, run.set_aside)
         before, start, tokens = processes(), time.perf_counter(), 0
 
         def done(unit):
             nonlocal tokens
             tokens += unit.tokens
 
-        await run.actors.search(
-            "search", [dataclasses.replace(unit, round=800 + turn) for unit in units], search, None, done, run.set_aside
-        )
+        await run.actors.search("search", [dataclasses.replace(unit, round=800 + turn) for unit in units], done, run.set_aside)
         seconds = time.perf_counter() - start
         after = processes()
     spent = {name: (after[name] - before.get(name, 0.0)) / seconds for name in after}

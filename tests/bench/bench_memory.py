@@ -20,7 +20,7 @@ BASE = ("rows=4", "row_tokens=256", "micro_rows=1", "checkpoint=0")
 
 
 def peak() -> float:
-    """Bytes that this process has held at most."""
+    """Peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -30,13 +30,14 @@ def measure(folder: str, words: list[str]) -> None:
 
     import numpy as np
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
-    from cluster import ranks
-    from cluster.checkpoint import Checkpoints
-    from cluster.plan import shape_of, trainer
-    from cluster.store import Store
-    from cluster.trainer import Train, fit
+    from cluster.folder.store import Store
+    from cluster.memory import shape_of, trainer
+    from cluster.train import ranks
+    from cluster.train.checkpoint import Checkpoints
+    from cluster.train.fit import fit
+    from cluster.train.options import Train
     from iteration.learn.sft import Sft
     from iteration.packing import batches
     from iteration.types import Examples
@@ -51,7 +52,7 @@ def measure(folder: str, words: list[str]) -> None:
     plan = list(batches(data, np.arange(len(data)), options.rows, options.row_tokens, rng))
     with tempfile.TemporaryDirectory() as made, ranks.joined(ranks.ALONE, device) as mesh:
         half = bool(options.bf16 and options.gpus)
-        model = ranks.load(AutoModelForCausalLM, Path(folder), ranks.ALONE, mesh, half, options.lora).train()
+        model = ranks.load(ranks.POLICY, Path(folder), ranks.ALONE, mesh, half, options.lora).train()
         if options.recompute:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         store = Store(Path(made)).open()

@@ -2,10 +2,10 @@
 
     python -m tests.bench.bench_overlap
 
-The driver's own loop (`Run._loop`) and its own hand-out of units (`Spread`) run here; only what an engine and a trainer would
-do is slept through, 100 times faster. Answer lengths have a long tail (log-normal, sigma 1, median 300 tokens), and a unit ends
-with its longest answer. A step of an engine takes 2.8 ms and 0.1 ms for each answer that it works on. The busiest device is the
-engines (all tokens, in full batches of 256) or the trainer, whichever works longer: no order of work could be faster.
+The driver's own loop (`Run._loop`) and its `Spread`, which hands out units, run here; the work of engines and trainer is
+replaced by sleep, 100 times faster. Answer lengths have a long tail (log-normal, sigma 1, median 300 tokens), and a unit
+ends with its longest answer. A step of an engine takes 2.8 ms and 0.1 ms for each answer that it works on. The busiest device
+is the engines (all tokens, in full batches of 256) or the trainer, whichever works longer: no order of work could be faster.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from cluster.crew import Crew, Hand, Spread
+from cluster.crew import Crew, Member, Spread
 from cluster.run import Run
 
 ROUNDS, UNITS, ANSWERS = 3, 16, 512
@@ -74,28 +74,27 @@ class Simulated(Run):
 
     def __init__(self, lag: int, devices: Devices):
         self.options = SimpleNamespace(rounds=ROUNDS, lag=lag)
-        self.devices, self._engines, self.changed = devices, asyncio.Lock(), asyncio.Event()
-        crew = lambda: Crew(self.fit, self.changed, print, 600)  # noqa: E731
+        self.devices, self.engines, self.changed = devices, asyncio.Lock(), asyncio.Event()
+        self.planning = SimpleNamespace(round=lambda number: None)
+        self.train, self.test = "train", "test"
+        crew = lambda: Crew(self.prepare, self.changed, print, 600)  # noqa: E731
         self.crews = {"generator": crew(), "searcher": crew()}
-        self.crews["searcher"].hire(Hand("searcher-0", None))
+        self.crews["searcher"].hire(Member("searcher-0", None))
         for i in range(2):
-            self.crews["generator"].hire(Hand(f"generator-{i}", Engine(devices)))
+            self.crews["generator"].hire(Member(f"generator-{i}", Engine(devices)))
 
-    async def fit(self, hand) -> None:
-        pass
-
-    def plan(self, number: int, problems: int = 0) -> None:
+    async def prepare(self, member) -> None:
         pass
 
     async def baseline(self) -> int:
         return 0
 
-    async def search(self, number: int, split: str, model: str) -> None:
-        rng = np.random.default_rng([number, len(split)])
-        lengths = rng.lognormal(np.log(300), 1, (UNITS if split == "train" else UNITS // 8, ANSWERS))
+    async def search(self, arm: str, number: int, model: str) -> None:
+        rng = np.random.default_rng([number, len(arm)])
+        lengths = rng.lognormal(np.log(300), 1, (UNITS if arm == "train" else UNITS // 8, ANSWERS))
         self.devices.engines += lengths.sum() * (FLOOR / BATCH + EACH) / 2
         call = lambda team, unit: team["generator"].handle.answer(lengths[unit])  # noqa: E731
-        async with self._engines:
+        async with self.engines:
             await Spread(self.crews, {"generator": 3}, self.changed, 600, print).run(
                 list(range(len(lengths))), call, lambda done: None, print
             )
@@ -103,7 +102,7 @@ class Simulated(Run):
     async def improve(self, number: int, previous, answered: int) -> int:
         await previous
         await self.devices.train()
-        await self.search(number, "test", "")
+        await self.search("test", number, "")
         return number
 
 

@@ -22,12 +22,13 @@ import ray
 
 from cluster.crew import Crew, Spread
 from cluster.engine import STEP, Generate
-from cluster.placement import answers, hand, hands, start_ray
+from cluster.placement import answers, partners, start_actor, start_ray
 from cluster.searcher import Searcher, Unit
 from cluster.verifier import Verifier, here
 from iteration import tiny
 from iteration.tasks.expressions import VOCABULARY
-from iteration.types import History, Problem
+from iteration.types import Problem
+from tests.worlds import unit
 
 ANSWERS, TOKENS = 16, 40  # to each problem; of each answer
 
@@ -63,7 +64,7 @@ def units(traces: int, problems: int, turn: int) -> list[Unit]:
     for number in range(max(1, traces // (problems * ANSWERS))):
         ids = [f"p{number}-{i}" for i in range(problems)]
         each = [Problem(name, "1+2", "3") for name in ids]
-        found.append(Unit(turn, "train", number, each, ["1+2"] * problems, "m0", [History()] * problems, 10**6))
+        found.append(unit(*each, round=turn, number=number, model="m0"))
     return found
 
 
@@ -77,14 +78,14 @@ async def measure(folder: Path, actors: int, traces: int, problems: int, corouti
     crews = {kind: Crew(answers, changed, print, 600) for kind in ("generator", "searcher", "verifier")}
     name = f"{turn}-{{}}-{{}}"
     for i in range(actors):
-        crews["generator"].hire(hand(Script, name.format("script", i), ()))
-        crews["verifier"].hire(hand(Verifier, name.format("verifier", i), (i, "exact", {})))
+        crews["generator"].hire(start_actor(Script, name.format("script", i), ()))
+        crews["verifier"].hire(start_actor(Verifier, name.format("verifier", i), (i, "exact", {})))
         searcher = i, str(folder / "run"), 0, Generate()
-        crews["searcher"].hire(hand(Searcher, name.format("searcher", i), searcher, concurrency=1000))
+        crews["searcher"].hire(start_actor(Searcher, name.format("searcher", i), searcher, concurrency=1000))
     for crew in crews.values():
-        while not all(each.ready for each in crew.hands):
+        while not all(each.ready for each in crew.members):
             await asyncio.sleep(0.1)
-    call = lambda team, unit: team["searcher"].handle.search.remote(unit, hands(team), ("sample", {"n": ANSWERS}), None)  # noqa: E731
+    call = lambda team, unit: team["searcher"].handle.search.remote(unit, partners(team), ("sample", {"n": ANSWERS}), None)  # noqa: E731
     most = {"generator": max(1, coroutines // problems)}
     spread = lambda: Spread(crews, most, changed, 600, print)  # noqa: E731
     await spread().run(units(2000, problems, next(TURNS)), call, lambda done: None, print)  # warm
@@ -97,7 +98,7 @@ async def measure(folder: Path, actors: int, traces: int, problems: int, corouti
     seconds, spent, mine = time.perf_counter() - start, cpu(everyone) - before, time.process_time() - own
     assert len(done) == sum(map(len, work))
     for crew in crews.values():
-        for each in crew.hands:
+        for each in crew.members:
             ray.kill(each.handle)
         crew.close()
     found = len(done) * problems * ANSWERS

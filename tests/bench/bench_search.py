@@ -15,10 +15,11 @@ import sys
 import tempfile
 import time
 
+from cluster.config import load
 from cluster.engine import engine_arguments, environment
-from cluster.placement import Actors, serves
-from cluster.run import Run, load
+from cluster.run import Run
 from cluster.view import View
+from iteration.parts import SEARCH, Part
 
 PROBLEMS, BUDGET = 64, 1200
 SEARCHES = {"beam": {"keep": 4, "width": 4, "times": 1000}, "mcts": {"simulations": 2000, "width": 4}}
@@ -36,8 +37,9 @@ def raw(folder: str, rounds: int, sequences: int, tokens: int) -> None:
 
     run = Run(config(folder))
     llm = LLM(**engine_arguments(str(run.store.root / "models/m00000"), run.options.generate))
-    tokenizer = run.tokenizer()
-    prompts = [{"prompt_token_ids": tokenizer(p).input_ids} for unit in run.units(1, "train", "m00000") for p in unit.prompts]
+    tokenizer = run.planning.tokenizer
+    units = run.planning.units(run.train, 1, "m00000", "")
+    prompts = [{"prompt_token_ids": tokenizer(prompt).input_ids} for unit in units for prompt in unit.prompts]
     llm.generate(prompts[:8], SamplingParams(n=4, max_tokens=8), use_tqdm=False)
     each, made, start = max(1, sequences // (rounds * len(prompts))), 0, time.perf_counter()
     length = max(1, round(tokens / (rounds * len(prompts) * each)))
@@ -58,26 +60,27 @@ async def system(folder: str) -> dict[str, dict]:
 
     run = Run(config(folder), view=View())
     found = {}
-    async with Actors(run.options, run.config, run.store, "", run.phase, run.view) as run.actors:
-        run.plan_test()
-        run.plan(1)
+    async with run.actors:
+        run.planning.held_out(run.test)
+        run.planning.round(1)
         models = run.store.root / "models/m00000"
 
         def head(path) -> None:
             AutoModelForSequenceClassification.from_pretrained(models, num_labels=1).save_pretrained(path)
-            run.tokenizer().save_pretrained(path)
+            run.planning.tokenizer.save_pretrained(path)
 
         run.store.put_folder("judges/j00001-process", head)
-        await run.actors.judges.refit(serves("j00001-process"))
-        generator = run.actors.generators.hands[0].handle
+        await run.judging.serve(1, "j00001-process", run.test)
+        generator = run.actors.generators.members[0].handle
         for turn, (name, options) in enumerate(SEARCHES.items()):
             for number, units in enumerate(
-                (run.units(1, "train", "m00000")[:1], run.units(1, "train", "m00000"))
+                (run.planning.units(run.train, 1, "m00000", "")[:1], run.planning.units(run.train, 1, "m00000", ""))
             ):  # the first warms up
-                led = {"budget": BUDGET, "judge": "j00001-process"}
+                arm = dataclasses.replace(run.train, budget=BUDGET, search=Part(SEARCH, name, options))
+                led = {"arm": arm, "judge": "j00001-process"}
                 units = [dataclasses.replace(unit, round=800 + 10 * turn + number, **led) for unit in units]
                 before, start, done = await generator.ledger.remote(), time.perf_counter(), []
-                await run.actors.search("search", units, (name, options), ("process", {}), done.append, run.set_aside)
+                await run.actors.search("search", units, done.append, run.set_aside)
                 seconds, after = time.perf_counter() - start, await generator.ledger.remote()
             spent = {key: value - dataclasses.asdict(before)[key] for key, value in dataclasses.asdict(after).items()}
             nodes = sum(len(run.store.table(unit.key, ["id"])) - len(unit.problems) for unit in units)

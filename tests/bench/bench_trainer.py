@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
 
-from cluster import ranks
-from cluster.ranks import Group
-from cluster.trainer import Optimise, fit
+from cluster.train import ranks
+from cluster.train.fit import fit
+from cluster.train.options import Optimise
+from cluster.train.ranks import POLICY, Group
 from iteration import tiny
 from iteration.learn.sft import Sft
 from iteration.packing import batches
@@ -68,7 +69,7 @@ def part(rank, address, folder, plan, options, found):
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     group = Group(rank, 2, address)
     with ranks.joined(group, "cpu") as mesh:
-        model = ranks.load(AutoModelForCausalLM, folder, group, mesh, False, 0).train()
+        model = ranks.load(POLICY, folder, group, mesh, False, 0).train()
         list(fit(model, plan[:2], options, Sft(), None, group, mesh))
         start = time.perf_counter()
         list(fit(model, plan, options, Sft(), None, group, mesh))

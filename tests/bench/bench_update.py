@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from cluster.engine import Generate, environment
 from cluster.generator import Generator
-from cluster.placement import hand, start_ray
+from cluster.placement import start_actor, start_ray
 from iteration import tiny
 from iteration.tasks.expressions import VOCABULARY
 
@@ -34,7 +34,7 @@ def main() -> None:
         for turn in range(TURNS + 1):  # versions are names in one folder
             (versions / f"m{turn}").symlink_to(folder)
         arguments = 0, str(versions.parent), versions.name, Generate(context=256)
-        generator = hand(Generator, "generator", arguments, environment(0), concurrency=100).handle
+        generator = start_actor(Generator, "generator", arguments, environment(0), concurrency=100).handle
         ray.get(generator.update.remote("m0"))
         prompt = np.array([8, 3, 9, 2], np.int32)
         ray.get(generator.greedy.remote(prompt, "m0"))

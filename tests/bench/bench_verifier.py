@@ -8,8 +8,8 @@ VERIFIER: replay (default), exact, or a dotted name. For a run with verify.name=
 import sys
 from collections import defaultdict
 
-from cluster.store import Store
-from cluster.view import records
+from cluster.folder.book import Book
+from cluster.folder.store import Store
 from iteration.config import part_class
 from iteration.examples import answers
 from iteration.types import Problem, State
@@ -20,7 +20,7 @@ def main() -> None:
     verifier = part_class("verify", "iteration.verify", name)()
     plan = store.table("plans/r00000/test").to_pylist()
     problems = {row["id"]: Problem(row["id"], row["prompt"], row["answer"], row["level"]) for row in plan}
-    for record in records(store):
+    for record in Book(store).records():
         folder = f"traces/r{record['number']:05d}/test"
         counts = defaultdict(lambda: [0, 0, 0])  # by level: answers, believed correct, judged correct
         for unit in sorted(store.units(folder)):

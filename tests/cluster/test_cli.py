@@ -1,6 +1,17 @@
+"""The command line: every verb is in the help, and what is cheap stays cheap."""
+
+import os
+import resource
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
 import pytest
 
-from cluster.cli import main, parser
+from cluster.cli import VERBS, WIDTH, example, main, parser
+
+TOP = Path(__file__).parents[2]
 
 
 def said(capsys, *words):
@@ -12,8 +23,47 @@ def said(capsys, *words):
 
 def test_help_teaches_every_verb(capsys):
     whole = said(capsys, "--help")
-    for verb in ("run", "compare", "status", "why", "submit"):
-        assert f"flywheel {verb}" in whole and verb in said(capsys, verb, "--help")
+    for verb in VERBS:
+        assert f"\n    {verb} " in whole and f"usage: flywheel {verb} " in said(capsys, verb, "--help")
+    for verb in ("run", "verify", "submit"):
+        assert f"\n  flywheel {verb} " in whole, "an example"
+
+
+def test_every_file_in_verbs_is_a_verb_or_what_verbs_share():
+    files = {path.stem for path in (TOP / "cluster" / "verbs").glob("*.py")}
+    assert files == {*VERBS, "__init__", "driving"}
+
+
+def test_examples_fit_the_width_of_a_terminal():
+    assert example("flywheel runs  a table") == f"  {'flywheel runs':<36}  a table"
+    long = example(f"flywheel runs {'x' * 30}  a table")
+    assert long.splitlines() == [f"  flywheel runs {'x' * 30}", "      a table"]
+    assert example(f"flywheel runs  {'x' * WIDTH}").count("\n") == 1
+
+
+def test_the_help_needs_no_package_and_a_verb_imports_only_its_own():
+    """-S: Python without site-packages."""
+    shown = subprocess.run([sys.executable, "-S", "-m", "cluster.cli", "--help"], cwd=TOP, capture_output=True, text=True)
+    assert shown.returncode == 0 and "flywheel run" in shown.stdout, shown.stderr
+    code = "import sys; from cluster.cli import parser; parser(['runs']); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=TOP, capture_output=True, text=True, check=True).stdout.split()
+    assert "cluster.verbs.runs" in loaded
+    assert not {"cluster.verbs.run", "ray", "torch", "pyarrow", "rich", "omegaconf"} & set(loaded)
+
+
+@pytest.mark.parametrize("words", [["runs", "."], ["doctor", "eval"], ["status", "eval"]], ids=" ".join)
+def test_looking_at_a_run_takes_half_a_second(words, tmp_path):
+    """Of CPU time, so that a busy machine does not count; the fastest of three."""
+    with tarfile.open(TOP / "tests/data/runs-a7743d8.tar.gz") as runs:
+        runs.extractall(tmp_path, filter="data")
+    environment, seconds = os.environ | {"PYTHONPATH": str(TOP)}, []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-m", "cluster.cli", *words]
+        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.5
 
 
 def test_the_help_of_run_lists_every_option_with_default_and_meaning(capsys):
@@ -23,8 +73,13 @@ def test_the_help_of_run_lists_every_option_with_default_and_meaning(capsys):
         "whole answers per problem",
         "train.tokens=160000 ",
         "model.warm_start.lr=0.002 ",
+        "with filters: {cap: {}}:",
         "filters.cap.per_problem=4 ",
+        "with track: {wandb: {}}:",
+        "track.wandb.project=flywheel",
         "with verify.name=replay:",
+        "with audit.name=NAME: the options of verify.name=NAME",
+        "end with a line: #### ANSWER  what the model is shown",
         "name=(required)",
     ):
         assert line in text

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ray.exceptions import ActorDiedError
 
 from cluster import crew
-from cluster.crew import IN_COMPANY, KILLS, Crew, Hand, Spread, busy
+from cluster.crew import IN_COMPANY, KILLS, Crew, Member, Spread, busy
 
 DEAD = ActorDiedError()
 
@@ -19,9 +19,9 @@ class World:
     """A crew of searchers and one of generators. `answer(team, each)` is what a unit comes to: a coroutine."""
 
     def __init__(self, answer, searchers=2, generators=2, deadline=60.0):
-        self.answer, self.said, self.done, self.aside, self.fitted = answer, [], [], {}, []
+        self.answer, self.said, self.done, self.aside, self.made_ready = answer, [], [], {}, []
         self.changed = asyncio.Event()
-        self.crews = {kind: Crew(self.fit, self.changed, self.said.append, 60.0) for kind in ("searcher", "generator")}
+        self.crews = {kind: Crew(self.prepare, self.changed, self.said.append, 60.0) for kind in ("searcher", "generator")}
         for kind, n in (("searcher", searchers), ("generator", generators)):
             for i in range(n):
                 self.hire(kind, f"{kind}-{i}")
@@ -29,19 +29,19 @@ class World:
 
     def hire(self, kind, name):
         ready = SimpleNamespace(remote=lambda: asyncio.sleep(0))
-        self.crews[kind].hire(Hand(name, SimpleNamespace(ready=ready)))
+        self.crews[kind].hire(Member(name, SimpleNamespace(ready=ready)))
 
-    async def fit(self, hand):
-        self.fitted.append(hand.name)
+    async def prepare(self, member):
+        self.made_ready.append(member.name)
         await asyncio.sleep(0)
 
     async def run(self, work):
         self.work = list(work)
-        call = lambda team, each: self.answer({kind: hand.name for kind, hand in team.items()}, each)  # noqa: E731
+        call = lambda team, each: self.answer({kind: member.name for kind, member in team.items()}, each)  # noqa: E731
         await self.spread.run(self.work, call, self.done.append, self.aside.__setitem__)
         for each in self.crews.values():
             each.close()
-        assert not self.spread.going and all(hand.load == 0 for c in self.crews.values() for hand in c.hands)
+        assert not self.spread.going and all(member.load == 0 for c in self.crews.values() for member in c.members)
 
 
 def play(answer, work, **options):
@@ -82,11 +82,11 @@ def test_what_a_dead_actor_held_is_done_again_and_the_actor_is_made_fit_again():
 
     world = play(answer, range(12))
     assert sorted(world.done) == list(range(12)) and not world.aside
-    assert world.fitted.count("generator-0") == 2 and world.fitted.count("generator-1") == 1
+    assert world.made_ready.count("generator-0") == 2 and world.made_ready.count("generator-1") == 1
     assert any("is done again" in line for line in world.said)
 
 
-def test_an_actor_that_is_not_fit_yet_gets_no_work():
+def test_an_actor_that_is_not_ready_yet_gets_no_work():
     async def answer(team, each):
         assert team["generator"] != "generator-1"
         return each
@@ -94,11 +94,11 @@ def test_an_actor_that_is_not_fit_yet_gets_no_work():
     async def main():
         world = World(answer)
 
-        async def never(hand):
-            if hand.name == "generator-1":
+        async def never(member):
+            if member.name == "generator-1":
                 raise DEAD
 
-        world.crews["generator"]._fit = never
+        world.crews["generator"]._prepare = never
         await world.run(range(5))
         return world
 
@@ -143,7 +143,7 @@ def test_a_straggler_is_finished_elsewhere_and_the_loser_is_cancelled(monkeypatc
     assert sorted(world.done) == list(range(40)) and cancelled == [3] and len(refs) == 1
     (first, second) = tried
     assert first[0] != second[0] and first[1] != second[1], "by others"
-    assert world.fitted.count(first[0]) == 2, "who was late is looked at before it gets more work"
+    assert world.made_ready.count(first[0]) == 2, "who was late is looked at before it gets more work"
 
 
 def test_who_does_not_answer_is_started_anew(monkeypatch):
@@ -154,10 +154,10 @@ def test_who_does_not_answer_is_started_anew(monkeypatch):
     async def hangs():
         await asyncio.sleep(3600)
 
-    hand = Hand("searcher-0", SimpleNamespace(ready=SimpleNamespace(remote=hangs)))
+    member = Member("searcher-0", SimpleNamespace(ready=SimpleNamespace(remote=hangs)))
     said = []
-    asyncio.run(crew.ping(hand, said.append))
-    assert killed == [(hand.handle, False)] and "searcher-0 has not answered" in said[0]
+    asyncio.run(crew.ping(member, said.append))
+    assert killed == [(member.handle, False)] and "searcher-0 has not answered" in said[0]
 
 
 def test_an_error_of_the_work_itself_ends_it_at_once(monkeypatch):
@@ -195,7 +195,7 @@ def test_an_actor_that_joins_late_is_used():
     assert used == {"generator-0", "generator-late"}
 
 
-def test_what_goes_wrong_while_an_actor_is_made_fit_is_raised(monkeypatch):
+def test_what_goes_wrong_while_an_actor_is_prepared_is_raised(monkeypatch):
     monkeypatch.setattr(crew.ray, "cancel", lambda ref: None)
 
     async def main():
@@ -204,10 +204,10 @@ def test_what_goes_wrong_while_an_actor_is_made_fit_is_raised(monkeypatch):
 
         world = World(answer)
 
-        async def drifts(hand):
+        async def drifts(member):
             raise ValueError("drift")
 
-        world.crews["generator"]._fit = drifts
+        world.crews["generator"]._prepare = drifts
         with pytest.raises(ValueError, match="drift"):
             await asyncio.wait_for(world.run(range(3)), 5)
         with pytest.raises(ValueError, match="drift"):

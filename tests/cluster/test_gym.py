@@ -6,9 +6,10 @@ import warnings
 import numpy as np
 import pytest
 
-from cluster.sandbox import why_no_walls
+from cluster.sandbox.walls import why_no_walls
 from cluster.verifier import Grader
-from iteration.config import UserError
+from iteration.errors import UserError
+from iteration.parts import VERIFY, Part
 from iteration.tasks.gym import REFUSED, Gym, plain
 from iteration.types import Problem, State
 from iteration.verify.gym import FENCED, entry_of, fence, final
@@ -23,7 +24,7 @@ RUBBISH = ["", "xyzzy plugh", "<answer></answer>", "I do not know"]
 
 @pytest.fixture(scope="module")
 def grader():
-    found = Grader("gym", {"seconds": 20.0}, {"name": "rlimits" if why_no_walls() else "bubblewrap"})
+    found = Grader(Part(VERIFY, "gym", {"seconds": 20.0}), {"name": "rlimits" if why_no_walls() else "bubblewrap"})
     yield found
     found.close()
 

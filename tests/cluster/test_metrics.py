@@ -13,10 +13,10 @@ from cluster.cli import main
 from cluster.engine import Ledger
 from cluster.metrics import METRICS, Metrics, scalars
 from cluster.searcher import Done
-from cluster.trainer import Progress
+from cluster.train.trainer import Progress
 from cluster.view import View
-from iteration.config import UserError
-from tests.iteration.test_report import record, results
+from iteration.errors import UserError
+from tests.cluster.report.test_report import record, results
 
 DEPLOY = Path(__file__).parents[2] / "cluster/deploy"
 NAMES = {metric.exported for metric in METRICS}
@@ -130,7 +130,7 @@ def test_a_round_as_numbers_for_trackers():
 def test_a_tracker_that_is_not_installed_is_one_line(monkeypatch):
     import sys
 
-    from cluster.run import Run, load
+    from cluster.config import Run, load
 
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match="track.wandb: wandb is not installed; type"):

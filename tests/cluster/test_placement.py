@@ -7,7 +7,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RaySystemError
 
 from cluster import placement
-from cluster.crew import Hand
+from cluster.crew import Member
 from cluster.engine import Generate
 from cluster.placement import Actors, Placement
 
@@ -37,14 +37,14 @@ def world(monkeypatch, ranks, engine, **generate):
     actors = Actors.__new__(Actors)
     actors._options = SimpleNamespace(generate=Generate(**({"gpus": 1} | generate)), placement=Placement())
     actors._turn = asyncio.Lock()
-    hands = [Hand(f"rank {i}", Scripted(f"rank {i}", told, **each), ready=True) for i, each in enumerate(ranks)]
-    first = Hand("engine", Scripted("engine", told, **engine), ready=True)
+    members = [Member(f"rank {i}", Scripted(f"rank {i}", told, **each), ready=True) for i, each in enumerate(ranks)]
+    first = Member("engine", Scripted("engine", told, **engine), ready=True)
 
     async def fit():
         pass
 
-    actors.trainers = SimpleNamespace(hands=hands, all=fit, suspect=lambda each: told.append((each.name, "suspect")))
-    actors.generators, actors.judges = SimpleNamespace(hands=[first]), SimpleNamespace(hands=[])
+    actors.trainers = SimpleNamespace(members=members, all=fit, suspect=lambda each: told.append((each.name, "suspect")))
+    actors.generators, actors.judges = SimpleNamespace(members=[first]), SimpleNamespace(members=[])
     monkeypatch.setattr(placement.ray, "kill", lambda handle, no_restart: killed.append(handle.name))
     return actors, first, told, killed
 
@@ -67,7 +67,7 @@ def senders(told):
     ],
 )
 def test_weights_come_from_whoever_holds_them(monkeypatch, generate, started, held, expected):
-    ranks = [{"holds": each} for each in held]
+    ranks = [{"is_resident": each} for each in held]
     actors, engine, told, killed = world(monkeypatch, ranks, {"ready": "node", "started": started}, **generate)
     asyncio.run(actors.give(engine, "m00003"))
     assert senders(told) == expected and engine.where == "node" and not killed
@@ -76,7 +76,7 @@ def test_weights_come_from_whoever_holds_them(monkeypatch, generate, started, he
 def test_a_sending_that_broke_off_leaves_nobody_waiting(monkeypatch):
     for error in (ActorDiedError(), ValueError("nccl is not there")):
         actors, engine, told, killed = world(
-            monkeypatch, [{"holds": True}] * 2, {"started": True, "update": error}, transfer="nccl"
+            monkeypatch, [{"is_resident": True}] * 2, {"started": True, "update": error}, transfer="nccl"
         )
         with pytest.raises(type(error)):
             asyncio.run(actors.give(engine, "m00003"))
@@ -87,7 +87,7 @@ def test_a_sending_that_broke_off_leaves_nobody_waiting(monkeypatch):
 def test_a_sending_that_hangs_is_a_loss_of_machinery(monkeypatch):
     monkeypatch.setattr(placement, "START_SECONDS", 0.01)
     hanging = {"started": True, "update": lambda: asyncio.sleep(60)}
-    actors, engine, _, killed = world(monkeypatch, [{"holds": True}], hanging, transfer="nccl")
+    actors, engine, _, killed = world(monkeypatch, [{"is_resident": True}], hanging, transfer="nccl")
     actors._options.placement.deadline = 0.01
     with pytest.raises(RaySystemError, match="engine did not get m00003 in time"):
         asyncio.run(actors.give(engine, "m00003"))
@@ -104,7 +104,7 @@ def test_a_training_waits_for_the_weights_that_are_being_sent(monkeypatch):
             began.set()
             await over.wait()
 
-        ranks = [{"holds": True, "train": "trained"}]
+        ranks = [{"is_resident": True, "train": "trained"}]
         actors, engine, told, _ = world(monkeypatch, ranks, {"started": True, "update": update}, transfer="nccl")
         given = asyncio.ensure_future(actors.give(engine, "m00003"))
         await began.wait()
@@ -116,7 +116,7 @@ def test_a_training_waits_for_the_weights_that_are_being_sent(monkeypatch):
         assert await training == "trained"
         return [call[:2] for call in told]
 
-    assert asyncio.run(both())[-3:] == [("engine", "update"), ("rank 0", "let_go"), ("rank 0", "train")]
+    assert asyncio.run(both())[-3:] == [("engine", "update"), ("rank 0", "release"), ("rank 0", "train")]
 
 
 async def turns():
@@ -148,8 +148,8 @@ def test_an_engine_that_is_started_anew_waits_until_the_gpu_is_free(monkeypatch)
 
 def test_all_engines_rest_though_one_of_them_died(monkeypatch):
     actors, engine, told, _ = world(monkeypatch, [{"train": "trained"}], {"sleep": ActorDiedError()}, gpus=0.5, sleep=True)
-    other = Hand("judge", Scripted("judge", told), ready=True)
-    actors.judges.hands.append(other)
+    other = Member("judge", Scripted("judge", told), ready=True)
+    actors.judges.members.append(other)
     assert asyncio.run(actors.train("train", "m00004")) == "trained"
     assert [call[:2] for call in told] == [("engine", "sleep"), ("judge", "sleep"), ("rank 0", "train")]
     actors, *_ = world(monkeypatch, [{"train": "trained"}], {"sleep": ValueError("out of order")}, gpus=0.5, sleep=True)

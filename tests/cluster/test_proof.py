@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from cluster.sandbox import why_no_walls
+from cluster.sandbox.walls import why_no_walls
 from cluster.verifier import Grader
+from iteration.parts import VERIFY, Part
 from iteration.tasks.theorems import STATEMENTS, Theorems, problem_of
 from iteration.types import Problem, State
 from iteration.verify.proof import Proof, assumed, bare, refused, tactics_of
@@ -22,7 +23,7 @@ FALSE, TRUE = "forall n m : nat, n + m = n", "forall n m : nat, n + m = m + n"
 
 @pytest.fixture(scope="module")
 def grader():
-    found = Grader("proof", {"seconds": 4.0}, {})
+    found = Grader(Part(VERIFY, "proof", {"seconds": 4.0}), {})
     yield found
     found.close()
 

@@ -10,6 +10,7 @@ from cluster.engine import STEP, Generate
 from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
 from cluster.verifier import Grader, Verifier
 from iteration.judge.process import Process
+from iteration.parts import VERIFY, Part
 from iteration.respond import respond
 from iteration.search.sample import Sample
 from iteration.types import Expand, Problem, State, Tree, Verdict
@@ -92,7 +93,7 @@ def test_a_verifier_that_returns_too_few_verdicts_shifts_none(monkeypatch):
         def verify(self, problems, answers):
             return [Verdict(State.CORRECT, answer) for answer in answers if answer != "lost"]
 
-    grader = Grader("exact", {})
+    grader = Grader(Part(VERIFY, "exact", {}))
     monkeypatch.setattr(grader, "_part", Short())
     found = grader.verify([Problem("p", "", "")] * 3, ["a", "lost", "b"])
     assert [(v.state, v.answer) for v in found] == [(State.CORRECT, "a"), (State.FAILED, ""), (State.CORRECT, "b")]
@@ -113,7 +114,7 @@ def test_an_error_reaches_everybody_who_waits():
 
 
 def test_a_verifier_that_breaks_on_one_answer_fails_that_one_alone(monkeypatch):
-    actor = Verifier(0, "exact", {})
+    actor = Verifier(0, Part(VERIFY, "exact", {}))
 
     class Fragile:
         def verify(self, problems, answers):
@@ -121,7 +122,7 @@ def test_a_verifier_that_breaks_on_one_answer_fails_that_one_alone(monkeypatch):
                 raise RuntimeError("boom")
             return [Verdict(State.WRONG) for _ in answers]
 
-    monkeypatch.setattr(actor._grader(None), "_part", Fragile())
+    monkeypatch.setattr(actor._grader(actor._own), "_part", Fragile())
     problem = Problem("p", "q", "1")
     verdicts = actor.verify([problem] * 3, ["a", "bomb", "b"])
     assert [verdict.state for verdict in verdicts] == [State.WRONG, State.FAILED, State.WRONG]

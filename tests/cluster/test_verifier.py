@@ -5,6 +5,7 @@ import pytest
 
 from cluster.remote import encode
 from cluster.verifier import Grader, behind_thinking
+from iteration.parts import VERIFY, Part
 from iteration.types import Problem, State
 
 EIGHT = Problem("p", "3 + 5?", "8")
@@ -24,7 +25,7 @@ EIGHT = Problem("p", "3 + 5?", "8")
 )
 def test_what_is_judged_stands_behind_the_thinking(answer, state, shown):
     assert behind_thinking(answer) == shown
-    grader = Grader("exact", {})
+    grader = Grader(Part(VERIFY, "exact", {}))
     before, verdict, after = grader.verify([EIGHT] * 3, ["8", answer, "7"])
     assert (before.state, verdict.state, after.state) == (State.CORRECT, state, State.WRONG), verdict
     assert state != State.UNPARSEABLE or shown == "" or "no </think>" in verdict.why

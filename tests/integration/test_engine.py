@@ -40,11 +40,11 @@ def generator(models):
     import ray
 
     from cluster.generator import Generator
-    from cluster.placement import hand, start_ray
+    from cluster.placement import start_actor, start_ray
 
     start_ray("", dashboard=False)
     arguments = 0, str(models.parent), models.name, OPTIONS
-    found = hand(Generator, "generator", arguments, environment(0), concurrency=100).handle
+    found = start_actor(Generator, "generator", arguments, environment(0), concurrency=100).handle
     ray.get(found.update.remote("a"), timeout=300)
     yield found
     ray.get(found.close.remote(), timeout=30)
@@ -119,10 +119,11 @@ def test_weights_that_a_trainer_sends_are_those_that_an_engine_reads(generator, 
     """The way of nccl and ipc, with our own backend: the trainer calls the engine by vLLM's weight-transfer API."""
     import ray
 
-    from cluster.placement import hand
-    from cluster.trainer import Model, Train, Trainer, TrainJudge
+    from cluster.placement import start_actor
+    from cluster.train.options import Model, Train, TrainJudge
+    from cluster.train.trainer import Trainer
 
-    trainer = hand(Trainer, "trainer", (str(models.parent), Model(), Train(threads=1), TrainJudge(), 0)).handle
+    trainer = start_actor(Trainer, "trainer", (str(models.parent), Model(), Train(threads=1), TrainJudge(), 0)).handle
     ray.get(generator.update.remote("b"), timeout=60)
     read = ask(generator, PROMPTS, seeds=[1, 2, 3], version="b")
     ray.get(generator.update.remote("a"), timeout=60)
@@ -205,7 +206,7 @@ def test_a_value_model_is_served_updated_and_reads_shared_prefixes_once(generato
     from transformers import AutoModelForSequenceClassification
 
     from cluster.generator import Judge
-    from cluster.placement import hand
+    from cluster.placement import start_actor
 
     long = np.random.default_rng(0).integers(3, 26, 63).astype(np.int32)
     prefixes = [np.array(prompt, np.int32) for prompt in PROMPTS] + [long[:n] for n in (40, 50, 60, 63)]
@@ -217,7 +218,7 @@ def test_a_value_model_is_served_updated_and_reads_shared_prefixes_once(generato
             return [model(input_ids=torch.from_numpy(p.astype(np.int64))[None]).logits.sigmoid().item() for p in prefixes]
 
     arguments = 0, str(judges.parent), judges.name, OPTIONS
-    judge = hand(Judge, "judge", arguments, environment(0), concurrency=100).handle
+    judge = start_actor(Judge, "judge", arguments, environment(0), concurrency=100).handle
     ray.get(judge.update.remote("judge-a"), timeout=300)
     assert ray.get(judge.score.remote(table, "judge-a"), timeout=60) == pytest.approx(own("a"), abs=1e-4)
     before = ray.get(judge.ledger.remote())
@@ -241,11 +242,11 @@ def test_a_killed_engine_process_takes_its_actor_along_and_both_come_back(models
     from ray.exceptions import RayActorError
 
     from cluster.generator import Generator
-    from cluster.placement import hand
+    from cluster.placement import start_actor
 
     apart = environment(0) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
     arguments = 1, str(models.parent), models.name, OPTIONS
-    handle = hand(Generator, "generator-apart", arguments, apart, concurrency=100).handle
+    handle = start_actor(Generator, "generator-apart", arguments, apart, concurrency=100).handle
     before = ask(handle, PROMPTS)
     actor = ray.get(handle.__ray_call__.remote(lambda self: os.getpid()))
     engines = [child for child in psutil.Process(actor).children(recursive=True) if "EngineCore" in " ".join(child.cmdline())]

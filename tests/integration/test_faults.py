@@ -1,4 +1,4 @@
-"""A problem that kills its verifier, and a searcher that hangs: the round goes on without the one, and past the other."""
+"""A problem that kills its verifier, and a searcher that hangs: the round continues without the one, and past the other."""
 
 import json
 import signal
@@ -6,8 +6,9 @@ import signal
 import psutil
 import pyarrow.parquet as pq
 
-from cluster.run import Run, load
-from cluster.store import Store
+from cluster.config import load
+from cluster.folder.store import Store
+from cluster.run import Run
 from iteration import tiny
 from iteration.tasks.expressions import VOCABULARY
 from tests.integration.conftest import flywheel, start, wait_for
@@ -29,8 +30,8 @@ def poison(folder) -> tuple[int, str]:
     """A unit of the plan of round 1 and a problem in it: plans depend on the seed alone."""
     run = Run(load("configs/quickstart.yaml", [*OPTIONS, f"run.dir={folder}"]))
     tiny.build(folder / "models/m00000", VOCABULARY, tiny.Shape(hidden_size=32, layers=1), 0)
-    run.plan(1)
-    unit = run.units(1, "train", "m00000")[7]
+    run.planning.round(1)
+    unit = run.planning.units(run.train, 1, "m00000", "")[7]
     return unit.number, unit.problems[2].id
 
 

@@ -28,7 +28,7 @@ def machine():
     ray.shutdown()
 
 
-async def another(hand, process):
+async def another(member, process):
     """Wait as the driver does for an actor that was killed, until it is another process."""
     from ray.exceptions import ActorDiedError
 
@@ -39,16 +39,20 @@ async def another(hand, process):
             raise ActorDiedError()
 
     crew = Crew(fit, asyncio.Event(), print, 60)
-    crew.hire(hand)
+    crew.hire(member)
     await crew.first(60)
 
 
 def test_an_engine_on_several_gpus_has_a_placement_group_of_its_own(machine):
     import ray
 
-    from cluster.placement import hand, why_late
+    from cluster.placement import start_actor, why_late
 
-    engines = [hand(Engine, "a", (), gpus=2), hand(Engine, "b", (), gpus=2, node=machine), hand(Engine, "c", (), gpus=1)]
+    engines = [
+        start_actor(Engine, "a", (), gpus=2),
+        start_actor(Engine, "b", (), gpus=2, node=machine),
+        start_actor(Engine, "c", (), gpus=1),
+    ]
     seen = ray.get([each.handle.sees.remote() for each in engines], timeout=60)
     assert [group for _, group in seen] == ["a", "b", ""], "one GPU needs no group"
     assert sorted(gpu for gpus, _ in seen for gpu in gpus) == [0, 1, 2, 3, 4], "each its own"
@@ -57,7 +61,7 @@ def test_an_engine_on_several_gpus_has_a_placement_group_of_its_own(machine):
     asyncio.run(another(engines[0], process))
     again = ray.get(engines[0].handle.sees.remote(), timeout=60)
     assert again == seen[0], "started anew, it has its place back"
-    late, free = hand(Engine, "d", (), gpus=8), ray.available_resources()
+    late, free = start_actor(Engine, "d", (), gpus=8), ray.available_resources()
     assert free.get("GPU", 0) == 0 and why_late(engines[0], free, []) == "a is starting", "its GPUs are kept for it"
     nodes = [node["Resources"] for node in ray.nodes()]
     assert why_late(late, free, nodes) == "d needs 8 GPU on one node, but the largest of 1 nodes has 5"

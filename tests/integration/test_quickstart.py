@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.store import Store
+from cluster.folder.store import Store
 from iteration.examples import generated, token_counts
 from iteration.types import State
 from tests.integration.conftest import flywheel, long
@@ -148,7 +148,7 @@ def test_a_changed_config_is_refused_with_both_values(small, option, said):
 def test_a_second_driver_is_refused_by_the_name_of_the_first(small):
     import os
 
-    from iteration.config import UserError
+    from iteration.errors import UserError
 
     folder, _ = small
     with Store(folder).claim(), pytest.raises(UserError, match=f"process {os.getpid()} on"), Store(folder).claim():
@@ -157,14 +157,14 @@ def test_a_second_driver_is_refused_by_the_name_of_the_first(small):
 
 def test_a_fork_begins_with_the_rounds_of_another_run(small, tmp_path):
     """Only the linking: the rounds after it are an ordinary run (and are run in test_resume)."""
-    from cluster.run import fork
-    from cluster.view import records
-    from iteration.config import UserError
+    from cluster.folder.book import Book
+    from cluster.folder.forks import fork
+    from iteration.errors import UserError
 
     folder, _ = small
     store = Store(tmp_path / "fork").open()
     fork(store, f"{folder}@1")
-    assert [record["number"] for record in records(store)] == [0, 1]
+    assert [record["number"] for record in Book(store).records()] == [0, 1]
     assert store.units("traces/r00001/train") == set(range(10)) and not store.units("traces/r00002/train")
     assert store.has("models/m00001/model", ".safetensors") and not store.has("models/m00002", "")
     with pytest.raises(UserError, match="with a finished round"):

@@ -52,7 +52,7 @@ def test_every_chart_is_drawn_and_nothing_is_said_or_fetched(small, browser, vie
     assert len(marks) >= 15 and [name for name, n in marks if n == 0] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], "nothing sticks out"
     headline = page.inner_text(".headline")
-    assert headline.startswith("It turns. Held-out pass@1 went from") and "over 200 problems" in headline
+    assert headline.startswith("It improves. Held-out pass@1 went from") and "over 200 problems" in headline
     shades = page.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
     back, text = (sum(map(int, re.findall(r"\d+", shade)[:3])) for shade in shades)
     assert (back > 700 and text < 200) if scheme == "light" else (back < 100 and text > 600), shades

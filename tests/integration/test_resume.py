@@ -29,7 +29,7 @@ def test_a_run_is_looked_into_stopped_and_resumed_from_its_folder_alone(tmp_path
     assert f"process {process.pid} on" in second and "is running this run" in second, "refused by the name of the first"
     assert wait_for(lambda: (folder / "traces/r00000/test").is_dir(), process)
     said = flywheel("stop", str(folder))
-    assert "was asked to stop" in said and f"go on with: ./launch.sh resume {folder}" in said
+    assert "was asked to stop" in said and f"resume with: ./launch.sh resume {folder}" in said
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 75, said
     assert "stopped by SIGTERM" in said and "nothing committed or trained for" in said and "Traceback" not in said

@@ -5,8 +5,8 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.sandbox import why_no_walls
-from cluster.store import Store
+from cluster.folder.store import Store
+from cluster.sandbox.walls import why_no_walls
 from tests.integration.conftest import flywheel
 
 SMALL = ["problems=96", "unit=16", "measure.levels=[3,4]", "measure.problems=100", "train.tokens=20000"]

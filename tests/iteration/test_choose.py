@@ -24,6 +24,11 @@ def test_majority_counts_duplicates_and_ties_share_the_credit():
     assert choose.majority(pool(("", False))) == 0
 
 
+def test_leaders_of_a_vote_share_the_credit():
+    assert choose.leading([3, 2], [True, False]) == 1 and choose.leading([3, 2], [False, True]) == 0
+    assert choose.leading([2, 2, 1], [True, False, True]) == 0.5 and choose.leading([], []) == 0
+
+
 def test_a_vote_weighs_by_the_judge():
     found = pool(("1", True, [0.9]), ("2", False, [0.4]), ("2", False, [0.4]))
     assert choose.majority(found) == 0 and choose.weighted(found, found.scores("last")) == 1

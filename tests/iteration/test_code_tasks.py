@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.tasks.apps import Apps
 from iteration.tasks.humaneval import Humaneval
 from iteration.tasks.mbpp import Mbpp, of_reference
@@ -34,28 +34,29 @@ def written(path, rows):
 
 def test_mbpp_in_both_published_forms(tmp_path):
     full, sanitized = written(tmp_path / "a.jsonl", [FULL]), written(tmp_path / "b.jsonl", [SANITIZED])
-    (problem,) = Mbpp(test=full).all()
+    (problem,) = Mbpp(test=full).all("test")
     assert json.loads(problem.answer) == {"asserts": ["assert f(1) == 1"], "setup": "", "names": ["f"]}
     assert Mbpp(test=full).prompt(problem) == "Find it. Your code should pass this test:\nassert f(1) == 1\n"
-    (problem,) = Mbpp(test=sanitized, prompt_key="prompt").all()
+    (problem,) = Mbpp(test=sanitized, prompt_key="prompt").all("test")
     spec = json.loads(problem.answer)
     assert spec["setup"].splitlines() == ["import math"] * 2 and spec["names"] == ["g"]
     with pytest.raises(UserError, match="no column 'tests_setup'.*task.setup_key=COLUMN"):
         Mbpp(test=full, setup_key="tests_setup")
-    assert json.loads(Mbpp(test=full, code_key="").all()[0].answer)["names"] == []
+    assert json.loads(Mbpp(test=full, code_key="").all("test")[0].answer)["names"] == []
 
 
 def test_two_mbpp_problems_with_one_text_are_two(tmp_path):
     other = FULL | {"task_id": 3, "code": "def h(x): return 2", "test_list": ["assert h(1) == 2"]}
     task = Mbpp(test=written(tmp_path / "a.jsonl", [FULL, other, FULL]), id_key="task_id")
-    one, two = task.all()
+    one, two = task.all("test")
     assert one.prompt == two.prompt and one.id != two.id
     assert "f(1)" in task.prompt(one) and "h(1)" in task.prompt(two) and "h(1)" in task.names["3"].answer
     assert task.names["1"] == one
     again = written(tmp_path / "b.jsonl", [other])
     with pytest.raises(UserError, match="is also row"):
         Mbpp(train=written(tmp_path / "c.jsonl", [FULL, other]), test=again)
-    assert len(Mbpp(train=written(tmp_path / "d.jsonl", [FULL]), test=again).all()) == 2
+    apart = Mbpp(train=written(tmp_path / "d.jsonl", [FULL]), test=again)
+    assert len(apart.all("train") + apart.all("test")) == 2
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_apps_rows_by_input_and_by_name(tmp_path):
         for row in rows
     ]
     task = Apps(test=written(tmp_path / "a.jsonl", texts))
-    program, method, function = task.all()
+    program, method, function = task.all("test")
     assert json.loads(program.answer) == {"inputs": ["1 2\n", "3\n4"], "outputs": ["3", "7"]}
     assert task.prompt(program) == "Add.\nWrite a Python program that reads standard input and prints the answer."
     spec = json.loads(method.answer)
@@ -97,7 +98,7 @@ def test_apps_rows_by_input_and_by_name(tmp_path):
     assert task.prompt(function) == "Count.\nWrite a Python function count."
     assert json.loads(function.answer)["inputs"] == [[{"1": 2}]]
     begun = Apps(test=written(tmp_path / "b.jsonl", [texts[0] | {"starter_code": "n = int(input())"}]))
-    assert begun.prompt(begun.all()[0]).endswith("prints the answer. Begin with:\n```python\nn = int(input())\n```")
+    assert begun.prompt(begun.all("test")[0]).endswith("prints the answer. Begin with:\n```python\nn = int(input())\n```")
 
 
 @pytest.mark.parametrize(
@@ -117,5 +118,6 @@ def test_splits_are_disjoint(tmp_path):
     apps = [{"question": f"Add {i}.", "input_output": json.dumps({"inputs": ["1"], "outputs": ["1"]})} for i in range(60)]
     for kind, rows in ((Mbpp, mbpp), (Humaneval, human), (Apps, apps)):
         task = kind(train=written(tmp_path / "t.jsonl", rows[:40]), validation=written(tmp_path / "v.jsonl", rows[40:]))
-        found = [p.id for split in ("train", "test", "validation") for p in task.draw(split, 0, 100, np.random.default_rng(0))]
+        assert set(task.splits()) == {"train", "test", "validation"}
+        found = [p.id for split in task.splits() for p in task.draw(split, 0, 100, np.random.default_rng(0))]
         assert len(found) == len(set(found)) == 60

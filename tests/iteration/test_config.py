@@ -4,9 +4,10 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import ReadonlyConfigError
 
-from cluster import compare, evaluate
-from cluster.compare import read
 from cluster.run import Config, load
+from cluster.verbs import compare
+from cluster.verbs import eval as evaluate
+from cluster.verbs.compare import read
 from iteration.config import UserError, differences, make, part_class, typed
 
 GOOD = """

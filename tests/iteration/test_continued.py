@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 import pytest
 
-from cluster.searcher import Unit, table
+from cluster.searcher import table
 from iteration.examples import answers, generated, token_counts
 from iteration.respond import respond
 from iteration.search.continued import Continued
 from iteration.search.sample import Sample
 from iteration.steps import begun, spoken, step_cuts, step_ends
 from iteration.types import Begun, Expand, History, Problem, State, Step, Tree, Verdict
-from tests.worlds import Equal, Scripted
+from tests.worlds import Equal, Scripted, unit
 
 PROBLEM = Problem("p", "?", "ab.cd.")
 LETTERS = dict(enumerate("abcdxyz."))
@@ -36,7 +36,7 @@ def earlier(*steps: Step, number: int = 1) -> tuple[str, dict]:
     tree = Tree.root(PROBLEM, spelt("xyz", False, model=""), 1)
     for node in tree.grow([Expand(0, len(steps), True)], [list(steps)]):
         node.verdict = Verdict(State.CORRECT if node.step.text == PROBLEM.answer else State.WRONG, node.step.text)
-    rows = table(Unit(number, "train", 3, [PROBLEM], ["?"], "m00001", [History()], 99), [tree])
+    rows = table(unit(PROBLEM, round=number, number=3, model="m00001"), [tree])
     name = f"r{number:05d}/train/u00003/t000"
     return name, begun(rows, {name}, ENDS, decode)
 
@@ -153,7 +153,7 @@ def test_held_out_problems_never_see_old_work():
 def test_rows_say_where_a_step_came_from_and_count_only_what_was_sampled():
     name, found = earlier(spelt("ab.cd."), spelt("ab.x."))
     tree, _ = search(Continued(n=2, starts=1), found[name], "cd.")
-    rows = table(Unit(2, "train", 0, [PROBLEM], ["?"], "m00002", [History(2, 1, name)], 99), [tree])
+    rows = table(unit(PROBLEM, round=2, model="m00002", history=[History(2, 1, name)]), [tree])
     assert rows["origin"].to_pylist() == [None, f"{name}/n0001", None, None]
     assert rows["model_version"].to_pylist()[1:] == ["m00001", "m00002", "m00002"]
     assert generated(rows).tolist() == [0, 0, 3, 3] and token_counts(rows)[1] == 3
@@ -177,7 +177,7 @@ def test_an_answer_of_forty_thousand_tokens_keeps_every_one():
     tree = Tree.root(PROBLEM, spelt("xyz", False, model=""), 1)
     for node, state in zip(tree.grow([Expand(0, 2, True)], [[whole, cut]]), (State.CORRECT, State.UNPARSEABLE), strict=True):
         node.verdict = Verdict(state)
-    rows = table(Unit(1, "train", 3, [PROBLEM], ["?"], "m00001", [History()], 99), [tree])
+    rows = table(unit(PROBLEM, number=3, model="m00001"), [tree])
     assert [(row["state"], row["tokens"]) for row in answers(rows).to_pylist()] == [("correct", n + 3), ("unparseable", n + 3)]
     data = Sft().examples(rows, [("r00001/train/u00003/t000/n0001", "")])
     (batch,) = batches(data, np.arange(1), 1, n + 64, rng)

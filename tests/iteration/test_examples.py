@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.searcher import Unit, table
-from cluster.store import TRACE
-from iteration.examples import answers, order
+from cluster.folder.layout import TRACE
+from cluster.searcher import table
+from iteration.examples import answers, order, trees
 from iteration.learn.sft import Sft
-from iteration.types import Expand, History, Problem, State, Tree, Verdict
+from iteration.types import Expand, Problem, State, Tree, Verdict
 from tests.worlds import step
+from tests.worlds import unit as made_unit
 
 
 def forest() -> pa.Table:
@@ -21,7 +22,7 @@ def forest() -> pa.Table:
     deep.grow([Expand(0, 2)], [[step("s", False, 2), step("t", False, 3)]])
     (end,) = deep.grow([Expand(2, 1)], [[step("u", tokens=4)]])
     end.verdict = Verdict(State.CORRECT, "u", 1.0)
-    unit = Unit(2, "train", 5, [flat.problem, deep.problem], ["p", "q"], "m00001", [History(), History()], 100)
+    unit = made_unit(flat.problem, deep.problem, round=2, number=5, model="m00001")
     return table(unit, [flat, deep])
 
 
@@ -31,6 +32,10 @@ def test_rows_have_the_schema_and_ids_say_where_they_lie():
     assert rows["id"].to_pylist()[0] == "r00002/train/u00005/t000/n0000"
     assert rows["id"].to_pylist()[-1] == "r00002/train/u00005/t001/n0003"
     assert rows["model_version"].to_pylist()[:2] == ["m00001", "m00000"]  # the prompt was shown to, the answer came from
+
+
+def test_trees_of_a_unit_and_of_one_that_was_set_aside():
+    assert trees(forest()) == [(0, 3), (3, 7)] and trees(TRACE.empty_table()) == []
 
 
 def test_answers_join_the_steps_on_their_path():

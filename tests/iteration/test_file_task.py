@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.tasks.file import File
 from iteration.tasks.gsm8k import Gsm8k
 from iteration.tasks.math import Math

@@ -1,4 +1,4 @@
-"""Where value models score, and what they are taught, on trees of known worth."""
+"""Where value models score, and their training examples, on trees of known worth."""
 
 import asyncio
 
@@ -15,6 +15,7 @@ from iteration.search.beam import Beam
 from iteration.search.sample import Sample
 from iteration.steps import Answers, exact, rollouts, step_cuts, step_ends
 from iteration.types import History, Problem, State, Step, Tree, Verdict
+from tests.cluster.folder.folders import TRAIN
 from tests.worlds import Digits, Equal, Scripted
 
 ENDS = np.array([False] * 9 + [True])  # token 9 ends a step
@@ -28,7 +29,7 @@ def spelled(text: str, final: bool = True) -> Step:
 
 def rows(*trees: Tree):
     problems = [tree.problem for tree in trees]
-    return table(Unit(1, "train", 0, problems, ["" for _ in trees], "m00000", [History() for _ in trees], 99), list(trees))
+    return table(Unit(TRAIN, 1, 0, problems, ["" for _ in trees], "m00000", [History() for _ in trees]), list(trees))
 
 
 def whole(name: str, answer: str, *texts: str, final: bool = True) -> Tree:
@@ -108,7 +109,7 @@ def test_exact_labels_are_each_step_s_own_verdict():
     assert label(True, True, True, state="correct") == [1, 1, 1]
     assert label(True, False, True) == [1, 0, 1], "also behind a mistake"
     assert label(True, True, True, state="wrong") == [1, 1, 0], "each step is right, but the answer stops too early"
-    assert label(True, True, True, state=None, final=False) == [1, 1, 1], "an answer that goes on"
+    assert label(True, True, True, state=None, final=False) == [1, 1, 1], "an unfinished answer"
     assert np.isnan(label(True, cuts=2, final=False)[1]), "a step without a verdict has no label"
     assert label(True, True, state="correct") == [1, 1, 1], "only the end of the text stands behind the last step"
     assert np.isnan(label(True, False)[2]) and len(label(cuts=0, final=True)) == 0

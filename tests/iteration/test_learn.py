@@ -10,6 +10,7 @@ from iteration.learn.dpo import Dpo
 from iteration.learn.sft import Sft
 from iteration.learn.visits import Visits
 from iteration.types import Expand, History, Problem, State, Tree, Verdict
+from tests.cluster.folder.folders import TRAIN
 from tests.worlds import step
 
 
@@ -29,7 +30,7 @@ def forest():
     second = Tree.root(Problem("r", "q", "x", 3), step("q", False), 0)
     for node in second.grow([Expand(0, 2, True)], [[step("f"), step("g")]]):
         judged(node, False)
-    unit = Unit(1, "train", 0, [first.problem, second.problem], ["q", "q"], "m00000", [History(), History()], 99)
+    unit = Unit(TRAIN, 1, 0, [first.problem, second.problem], ["q", "q"], "m00000", [History(), History()])
     return table(unit, [first, second])
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.sandbox import Sandbox, SandboxOptions
+from cluster.sandbox.walls import Sandbox, SandboxOptions
 from iteration.types import Outcome, Problem, State
 from iteration.verify import math
 from iteration.verify.math import Math, boxed, plain, stated

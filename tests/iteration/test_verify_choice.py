@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.tasks import choice as task
 from iteration.types import State
 from iteration.verify.choice import Choice, letter

@@ -14,13 +14,14 @@ import sys
 import time
 from pathlib import Path
 
-from cluster.cli import guarded, quiet
-from cluster.run import Run, load
+from cluster.config import load
+from cluster.run import Run
+from cluster.verbs.driving import guarded, quiet
 from cluster.view import Phase, View
 
 
 class Witness(View):
-    """Writes acknowledged units and lost work to a file of its own; what is written is on disk before anything goes on."""
+    """Writes acknowledged units and lost work to a file of its own; what is written is on disk before the run continues."""
 
     def __init__(self, acks: Path, root: Path, rounds: int):
         super().__init__(rounds)

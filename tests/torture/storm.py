@@ -28,9 +28,10 @@ import psutil
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
-from cluster.doctor import span
-from cluster.store import Store, round_key
-from cluster.view import records
+from cluster.folder.book import Book
+from cluster.folder.layout import round_key
+from cluster.folder.store import Store
+from cluster.pending import span
 
 TOP = Path(__file__).parents[2]
 CONFIG = "configs/quickstart.yaml"
@@ -259,7 +260,7 @@ class Storm:
         books.duplicated += sum(n - 1 for n in ids.values())
         books.wrong += [f"{name} is there {n} times" for name, n in ids.items() if n > 1]
         for plan in store.root.glob("plans/*/*.parquet"):
-            numbers = range(int(records(store)[-1]["number"]) + 1) if plan.stem == "test" else [int(plan.parent.name[1:])]
+            numbers = range(Book(store).newest() + 1) if plan.stem == "test" else [int(plan.parent.name[1:])]
             planned = set(pq.read_table(plan, columns=["unit"])["unit"].to_pylist())
             for number in numbers:
                 there = store.units(f"traces/{round_key(number)}/{plan.stem}")

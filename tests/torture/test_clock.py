@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.store import Store
-from cluster.view import records
+from cluster.folder.book import Book
+from cluster.folder.store import Store
 from tests.integration.conftest import LIMIT, flywheel, kill_all, start, wait_for
 from tests.torture.storm import CONFIG, OPTIONS, Storm
 
@@ -49,5 +49,5 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
     books = Storm(tmp_path, tmp_path / "calm", None, 0)
     books.equal(tmp_path / "run")
     assert not books.books.wrong, books.books.wrong
-    for record in records(Store(tmp_path / "run")):
+    for record in Book(Store(tmp_path / "run")).records():
         assert all(0 <= seconds < LIMIT for seconds in record["seconds"].values()), "what took how long is told right"

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster.store import Store, put
-from iteration.config import UserError
+from cluster.folder.store import Store, put
+from iteration.errors import UserError
 from tests.torture.writer import content, writes
 
 TOP = Path(__file__).parents[2]
 CALLS = ("openat", "write", "fsync", "linkat", "link", "rename", "unlink", "close", "newfstatat", "fstat", "mkdir")
-OURS = "cluster.store:put"
+OURS = "cluster.folder.store:put"
 
 
 class Writer:

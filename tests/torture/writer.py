@@ -1,6 +1,6 @@
 """A process that commits files when it is told to.
 
-    python -m tests.torture.writer PUT            PUT: module:function, e.g. cluster.store:put
+    python -m tests.torture.writer PUT            PUT: module:function, e.g. cluster.folder.store:put
 
 One line on standard input, FOLDER NAME: a child is forked, says its process id, waits for a byte, commits FOLDER/NAME and
 says "ack".

@@ -1,0 +1,172 @@
+"""A run's config: its sections, how it is loaded and checked, and what may change when a run is resumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from cluster.engine import Generate
+from cluster.folder.forks import fork
+from cluster.folder.store import Store
+from cluster.placement import Placement
+from cluster.sandbox.walls import SandboxOptions
+from cluster.train.options import Model, Train, TrainJudge
+from iteration import config as settings
+from iteration.errors import UserError
+from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least
+
+TRACK = Kind("track", "cluster.track")
+KINDS = {
+    "task": TASK,
+    "search": SEARCH,
+    "verify": VERIFY,
+    "audit": VERIFY,
+    "judge": JUDGE,
+    "learn": LEARN,
+    "filters*": FILTER,
+    "track*": TRACK,
+}
+
+
+@dataclass
+class Measure:
+    """What each model is measured on: held-out problems, never trained on."""
+
+    split: str = "test"  # or validation, where the task has one: then nothing of the test set is looked at in a run
+    levels: list[int] = field(default_factory=lambda: [0])
+    problems: int = 200  # of each level
+    samples: int = 4  # answers to each problem: pass@1 is their mean, and pass@k goes up to this k
+
+    def __post_init__(self) -> None:
+        at_least(self, problems=1, samples=1)
+
+
+@dataclass
+class Report:
+    price: float = 0.0  # of a device (a GPU; without GPUs an engine's or the trainer's share of the machine) for an hour
+
+    def __post_init__(self) -> None:
+        at_least(self, price=0)
+
+
+@dataclass
+class RunFolder:
+    dir: str = "runs/${name}"  # the run's folder
+    fork: str = ""  # OTHER@3: begin with rounds 0 to 3 of another run
+
+
+@dataclass
+class Config:
+    """A run. The sections task, search, verify, judge, learn and filters take the options of the part that is named there."""
+
+    name: str = MISSING  # of the run, and of its folder
+    seed: int = 0  # of problems, weights, sampling and order: the same seed gives the same run
+    rounds: int = 5  # may grow later: the same command then continues
+    lag: int = 0  # rounds that the searchers may be ahead of the trainer: 0 alternates, 1 overlaps
+    problems: int = 320  # searched in each round
+    retry: float = 0.0  # share of them, at most, that are problems of earlier rounds which no answer has solved
+    unit: int = 32  # problems searched and committed together
+    budget: int = 1_000_000  # generated tokens that the search of one problem may spend
+    drift: float = 1e-3  # largest logprob difference (nats) between engine and trainer after an update
+    task: Any = MISSING
+    search: Any = MISSING
+    verify: Any = MISSING
+    audit: Any = None  # a second, stricter verifier that looks again at a sample of the accepted answers
+    audit_share: float = 0.1  # of the accepted answers of a round, that it looks at
+    verdicts: str = ""  # a regrading whose verdicts later rounds train by (./launch.sh regrade); may be given on resume
+    judge: Any = None  # a value model, taught anew in each round, that scores steps for the next round's search
+    learn: Any = field(default_factory=lambda: {"name": "sft"})
+    filters: Any = None
+    track: Any = None  # trackers of experiments that are told every round
+    model: Model = field(default_factory=Model)
+    generate: Generate = field(default_factory=Generate)
+    train: Train = field(default_factory=Train)
+    train_judge: TrainJudge = field(default_factory=TrainJudge)
+    measure: Measure = field(default_factory=Measure)
+    sandbox: SandboxOptions = field(default_factory=SandboxOptions)
+    report: Report = field(default_factory=Report)
+    placement: Placement = field(default_factory=Placement)
+    run: RunFolder = field(default_factory=RunFolder)
+
+    def __post_init__(self) -> None:
+        at_least(self, rounds=0, lag=0, problems=1, unit=1, budget=1, retry=0)
+        if self.retry > 1:
+            raise ValueError(f"retry is {self.retry}; expected a share between 0 and 1")
+        generate, train = self.generate, self.train
+        shared = 0 < generate.gpus < 1 and 0 < train.gpus < 1
+        if generate.transfer != "host" and not (train.gpus and generate.gpus):
+            raise ValueError(
+                f"generate.transfer={generate.transfer} sends weights from a GPU to a GPU, but train.gpus is {train.gpus:g} "
+                f"and generate.gpus {generate.gpus:g}; type generate.transfer=host"
+            )
+        if generate.transfer == "ipc" and not shared:
+            raise ValueError("generate.transfer=ipc is for one GPU that both share (generate.gpus=0.5 train.gpus=0.5)")
+        if generate.transfer == "nccl" and shared:
+            raise ValueError("generate.transfer=nccl is between GPUs; on one that both share, type generate.transfer=ipc")
+        if generate.sleep and not (shared and self.lag == 0):
+            raise ValueError(
+                "generate.sleep=true takes turns on one GPU: it needs lag=0 and a share of it for each, generate.gpus=0.5 "
+                "train.gpus=0.5"
+            )
+
+
+def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
+    """A checked, read-only config. Raises UserError."""
+    found = settings.load(schema, KINDS, file, dotlist)
+    file = file or "command line"
+    try:
+        settings.typed(found, schema)
+        check_temperature(found)
+        if found.rounds:
+            check_rows(found)
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from None
+    return found
+
+
+def check_temperature(config: DictConfig) -> None:
+    hot = config.generate.temperature * config.search.get("temperature", 1.0)
+    if not 0 <= hot <= 2:
+        raise ValueError(f"generate.temperature times search.temperature is {hot:g}; expected 0 to 2, vLLM's limits")
+
+
+def check_rows(config: DictConfig) -> None:
+    """Raises ValueError where a training example may be longer than a row, or its loss cannot be shared out."""
+    learn = config.learn.name
+    sequences = LEARN.part_class(learn).sequences
+    if sequences > 1 and config.train.ranks > 1:
+        raise ValueError(
+            f"train.ranks is {config.train.ranks}, but learn.name={learn} compares with a copy of the model, which is not "
+            "shared out; type train.ranks=1"
+        )
+    for key, times in ({"train": sequences} | ({"train_judge": 1} if config.judge else {})).items():
+        least = times * config.generate.context
+        if config[key].row_tokens < least:
+            pair = f"learn.name={learn} lays two traces side by side, each of up to"
+            raise ValueError(
+                f"{key}.row_tokens is {config[key].row_tokens}, but {pair if times == 2 else 'a trace may have'} "
+                f"generate.context = {config.generate.context} tokens; type {key}.row_tokens={least}"
+            )
+
+
+def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> None:
+    """Write the config of a new run; refuse one that differs from an existing run's. `rounds` may grow, and actors may be
+    placed otherwise."""
+    if not store.has("config", ".yaml"):
+        if config.run.fork:
+            fork(store, config.run.fork)
+        store.put_text("config.yaml", OmegaConf.to_yaml(config))
+        return
+    old = settings.load(schema, KINDS, store.local("config.yaml"), [])  # options newer than the run have their defaults
+    for key, before, now in settings.differences(*(OmegaConf.create(OmegaConf.to_yaml(each)) for each in (old, config))):
+        if key == "rounds" and isinstance(now, int) and now >= before:
+            continue
+        # The folder may have been moved, and weights are the same however they come.
+        if key in ("run.dir", "generate.transfer") or key.startswith(("placement.", "report.", "track")):
+            continue
+        if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict says who gave it
+            continue
+        hint = "rounds may only grow" if key == "rounds" else "type run.dir=FOLDER to start another run"
+        raise UserError(f"{store.place}/config.yaml: {key} is {before!r} in this run, but {now!r} was asked for; {hint}")

@@ -1,0 +1,40 @@
+"""How a set of problems is searched, as data: written once as arms/NAME.json, passed to all who search, grade or report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from cluster.folder.layout import plan_key
+from iteration.parts import JUDGE, SEARCH, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Its answers in round 3 lie in traces/r00003/NAME. The name means nothing else."""
+
+    name: str
+    title: str  # what people are shown, e.g. search, measure, or the name of a challenger
+    split: str  # of the task: where its problems come from
+    plan: str  # which problems: plans/rNNNNN/PLAN.parquet
+    search: Part
+    judge: Part | None  # leads the search
+    budget: int  # generated tokens for each problem
+    blind: bool  # held-out problems: the search sees no verdict, and nothing is trained on
+    round: int | None = None  # the only round that has it; None: every round has it
+    model: str = ""  # the version that answers; "" takes the round's own
+
+    def plan_key(self, number: int) -> str:
+        """Where its problems lie: training problems by round, held-out ones once for all rounds."""
+        return plan_key(0 if self.blind else number, self.plan)
+
+    def record(self) -> dict[str, Any]:
+        """As it is written."""
+        parts = {"search": self.search.section(), "judge": self.judge and self.judge.section()}
+        return asdict(replace(self, search=None, judge=None)) | parts
+
+    @classmethod
+    def read(cls, record: dict[str, Any]) -> Arm:
+        judge = record["judge"]
+        parts = {"search": Part.of(SEARCH, record["search"]), "judge": Part.of(JUDGE, judge) if judge else None}
+        return cls(**(record | parts))

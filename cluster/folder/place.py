@@ -1,0 +1,33 @@
+"""The store at a place: a folder on a disk, or an object store; and the runs that a folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster.folder.store import Store
+from iteration.errors import UserError
+
+
+def store_at(place: str | Path) -> Store:
+    """The store at a path, or at s3://, gs:// or az:// (cluster/folder/objects.py). Raises UserError."""
+    if "://" in str(place):
+        from cluster.folder.objects import CloudStore
+
+        return CloudStore(str(place))
+    return Store(place)
+
+
+def open_run(place: str) -> Store:
+    """The store of an existing run. Raises UserError where there is none."""
+    store = store_at(place)
+    if "://" in place:
+        store.open()
+    if not store.has("config", ".yaml"):
+        raise UserError(f"{place}: no run there (no config.yaml); expected a run folder, e.g. runs/quickstart")
+    return store
+
+
+def runs_below(folder: str | Path) -> list[Store]:
+    """The stores of the runs in a folder on a disk, and of the seeds of its comparisons; the oldest first."""
+    configs = [*Path(folder).glob("*/config.yaml"), *Path(folder).glob("*/*/config.yaml")]
+    return [Store(path.parent) for path in sorted(configs, key=lambda path: path.stat().st_mtime)]

@@ -1,0 +1,186 @@
+"""How much memory each process of a run takes, from its config alone. Arithmetic, not a measurement.
+
+For each parameter a trainer holds a weight, a gradient and two moments in float32 (16 bytes, over all ranks), the largest block
+gathered twice, the activations of its rows (Korthikanti et al. 2022, equation 1, with attention that keeps no scores: 34 s b h
+bytes a layer in 16 bits, twice that in 32; with `recompute` one layer's and every layer's input) and the
+logits (in float32, with their log-probabilities and gradients: 12 bytes each, 2 more for those in bfloat16).
+An engine holds the weights in its own type and, for each token in its cache, 2 L h_kv d values (Kwon et al. 2023).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig
+
+from cluster.train.checkpoint import FILE_BYTES
+from iteration import config as settings
+from iteration.errors import UserError
+from iteration.parts import JUDGE, TASK
+from iteration.protocols import Corpus
+
+GB = 1e9
+ENGINE_SHARE = 0.9  # of a GPU's memory that vLLM takes, activations included
+OVERHEAD = 1.5 * GB  # of a process on a GPU: CUDA's context, NCCL's and the allocator's buffers
+LIBRARIES = 0.9 * GB  # of a trainer on CPU: Python, torch and its buffers (tests/bench/bench_memory.py)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model's memory depends on."""
+
+    parameters: int
+    block: int  # of the largest block
+    layers: int
+    width: int
+    vocabulary: int
+    cached: int  # values that one token has in the key-value cache
+    sixteen: bool  # its own type has 16 bits
+
+
+@dataclass(frozen=True)
+class Holding:
+    """The memory of one process on a device. `parts`: {what: bytes}; limit: bytes that it may take there."""
+
+    actor: str
+    gpus: float  # that it reserves; 0 on the CPU
+    parts: dict[str, float]
+    limit: float
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts.values())
+
+    @property
+    def fits(self) -> bool:
+        return self.total <= self.limit
+
+
+def shape_of(config: Any) -> Shape:
+    """From a transformers config; nothing is loaded."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    kinds = set(model._no_split_modules or ())
+    blocks = [sum(p.numel() for p in m.parameters()) for m in model.modules() if type(m).__name__ in kinds]
+    heads = config.num_attention_heads
+    head = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * head
+    parameters = sum(p.numel() for p in model.parameters())
+    own = getattr(config, "dtype", None) or torch.float32
+    sixteen = own in (torch.bfloat16, torch.float16, "bfloat16", "float16")
+    return Shape(
+        parameters, max(blocks, default=0), config.num_hidden_layers, config.hidden_size, config.vocab_size, kv, sixteen
+    )
+
+
+def trainer(shape: Shape, options: Any, device: float, alone: bool = False) -> Holding:
+    """A rank of the trainer. options: the section `train`; device: bytes of a GPU, or of the machine's memory; alone: the
+    engine on the same GPU releases its memory during training."""
+    half = options.bf16 and options.gpus > 0
+    own, shares = (2 if half else 4), options.ranks
+    learnt = 0.02 * shape.parameters if options.lora else shape.parameters  # adapters: at most a few percent
+    tokens = options.micro_rows * options.row_tokens
+    layer = 34 * tokens * shape.width * (1 if half else 2)
+    inputs = shape.layers * tokens * shape.width * own
+    parts = {
+        "weights (float32)": 4 * shape.parameters / shares,
+        "gradients": 4 * learnt / shares,
+        "moments": 8 * learnt / shares,
+        "gathered blocks": (2 * shape.block * own) if shares > 1 or half else 0.0,
+        "activations": inputs + layer if options.recompute else shape.layers * layer,
+        "logits": (14.0 if half else 12.0) * tokens * shape.vocabulary,
+    }
+    if not options.gpus:  # with a GPU the copy that is written is in the machine's memory
+        parts |= {"a checkpoint being written": 12 * learnt / shares + FILE_BYTES, "libraries": LIBRARIES}
+    share = device - OVERHEAD if alone else device * options.gpus  # a sleeping engine keeps CUDA's own buffers
+    limit = share - OVERHEAD if options.gpus else device
+    notes = []
+    if options.gpus and not options.recompute and parts["activations"] > 0.3 * limit:
+        notes.append("train.recompute=true saves most of the activations' memory, at a third more time")
+    return Holding(f"trainer x {shares}" if shares > 1 else "trainer", options.gpus, parts, limit, notes)
+
+
+def engine(shape: Shape, options: Any, count: int, device: float, name: str = "generator") -> Holding:
+    """An engine. options: the section `generate`; device: bytes of a GPU."""
+    half = shape.sixteen if options.dtype == "auto" else options.dtype in ("bfloat16", "float16")
+    own = (2 if half else 4) if options.gpus else 4
+    gpus = max(1, int(options.gpus))  # tensor and pipeline parallelism split weights and cache
+    token = shape.cached * own / gpus
+    weights = shape.parameters * own / gpus
+    actor = f"{name} x {count}" if count != 1 else name
+    if not options.gpus:
+        cache = options.cache_mb * 2**20
+        return Holding(actor, 0, {"weights": weights, "key-value cache": cache}, float("inf"), room(cache, token, options))
+    limit = device * (1.0 if options.sleep else min(1.0, options.gpus)) * ENGINE_SHARE
+    work = 2 * shape.vocabulary * 4 * min(options.max_seqs, 1024) / gpus + OVERHEAD
+    cache = max(0.0, limit - weights - work)
+    parts = {
+        "weights": weights,
+        "activations and buffers": work,
+        "key-value cache (the rest)": max(cache, options.context * token),
+    }
+    return Holding(actor, options.gpus, parts, limit, room(cache, token, options))
+
+
+def room(cache: float, token: float, options: Any) -> list[str]:
+    """How many whole answers the cache holds at once."""
+    answers = int(cache / (token * options.context)) if token else 0
+    said = f"the cache holds {answers:,} answers of {options.context:,} tokens"
+    few = f", fewer than generate.max_seqs={options.max_seqs}: the rest wait" if answers < options.max_seqs else ""
+    return [said + few]
+
+
+def holdings(config: DictConfig, shape: Shape, gpu: float, memory: float) -> list[Holding]:
+    """Every process that holds a model. gpu: bytes of a GPU; memory: bytes of a machine."""
+    where = config.placement
+    device = gpu if config.train.gpus else memory
+    found = [
+        trainer(shape, config.train, device, config.generate.sleep),
+        engine(shape, config.generate, where.generators or 1, gpu),
+    ]
+    if config.judge and JUDGE.part_class(config.judge.name).learned:
+        found.append(engine(shape, config.generate, where.judges, gpu, "judge"))
+    return found
+
+
+def wanted_gpus(config: DictConfig, found: list[Holding]) -> float:
+    counts = {"trainer": config.train.ranks, "generator": config.placement.generators or 1, "judge": config.placement.judges}
+    return sum(each.gpus * counts[each.actor.partition(" ")[0]] for each in found)
+
+
+def model_config(path: str, config: DictConfig) -> Any:
+    """The transformers config of the run's first model. Raises UserError."""
+    from transformers import AutoConfig, Qwen3Config
+
+    if path:
+        try:
+            return AutoConfig.from_pretrained(path)
+        except (OSError, ValueError) as error:
+            what = str(error).splitlines()[0]
+            raise UserError(f"model.path {path}: no Hugging Face model there ({what})") from None
+    tiny = config.model.shape
+    task = settings.part(config.task, TASK).make()
+    if not isinstance(task, Corpus):
+        raise UserError(f"model.path is missing: task {config.task.name} makes no model of its own; type model.path=FOLDER")
+    names = {"hidden_size": "hidden_size", "num_hidden_layers": "layers", "num_attention_heads": "heads"}
+    names |= {"num_key_value_heads": "kv_heads", "head_dim": "head_dim", "intermediate_size": "intermediate_size"}
+    sizes = {key: tiny[name] for key, name in names.items()}
+    return Qwen3Config(vocab_size=len(task.vocabulary), tie_word_embeddings=True, **sizes)
+
+
+def memory_of_this_machine() -> float:
+    import psutil
+
+    return float(psutil.virtual_memory().total)
+
+
+def gpu_of_this_machine() -> float:
+    """Bytes of the first GPU; 0 where there is none."""
+    import torch
+
+    return float(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else 0.0

@@ -1,0 +1,89 @@
+"""The grammar of the report's charts: plain data in, a Vega-Lite specification out as a dict.
+
+Source of the grammar: Satyanarayan et al. 2017, Vega-Lite. Colours: Okabe and Ito 2008, told apart by colour-blind readers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Spec = dict[str, Any]
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a6d3b", "#7f7f7f"]
+HEIGHT = 210
+CONFIG: Spec = {
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": "transparent"},
+    "axis": {
+        "labelColor": "currentColor",
+        "titleColor": "currentColor",
+        "domainColor": "currentColor",
+        "tickColor": "currentColor",
+    }
+    | {"gridColor": "currentColor", "gridOpacity": 0.12, "titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 12},
+    "legend": {
+        "labelColor": "currentColor",
+        "titleColor": "currentColor",
+        "orient": "bottom",
+        "columns": 6,
+        "titleOrient": "left",
+        "symbolOpacity": 1,
+    }
+    | {"titleFontWeight": "normal", "labelLimit": 220, "layout": {"bottom": {"anchor": "start", "direction": "vertical"}}},
+    "title": {"color": "currentColor", "fontSize": 13, "fontWeight": "normal", "anchor": "start"},
+    "text": {"color": "currentColor"},
+    "range": {"category": COLOURS, "ordinal": {"scheme": "plasma", "extent": [0.3, 0.82]}},
+    "header": {"labelColor": "currentColor", "titleColor": "currentColor"},
+}
+
+
+def share(field: str, title: str, **more: Any) -> Spec:
+    """A y axis of percent, from 0 up to what there is to be seen."""
+    scale = {"scale": {"domainMin": 0, "nice": True}}
+    return {"field": field, "type": "quantitative", "title": title, "axis": {"format": ".0%"}} | scale | more
+
+
+def number(field: str, title: str, log: bool = False, **more: Any) -> Spec:
+    scale = (
+        {"scale": {"type": "log", "nice": False, "padding": 12}, "axis": {"format": "~s", "labelOverlap": True}} if log else {}
+    )
+    return {"field": field, "type": "quantitative", "title": title} | scale | more
+
+
+def answers(rows: list[dict]) -> Spec:
+    """An x axis of numbers of answers, with a tick where there is a point."""
+    values = sorted({row["k"] for row in rows})
+    axis = {"axis": {"values": values, "format": "~s", "labelOverlap": True}}
+    return number("k", "answers to each problem, k", log=True) | axis
+
+
+def named(field: str, title: str | None, **more: Any) -> Spec:
+    return {"field": field, "type": "nominal", "title": title} | more
+
+
+def by_round(field: str = "round", title: str = "round") -> Spec:
+    return {"field": field, "type": "ordinal", "title": title, "axis": {"labelAngle": 0}}
+
+
+def chart(values: list[dict], **rest: Any) -> Spec | None:
+    """A chart over these rows; None where there are none."""
+    if not values:
+        return None
+    sized = {"width": "container", "height": HEIGHT, "autosize": {"type": "fit-x", "contains": "padding"}}
+    return {"data": {"values": values}, **sized, **rest}
+
+
+def tips(*fields: tuple[str, str, str]) -> list[Spec]:
+    """Tooltips: (field, title, format); format "" for text."""
+    return [
+        {"field": field, "title": title, "type": "quantitative" if form else "nominal"} | ({"format": form} if form else {})
+        for field, title, form in fields
+    ]
+
+
+def lines(points: Spec, x: Spec, y: Spec, colour: Spec, tip: list[Spec], dash: Spec | None = None) -> Spec:
+    """Lines with their points."""
+    detail = {"strokeDash": dash} if dash else {}
+    encoding = {"x": x, "y": y, "color": colour, "tooltip": tip}
+    layer = [{"mark": {"type": "line"}, "encoding": detail}, {"mark": {"type": "point", "filled": True, "size": 45}}]
+    return points | {"encoding": encoding, "layer": layer}

@@ -1,0 +1,340 @@
+"""The report's story: what is said, in which order, with which charts and tables. A panel is one run's part of a section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cluster.report import charts, costs
+from cluster.report.evidence import Evidence
+from cluster.report.grammar import Spec
+from iteration.cost import money
+from iteration.statistics import paired_bootstrap
+
+NAMED = 40  # problems that are listed by name
+
+
+@dataclass
+class Table:
+    head: list[str]
+    rows: list[list[str]]
+    caption: str = ""
+
+
+@dataclass
+class Panel:
+    """One run's part of a section. `names`: {what: [(problem, its text)]}, lists of problems to look at."""
+
+    charts: list[tuple[str, Spec]] = field(default_factory=list)  # (caption, chart)
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    names: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def draw(self, caption: str, spec: Spec | None) -> None:
+        if spec is not None:
+            self.charts.append((caption, spec))
+
+    def tabulate(self, head: list[str], rows: list[list[str]], caption: str = "") -> None:
+        if rows:
+            self.tables.append(Table(head, rows, caption))
+
+    def __bool__(self) -> bool:
+        return bool(self.charts or self.tables or self.notes or self.names)
+
+
+@dataclass
+class Section:
+    key: str
+    title: str
+    lead: str
+    panels: list[Panel]
+
+
+@dataclass
+class Verdict:
+    """The first screen, for one run."""
+
+    turns: str  # yes, no, unclear
+    headline: str
+    facts: list[tuple[str, str]]  # (what, value)
+    advice: list[tuple[str, str]]  # (what to do, command)
+
+
+def span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def verdict(run: Evidence) -> Verdict:
+    """Did the model improve, what did it cost, what to do next?"""
+    seconds = sum(sum(record["seconds"].values()) for record in run.rounds)
+    devices = sum(work.device_seconds for work in run.work)
+    tokens = sum(work.tokens for work in run.work)
+    facts = [("time", span(seconds)), ("device time", span(devices)), ("tokens", f"{tokens:,}")]
+    facts.append(("operations", f"{costs.si(sum(sum(work.flops.values()) for work in run.work))}FLOP"))
+    if run.price:
+        facts.append(("money", f"{money(devices, run.price):,.2f} at {run.price:g} a device-hour"))
+    if not run.held_out:
+        return Verdict("unclear", "No held-out answers yet.", facts, advice(run))
+    first, best = run.held_out[0], run.best
+    if not first.rates() or not best.rates():
+        said = "No held-out answer could be judged: the verifier failed on all of them."
+        return Verdict("unclear", said, facts, advice(run))
+    before, after = first.rates(), best.rates()
+    shared = sorted(before.keys() & after.keys())
+    if len(run.held_out) < 2 or first is best:
+        here = first.pass_1()
+        interval = f"[{percent(here.low)}, {percent(here.high)}]"
+        said = f"The first model: pass@1 {percent(here.mean)} {interval} on {len(first)} problems."
+        headline = said if len(run.held_out) < 2 else f"It does not improve: no model was better than the first. {said}"
+        return Verdict("no" if len(run.held_out) > 1 else "unclear", headline, facts, advice(run))
+    gain = paired_bootstrap(np.array([before[n] for n in shared]), np.array([after[n] for n in shared]))
+    old, new = (float(np.mean([rates[n] for n in shared])) for rates in (before, after))
+    turns = "yes" if gain.low > 0 else "no" if gain.high < 0 else "unclear"
+    says = {"yes": "It improves.", "no": "It gets worse.", "unclear": "No improvement shown: the interval holds zero."}[turns]
+    headline = (
+        f"{says} Held-out pass@1 went from {percent(old)} to {percent(new)} in {best.round} round{'s' * (best.round > 1)}: "
+        f"{100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f}) over {len(shared)} problems."
+    )
+    return Verdict(turns, headline, facts, advice(run))
+
+
+def advice(run: Evidence) -> list[tuple[str, str]]:
+    """What to do next, most pressing first."""
+    steps = []
+    folder, done = run.folder, max((record["number"] for record in run.rounds), default=0)
+    failed = sum(record["counts"].get("failed", 0) for record in run.rounds)
+    answers = sum(record["counts"].get("answers", 0) for record in run.rounds)
+    if failed:
+        what = (
+            f"The verifier failed on {failed:,} of {answers:,} answers; they count for nothing. See why, and judge them again."
+        )
+        steps.append((what, f"./launch.sh traces {folder} --state failed"))
+    if run.asides:
+        steps.append((f"{run.asides} units were set aside; see the reasons.", f"./launch.sh doctor {folder}"))
+    audits = [record["audit"] for record in run.rounds if record.get("audit")]
+    if audits and audits[-1]["low"] > 0.05:
+        rate = percent(audits[-1]["rate"])
+        what = f"The second verifier rejects {rate} of what the first accepts: false positives are trained on."
+        steps.append((what, f"./launch.sh regrade {folder} --verifier NAME"))
+    if done < run.wanted_rounds:
+        steps.append((f"{done} of {run.wanted_rounds} rounds are finished; resume the run.", f"./launch.sh resume {folder}"))
+        return steps
+    if len(run.held_out) < 2 or not all(each.rates() for each in (run.best, *run.held_out[-2:])):
+        return steps
+    best = run.best
+    one, top = best.pass_1().mean, float(best.coverage()[-1])
+    if one > 0.95:
+        steps.append(
+            ("The held-out problems are nearly all solved: measure and train on harder ones.", f"./launch.sh status {folder}")
+        )
+        return steps
+    last, earlier = run.held_out[-1].rates(), run.held_out[-2].rates()
+    shared = sorted(last.keys() & earlier.keys())
+    gain = paired_bootstrap(np.array([earlier[n] for n in shared]), np.array([last[n] for n in shared]))
+    if gain.low > 0:
+        what = f"The last round still gained {100 * gain.mean:.1f} points (beyond noise): more rounds should pay."
+        steps.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))
+    elif top - one > 0.1:
+        what = (
+            f"The last round's gain is within noise, but {best.sizes()[-1]} answers solve {percent(top)} where one solves "
+            f"{percent(one)}: there is more to learn from. Search wider, or train longer in each round."
+        )
+        steps.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))
+    else:
+        what = "The last round's gain is within noise and more answers hardly solve more: new or harder problems are needed."
+        steps.append((what, f"./launch.sh status {folder}"))
+    return steps
+
+
+# panels
+
+
+def coverage(run: Evidence) -> Panel:
+    panel = Panel()
+    for level in run.held_out[0].levels() if run.held_out else []:
+        here = [each.of(level) for each in run.held_out]
+        panel.draw("", charts.coverage(here, f"held-out problems, level {level}"))
+        panel.tabulate(["model of", "a", "b", "error of the fit"], charts.laws(here), f"c = exp(a k^b), level {level}")
+    panel.draw("", charts.coverage(run.searched, "training problems as they were searched, all levels"))
+    for arm in run.arms:
+        if arm.sizes().size and arm.sizes()[-1] > 4 and not arm.budget:
+            panel.draw("", charts.coverage([arm], f"{arm.name}: held-out problems"))
+            panel.tabulate(["answers", "a", "b", "error of the fit"], charts.laws([arm]), "c = exp(a k^b)")
+    return panel
+
+
+def saturation(run: Evidence) -> Panel:
+    panel = Panel()
+    for results in [run.best, *(arm for arm in run.arms if not arm.budget)] if run.held_out else []:
+        for level in results.levels():
+            panel.draw("", charts.saturation(results.of(level), f"{results.name}, held-out problems, level {level}"))
+    return panel
+
+
+def test_time(run: Evidence) -> Panel:
+    panel = Panel()
+    for level in run.best.levels() if run.held_out else []:
+        panel.draw(f"level {level}, {run.best.name}", charts.test_time(run, level))
+    head = ["tokens a problem", "strategy by difficulty", "best single strategy", "chosen for each fifth of difficulty"]
+    panel.tabulate(head, charts.strategies(run), "chosen on one half of the problems, scored on the other")
+    return panel
+
+
+def training(run: Evidence) -> Panel:
+    panel = Panel()
+    if len(run.rounds) < 2:
+        return panel
+    panel.draw("", costs.training_compute(run))
+    panel.draw("where the operations went", costs.compute(run))
+    return panel
+
+
+def exchange(run: Evidence) -> Panel:
+    panel = Panel()
+    for level in run.held_out[0].levels() if len(run.held_out) > 1 else []:
+        panel.draw(f"level {level}", costs.exchange(run, level))
+        rows = costs.cheapest_ways(run, level)
+        if rows:
+            head = ["accuracy", *(f"{name} questions" for name in costs.QUESTIONS)]
+            panel.tabulate(head, rows, f"level {level}: the cheapest model and number of answers (majority), training included")
+            head = ["model", "one answer", *(f"{name} questions" for name in costs.QUESTIONS)]
+            caption = f"level {level}: what the first model's majority reaches with the same operations, training included"
+            panel.tabulate(head, costs.matched_ways(run, level), caption)
+    return panel
+
+
+def difficulty(run: Evidence) -> Panel:
+    panel = Panel()
+    panel.draw("", charts.difficulty(run))
+    return panel
+
+
+def movement(run: Evidence) -> Panel:
+    panel = Panel()
+    spec, moved = charts.movement(run)
+    panel.draw("", spec)
+    for number, won, lost in moved:
+        for what, names in (("newly solved", won), ("forgotten", lost)):
+            if names:
+                listed = [(name, run.prompts.get(name, "")) for name in names[:NAMED]]
+                more = f" ({NAMED} of {len(names)})" if len(names) > NAMED else ""
+                panel.names[f"round {number}: {len(names)} {what}{more}"] = listed
+    return panel
+
+
+def search(run: Evidence) -> Panel:
+    panel = Panel()
+    panel.draw("from sampled answers to examples", charts.funnel(run))
+    for name, title in (("distinct_correct", "distinct correct answers a problem"), ("entropy", "entropy, nats a token")):
+        panel.draw(title, charts.diversity(run, name, title))
+    rows = [
+        [f"{each[k]:,}" for k in ("round", "sampled", "correct", "distinct", "kept", "pool", "examples")] for each in run.funnel
+    ]
+    head = ["round", "sampled", "correct", "distinct", "kept", "pool of all rounds", "examples trained, with repeats"]
+    panel.tabulate(head, rows)
+    audits = [(r["number"], r["counts"].get("answers", 0), r["audit"]) for r in run.rounds if r.get("audit")]
+    rows = [
+        [str(n), f"{answers:,}", percent(a["rate"]), f"{percent(a['low'])} to {percent(a['high'])}"]
+        for n, answers, a in audits
+        if a["checked"]
+    ]
+    panel.tabulate(["round", "answers", "rejected by the second verifier", "95 %"], rows, "false positives")
+    told = [(r["number"], r["verifier"]) for r in run.rounds if r.get("verifier")]
+    names = list(told[-1][1]) if told else []
+    rows = [[str(number), *(f"{values.get(name, 0):+.3f}" for name in names)] for number, values in told]
+    panel.tabulate(["round", *names], rows, "the verifier's")
+    return panel
+
+
+def calibration(run: Evidence) -> Panel:
+    panel = Panel()
+    panel.draw("", charts.calibration(run))
+    rows = [
+        [str(r["number"]), str(c["level"]), *(f"{c[k]:.3f}" if c[k] is not None else "–" for k in ("auc", "step_auc"))]
+        + [percent(c["vote"]), percent(c["majority"])]
+        for r in run.rounds
+        for c in r.get("calibration") or []
+    ]
+    panel.tabulate(["round", "level", "AUC", "AUC of steps", "vote by the judge", "plain vote"], rows)
+    return panel
+
+
+def time(run: Evidence) -> Panel:
+    panel = Panel()
+    panel.draw("who worked when", costs.timeline(run))
+    panel.draw("seconds by phase", costs.phases(run))
+    return panel
+
+
+def cost(run: Evidence) -> Panel:
+    head = ["round", "problems", "tokens a problem", "device-seconds a problem", "FLOP a problem"]
+    head += ["money a problem"] if run.price else []
+    rows = []
+    for work in (each for each in run.work if each.problems):
+        each = [f"{work.tokens / work.problems:,.0f}", f"{work.device_seconds / work.problems:.2f}"]
+        each.append(costs.si(sum(work.flops.values()) / work.problems).strip())
+        each += [f"{money(work.device_seconds, run.price) / work.problems:.5f}"] if run.price else []
+        rows.append([str(work.round), f"{work.problems:,}", *each])
+    if not rows:
+        return Panel()
+    panel = Panel(tables=[Table(head, rows, "of a round, all phases, divided by the problems that it searched")])
+    if not run.price:
+        panel.notes.append("Money too: report.price=PRICE in the config, or --price PRICE, of a device for an hour.")
+    return panel
+
+
+PARTS: list[tuple[str, str, str, Callable[[Evidence], Panel]]] = [
+    (
+        "coverage",
+        "Coverage",
+        "The share of problems that at least one of k answers solves (unbiased pass@k), and the law c = exp(a k^b) fitted "
+        "to it.",
+        coverage,
+    ),
+    (
+        "saturation",
+        "Majority against coverage",
+        "A vote saturates where coverage still rises. The gap is what a verifier, or a better judge, closes at test time. A "
+        "vote is right where its final answer is; coverage counts what the verifier accepts.",
+        saturation,
+    ),
+    ("test-time", "Test-time compute", "Accuracy against generated tokens, for every way to answer that was tried.", test_time),
+    ("training", "Training compute", "Held-out pass@1 against all operations since the first model.", training),
+    (
+        "exchange",
+        "Training against search",
+        "Each line is one round's model. A later one reaches the same accuracy with fewer operations for each question; "
+        "whether its training pays depends on how many questions there are.",
+        exchange,
+    ),
+    ("difficulty", "Difficulty", "Held-out problems in fifths by how often the first model solves them.", difficulty),
+    (
+        "movement",
+        "Newly solved and forgotten",
+        "A problem counts as solved where most of its answers are correct. Click one to see its trees.",
+        movement,
+    ),
+    ("search", "Search and filters", "What each round's search found, and what was left of it for training.", search),
+    (
+        "calibration",
+        "The judge",
+        "How far the value model can be believed: its score against the share that was correct.",
+        calibration,
+    ),
+    ("time", "Time", "Bars above each other ran at the same time.", time),
+    ("cost", "Cost of a problem", "", cost),
+]
+
+
+def sections(runs: list[Evidence]) -> list[Section]:
+    """Every section that at least one run has something for."""
+    built = [Section(key, title, lead, [build(run) for run in runs]) for key, title, lead, build in PARTS]
+    return [section for section in built if any(section.panels)]

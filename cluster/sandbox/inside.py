@@ -1,0 +1,176 @@
+"""The trusted processes inside the sandbox (cluster/sandbox/walls.py starts them, as a file).
+
+A *factory* imports a module once and forks a process for each *seat*, which calls functions of that module, one after another.
+A function may get a guest as an argument, the process that runs a model's text (cluster/sandbox/guest.py). Only plain data
+comes from it, and nothing that decides a verdict is ever in its memory. Messages are JSON after a length of four bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import marshal
+import os
+import signal
+import socket
+import struct
+import sys
+import traceback
+from collections.abc import Sequence
+
+if __name__ == "__main__":  # as a file, beside guest.py
+    sys.path.insert(0, os.path.dirname(__file__))
+    from guest import channel, exactly, limit, pack, said, unpack
+
+    sys.path.pop(0)
+else:
+    from cluster.sandbox.guest import channel, exactly, limit, pack, said, unpack
+
+MOST = 64 << 20  # bytes of one message
+HASTE = 0.05  # seconds of CPU after which a call gets idle priority
+
+
+def send(sock: socket.socket, message: object) -> None:
+    data = json.dumps(message).encode()
+    sock.sendall(struct.pack(">I", len(data)) + data)
+
+
+def receive(sock: socket.socket, most: int = MOST) -> object:
+    """The next message. Raises EOFError if the other side is closed, ValueError for an invalid message."""
+    (length,) = struct.unpack(">I", exactly(sock, 4))
+    if length > most:
+        raise ValueError(f"a message of {length} bytes, more than {most}")
+    try:
+        return json.loads(exactly(sock, length))
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise ValueError(f"not a message: {type(error).__name__}") from None
+
+
+class Guest:
+    """The trusted side of a guest. Every method returns {"value": ...}, {"raised": [type, message]} or {"gone": why}."""
+
+    def __init__(self, sock: socket.socket, seconds: float, output: int):
+        self._sock, self._seconds, self._output = sock, seconds, output
+        self._gone = ""
+
+    def define(self, source: str, names: Sequence[str] = (), before: str = "", after: str = "", of: str = "") -> dict:
+        """Run a text as a module, between two others. The value lists those of `names` that it does not define itself.
+
+        of: a class whose methods count as well.
+        """
+        return self._ask({"define": source, "names": list(names), "before": before, "after": after, "of": of})
+
+    def call(self, name: str, arguments: tuple = (), keywords: dict | None = None, of: str = "") -> dict:
+        """Call a function of that module; if it is missing, the method of that name of a new instance of the class `of`.
+
+        A value that is not plain data is returned as a `Remote`. Raises TypeError for an argument that is neither.
+        """
+        kept: list = []
+        packed = [pack(each, kept) for each in arguments]
+        named = {key: pack(each, kept) for key, each in (keywords or {}).items()}
+        if kept:
+            raise TypeError(f"the tests hand over a {type(kept[0]).__name__}; only plain values reach the answer")
+        return self._ask({"call": name, "arguments": packed, "keywords": named, "of": of})
+
+    def get(self, name: str) -> dict:
+        """The value of a name of that module."""
+        return self._ask({"get": name})
+
+    def program(self, source: str, stdin: str) -> dict:
+        """Run a text as a program: the value is {"status", "stdout", "error"}."""
+        return self._ask({"program": source, "stdin": stdin})
+
+    def command(self, words: list[str], files: dict[str, str]) -> dict:
+        """Write files (name: text) and run a command beside them: the value is {"status", "stdout", "error"}."""
+        return self._ask({"command": words, "files": files})
+
+    def _ask(self, question: dict) -> dict:
+        if self._gone:
+            return {"gone": self._gone}
+        try:
+            self._sock.settimeout(self._seconds)
+            data = marshal.dumps(question)
+            self._sock.sendall(struct.pack(">I", len(data)) + data)
+            reply = receive(self._sock, self._output)
+            if not isinstance(reply, dict) or not (set(reply) == {"value"} or set(reply) == {"raised"}):
+                raise ValueError("not a reply")
+            if "value" in reply:
+                return {"value": unpack(reply["value"])}
+            kind, message = reply["raised"]
+            return {"raised": [str(kind), str(message)]}
+        except TimeoutError:
+            self._gone = f"no answer within {self._seconds:g} s"
+        except (EOFError, OSError):
+            self._gone = "it ended itself or was ended"
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError) as error:
+            self._gone = f"what it replied is not data: {error}"[:200]
+        return {"gone": self._gone}
+
+
+def give_way(*_: object) -> None:
+    """Take idle priority, so that a slow call does not delay fast ones."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def factory(sock: socket.socket, module: str, limits: dict) -> None:
+    """Import a module, then fork a seat for each socket that arrives."""
+    try:
+        loaded = importlib.import_module(module)
+        getattr(loaded, "warm", lambda: None)()
+    except BaseException:
+        send(sock, {"error": traceback.format_exc(limit=-3)})
+        return
+    send(sock, {"ready": True})
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # seats are not waited for
+    limit(limits)
+    gc.collect()
+    gc.freeze()  # so that the first collection after a fork does not copy all pages
+    while True:
+        _, fds, _, _ = socket.recv_fds(sock, 1, 1)
+        if not fds:
+            return
+        if not os.fork():
+            sock.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            with contextlib.suppress(EOFError, OSError):
+                seat(socket.socket(fileno=fds[0]), loaded)
+            os._exit(0)
+        os.close(fds[0])
+
+
+def seat(sock: socket.socket, module: object) -> None:
+    """Call functions of the module, one after another. A call that takes too much CPU ends the process."""
+    while True:
+        _, fds, _, _ = socket.recv_fds(sock, 1, 1)
+        asked = receive(sock)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, asked["seconds"])
+        signal.signal(signal.SIGVTALRM, give_way)
+        signal.setitimer(signal.ITIMER_VIRTUAL, HASTE)
+        arguments = asked["arguments"]
+        if fds:
+            arguments = [Guest(socket.socket(fileno=fds[0]), asked["wait"], asked["output"]), *arguments]
+        try:
+            reply = {"value": getattr(module, asked["function"])(*arguments)}
+        except BaseException as error:
+            reply = {"raised": f"{type(error).__name__}: {said(error)}"}
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        del arguments
+        slow = os.sched_getscheduler(0) == os.SCHED_IDLE
+        send(sock, reply | {"last": slow})
+        if slow:  # idle priority cannot be undone
+            return
+
+
+def main() -> None:
+    told = json.loads(sys.argv[1])
+    sys.path.extend(told["path"])
+    factory(socket.socket(fileno=channel()), told["module"], told["limits"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The options of a training: how it is optimised, the first model, the rounds, and the value models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cluster.engine import share_of_gpus
+from iteration import tiny
+from iteration.parts import at_least, one_of
+
+
+@dataclass
+class Optimise:
+    """AdamW with a short warm-up."""
+
+    lr: float = 1e-3  # highest learning rate
+    schedule: str = "cosine"  # after the warm-up: cosine or linear down to a twentieth, or constant
+    rows: int = 8  # packed rows in one optimiser step
+    row_tokens: int = 128  # slots of one row; no example may be longer
+    micro_rows: int = 8  # rows in one forward pass (gradients are accumulated over `rows`)
+    warmup: float = 0.02  # share of the steps
+    betas: tuple[float, float] = (0.9, 0.98)  # AdamW's
+    weight_decay: float = 0.05  # of matrices; not of norms and biases
+    clip: float = 1.0  # largest norm of the gradient
+    recompute: bool = False  # activations are recomputed in the backward pass: less memory, a third more time
+
+    def __post_init__(self) -> None:
+        at_least(self, rows=1, row_tokens=1, micro_rows=1, warmup=0, weight_decay=0)
+        one_of(self, schedule=("cosine", "linear", "constant"))
+
+
+@dataclass
+class WarmStart(Optimise):
+    """How the first model learns the task's own flawed corpus, where no `model.path` is given."""
+
+    lr: float = 2e-3
+    tokens: int = 2_000_000  # of the corpus, each seen once
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, tokens=1)
+
+
+@dataclass
+class Model:
+    path: str = ""  # a Hugging Face folder or id to start from; without one, a small model warm-started on the task's corpus
+    shape: tiny.Shape = field(default_factory=tiny.Shape)
+    warm_start: WarmStart = field(default_factory=WarmStart)
+
+
+@dataclass
+class Train(Optimise):
+    tokens: int = 160_000  # trained on in each round
+    start: str = "previous"  # what each round starts from: the best model so far (previous), or the first one (base)
+    pool: str = "all"  # what is trained on: the kept answers of all rounds, or of the last one only
+    checkpoint: float = 60.0  # seconds between two checkpoints during a training
+    threads: int = 0  # CPU threads of each rank; 0: all cores
+    gpus: float = 0  # of each rank: 0 trains on the CPU, 1 on a GPU, 0.5 on a GPU that an engine shares
+    ranks: int = 1  # processes that share the model (FSDP2); with gpus=1 so many GPUs
+    bf16: bool = True  # on GPUs: compute in bfloat16, with weights and moments in float32
+    lora: int = 0  # rank of low-rank adapters that are trained instead of the weights, and merged into them; 0: all weights
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, tokens=1, checkpoint=0, threads=0, ranks=1, lora=0)
+        one_of(self, start=("previous", "base"), pool=("all", "last"))
+        share_of_gpus(self.gpus, 1)
+
+
+@dataclass
+class TrainJudge(Optimise):
+    """How a value model is trained, each round from a copy of the policy's weights."""
+
+    tokens: int = 400_000  # trained on in each round, from the answers of the newest rounds
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, tokens=1)

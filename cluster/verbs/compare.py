@@ -1,0 +1,81 @@
+"""`flywheel compare`: searches and ways to choose, side by side on the same held-out problems at equal generated tokens."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from cluster.verbs.driving import config_arguments
+from iteration.errors import UserError
+
+HELP = "searches and ways to choose, side by side on held-out problems"
+DESCRIPTION = (
+    "For each seed make a model by the run that CONFIG describes, then search the same held-out problems by every arm of its "
+    "section `compare` at every budget of generated tokens, and print the tables (also RUN/tables.json). The same command "
+    "resumes it."
+)
+
+
+EXAMPLES = ("flywheel compare configs/compare.yaml  searches against best-of-N at equal tokens, over three seeds",)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    config_arguments(parser)
+
+
+def act(known: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from cluster.comparison import read
+    from cluster.folder.store import Store
+    from cluster.verbs.driving import guarded, quiet
+
+    began = time.monotonic()
+    folder = Store(read(known.config, known.options).run.dir).open().root
+    quiet()
+    again = " ".join(["./launch.sh compare", known.config, *known.options])
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    status = guarded(lambda: compare(known.config, known.options, console), folder / "error.log", again)
+    if not status:
+        print(f"{(time.monotonic() - began) / 60:.1f} minutes; the tables lie in {folder}/tables.json")
+    return status
+
+
+def compare(file: str, dotlist: list[str], console: Any) -> dict:
+    """Run the whole comparison, or what is left of it. console: rich's. Returns the tables, also put into the run's folder."""
+    from cluster.comparison import Comparison, read
+    from cluster.folder.store import Store
+    from cluster.report import comparison
+    from cluster.view import View
+
+    config = read(file, dotlist)
+    # A folder keeps its config, as a run's does; each seed's run checks its own.
+    if "://" in config.run.dir:
+        raise UserError(f"run.dir {config.run.dir}: a comparison needs a folder on a disk")
+    folder = Store(config.run.dir).open()
+    seeds = []
+    for seed in config.compare.seeds:
+        own = read(file, [*dotlist, f"seed={seed}", f"compare.seeds=[{seed}]", f"run.dir={folder.root}/seed{seed}"])
+        console.print(f"seed {seed}: {own.run.dir}", highlight=False)
+        with View(own.rounds) as view:
+            run = Comparison(own, view=view)
+            asyncio.run(run.turn())
+        seeds.append(run)
+    tables = {
+        "choosing": comparison.choosing(seeds),
+        "searching": comparison.searching(seeds),
+        "sources": comparison.sources(seeds),
+    }
+    # Derived from what is stored, so not part of the state: a later comparison with more seeds replaces it.
+    fresh = folder.root / "_tmp" / "tables.json"
+    fresh.write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")
+    os.replace(fresh, folder.root / "tables.json")
+    console.print(comparison.choosing_table(tables["choosing"]))
+    console.print(comparison.searching_table(tables["searching"]))
+    console.print(comparison.sources_table(tables["sources"]))
+    return tables

@@ -1,0 +1,102 @@
+"""`flywheel eval`: any model on any task's held-out problems, by samples and by searches at budgets. Nothing is trained."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.verbs.driving import ray_arguments
+from iteration.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cluster.report.evidence import Evidence
+
+HELP = "measure any model on any task, by samples and by searches; nothing is trained"
+DESCRIPTION = (
+    "Answer a task's held-out problems with MODEL (a Hugging Face folder or id): measure.samples answers to each of "
+    "measure.problems, and by every --search at every --budget. TASK is a config, whose task and verifier are taken, or the "
+    "name of a task (then type verify=NAME too). The same command resumes it. It ends with a table and a report."
+)
+EXAMPLES = (
+    "flywheel eval runs/quickstart/models/m00005 configs/coverage.yaml  test-time compute curves of any model, no training",
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="e.g. runs/quickstart/models/m00005")
+    parser.add_argument("task", metavar="TASK", help="a config, e.g. configs/gsm8k.yaml, or a task, e.g. expressions")
+    parser.add_argument("options", nargs="*", metavar="KEY=VALUE", help="e.g. measure.samples=64 measure.levels=[4]")
+    arm = {"action": "append", "default": []}
+    parser.add_argument("--search", **arm, metavar="NAME[:KEY=VALUE,...]", help="e.g. beam:keep=4,times=1000; may be repeated")
+    parser.add_argument("--budget", **arm, type=int, metavar="TOKENS", help="generated for a problem; may be repeated")
+    parser.add_argument("--judge", default="", metavar="FOLDER", help="a value model, e.g. RUN/judges/j00003-process")
+    ray_arguments(parser)
+
+
+def act(known: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from cluster.evaluation import Evaluation, read
+    from cluster.folder.place import store_at
+    from cluster.report.gather import gather
+    from cluster.verbs.driving import turn
+
+    file = known.task if known.task.endswith((".yaml", ".yml")) else ""
+    given = words(known.model, known.task, known.search, known.budget, known.judge, known.options)
+    config = read(file, given)
+    again = " ".join(["./launch.sh", *sys.argv[1:]])
+    status = turn(Evaluation, config, known, again)
+    if not status and not known.json:
+        Console(width=None if sys.stdout.isatty() else 140).print(table(gather(store_at(config.run.dir), config.run.dir)))
+    return status
+
+
+def words(model: str, task: str, searches: list[str], budgets: list[int], judge: str, options: list[str]) -> list[str]:
+    """The command line of `flywheel eval` as KEY=VALUE. Raises UserError."""
+    parts = Path(model).resolve().parts
+    of = f"{parts[-3]}-{parts[-1]}" if len(parts) > 2 and parts[-2] == "models" else parts[-1]  # RUN/models/m00003
+    found = [f"model.path={model}", "rounds=0", f"name=eval-{of}-{Path(task).stem}"]
+    if not task.endswith((".yaml", ".yml")):
+        found.append(f"task.name={task}")
+    for search in searches:
+        name, _, given = search.partition(":")
+        several = sum(each.partition(":")[0] == name for each in searches) > 1
+        arm = f"eval.arms.{name}" + f"-{given}".replace("=", "").replace(",", "-").replace(".", "_") * several
+        pairs = [pair.partition("=") for pair in given.split(",") if pair]
+        if not all(sign for _, sign, _ in pairs):
+            raise UserError(f"--search {search}: expected NAME or NAME:KEY=VALUE,KEY=VALUE, e.g. beam:keep=4,times=1000")
+        found += [f"{arm}.name={name}", *(f"{arm}.{key}={value}" for key, _, value in pairs)]
+    if budgets:
+        found.append(f"eval.budgets=[{','.join(map(str, budgets))}]")
+    if judge:
+        found += [f"eval.judge={judge}", f"judge.name={Path(judge).name.partition('-')[2] or 'process'}"]
+    return found + options
+
+
+def table(found: Evidence) -> Table:
+    """Every way to answer, level by level."""
+    import numpy as np
+    from rich import box
+    from rich.table import Table
+
+    from iteration.choose import JUDGED
+
+    shown = Table(title="held-out problems, by what was spent on each", title_justify="left", box=box.SIMPLE)
+    for name in ("level", "way", "tokens", "pass@1 %", "vote %", "vote by the judge %", "coverage %"):
+        shown.add_column(name, justify="left" if name == "way" else "right", no_wrap=True)
+    for results in [*found.held_out, *found.arms]:
+        for level in results.levels():
+            here = results.of(level)
+            judged = here.chosen().get(JUDGED)
+            few = f"{here.sizes()[-1]} samples" if not results.budget and len(here.sizes()) else ""
+            way = few or f"{results.name}, budget {results.budget:,}"
+            one = None if results.budget else here.pass_1()
+            cells = [f"{100 * one.mean:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]" if one else "–"]
+            cells += [f"{100 * here.vote():.1f}", f"{100 * judged[-1]:.1f}" if judged is not None else "–"]
+            tokens = f"{np.mean([each.tokens for each in here.tried]):,.0f}"
+            shown.add_row(str(level), way, tokens, *cells, f"{100 * here.any_correct():.1f}")
+    return shown

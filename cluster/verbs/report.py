@@ -1,0 +1,38 @@
+"""`flywheel report`: what a run found, as one HTML file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "what a run found, as one HTML file; of two runs, side by side"
+DESCRIPTION = (
+    "Draw the report of RUN from its folder alone, into RUN/report.html: one file that needs nothing else. "
+    "Every run draws its own at its end."
+)
+EXAMPLES = ("flywheel report runs/quickstart  its curves and trees, as one HTML file; of two runs, side by side",)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="one run folder, or several to compare")
+    parser.add_argument("--to", default="", metavar="FILE", help="where to write it (default: RUN/report.html)")
+    parser.add_argument(
+        "--price", type=float, metavar="PRICE", help="of a device for an hour (default: report.price of the run)"
+    )
+    parser.add_argument("--pictures", default="", metavar="FOLDER", help="also write each chart as an SVG file")
+
+
+def act(known: argparse.Namespace) -> int:
+    from cluster.folder.place import open_run
+    from cluster.report.gather import gather
+    from cluster.report.page import pictures
+    from cluster.verbs.driving import draw
+
+    stores = {folder.rstrip("/"): open_run(folder) for folder in known.runs}
+    path = draw(stores, known.to, known.price)
+    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB; one file, open it in a browser)")
+    for number, (folder, store) in enumerate(stores.items() if known.pictures else ()):
+        where = Path(known.pictures) / (Path(folder).name if number else "")
+        drawn = pictures(gather(store, folder), where)
+        print(f"{len(drawn)} pictures in {where}")
+    return 0

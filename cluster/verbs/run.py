@@ -1,0 +1,60 @@
+"""`flywheel run`: start the run that a config describes, or resume it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from cluster.verbs.driving import config_arguments, ray_arguments, turn
+
+HELP = "start a run, or resume it"
+DESCRIPTION = (
+    "Start the run that CONFIG describes. The same command again resumes it from its folder, whatever was killed. "
+    "KEY=VALUE replaces an option of the file, e.g. seed=1 train.lr=5e-4 search.n=16 task.last_level=7."
+)
+EXAMPLES = (
+    "flywheel run configs/quickstart.yaml  five rounds of expert iteration, about five minutes on two cores",
+    "flywheel run configs/quickstart.yaml seed=1 run.dir=runs/seed1  the same with another seed, in another folder",
+    "flywheel run configs/quickstart.yaml rounds=8  more rounds of an existing run; finished work is kept",
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    config_arguments(parser)
+    ray_arguments(parser)
+
+
+def act(known: argparse.Namespace) -> int:
+    from cluster.config import load
+    from cluster.run import Run
+
+    again = " ".join(["./launch.sh run", known.config, *known.options])
+    return turn(Run, load(known.config, known.options), known, again)
+
+
+def ending() -> str:
+    """Every option with its default and comment, read from the dataclasses of the config and of the parts."""
+    from cluster.config import KINDS, Config
+    from iteration.config import describe
+
+    lines = ["options (KEY=VALUE), with their defaults:"]
+    sections = {key.rstrip("*"): kind for key, kind in KINDS.items()}
+
+    def add(part: type, prefix: str) -> None:
+        for name, default, comment in describe(part):
+            inner = next((field.default_factory for field in dataclasses.fields(part) if field.name == name), None)
+            if dataclasses.is_dataclass(inner):
+                add(inner, f"{prefix}{name}.")
+            elif f"{prefix}{name}" not in sections:
+                lines.append(f"  {f'{prefix}{name}={default}':<44}  {comment}".rstrip())
+
+    add(Config, "")
+    for section, kind in sections.items():
+        if section != kind.name:  # audit takes a verifier
+            lines.append(f"\nwith {section}.name=NAME: the options of {kind.name}.name=NAME, as {section}.KEY=VALUE")
+            continue
+        for name in kind.shipped():
+            several = f"{section}*" in KINDS
+            lines.append(f"\nwith {section}: {{{name}: {{}}}}:" if several else f"\nwith {section}.name={name}:")
+            add(kind.part_class(name), f"{section}.{name}." if several else f"{section}.")
+    return "\n".join(lines) + "\n"

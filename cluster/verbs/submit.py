@@ -1,0 +1,102 @@
+"""`flywheel submit`: run a config as a job on a Ray cluster."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import shlex
+import sys
+import uuid
+from pathlib import Path
+
+from cluster.verbs.driving import config_arguments
+from cluster.verbs.stop import STOP_SECONDS
+from iteration.errors import UserError
+
+HELP = "run a config as a job on a Ray cluster"
+DESCRIPTION = (
+    "Submit the run as a Ray job, with this folder as its working folder, and follow its log. The job continues when this "
+    "terminal ends. Flywheel must be installed on the cluster's machines. lag=1 unless CONFIG says otherwise."
+)
+EXAMPLES = ("flywheel submit configs/quickstart.yaml --address http://127.0.0.1:8265  as a job on a Ray cluster",)
+EXCLUDES = [".git", ".venv", "runs", "models", "*.parquet", "__pycache__", "*.egg-info", ".pytest_cache", ".hypothesis"]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    config_arguments(parser)
+    parser.add_argument("--address", default="http://127.0.0.1:8265", help="the dashboard's address (default: %(default)s)")
+    parser.add_argument("--no-wait", action="store_true", help="print the job's id and return")
+
+
+def act(known: argparse.Namespace) -> int:
+    if (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # before Ray is imported; unlike ray.init, jobs do not look for it
+    return submit(known.config, known.options, known.address, follow=not known.no_wait)
+
+
+def submit(config: str, options: list[str], address: str, follow: bool) -> int:
+    """Submit, print where to look, and follow the log. Returns the exit status for the shell."""
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    from cluster.config import load
+    from cluster.folder.place import store_at
+    from iteration.config import read
+
+    settings = load(config, options)
+    said = "lag" in read(config) or any(option.startswith("lag=") for option in options)
+    if not said and not store_at(settings.run.dir).has("config", ".yaml"):
+        options = [*options, "lag=1"]  # on a cluster the trainer usually has a device of its own
+    folder = store_at(settings.run.dir).place  # never in the copy of this folder that Ray uploads
+    try:
+        client = JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError) as error:
+        what = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--address {address}: no Ray dashboard answers there ({what}); start one with: ray start --head"
+        ) from None
+    except AuthenticationError as error:
+        what = str(error).strip().splitlines()[0]
+        raise UserError(f"--address {address}: {what}; put the cluster's token in ~/.ray/auth_token") from None
+    words = ["-m", "cluster.cli", "run", config, *options, f"run.dir={folder}", "--address", "auto"]
+    name = f"{re.sub(r'[^A-Za-z0-9-]', '-', settings.name)}-{uuid.uuid4().hex[:8]}"
+    # Where this folder and this Python are on the cluster too (one machine, a shared disk), the job uses them, so relative
+    # paths of models and problems mean the same; elsewhere it works in the copy that Ray uploads.
+    here, python = shlex.quote(os.getcwd()), shlex.quote(sys.executable)
+    command = f"exec $python {shlex.join(words)}"
+    try:
+        job = client.submit_job(
+            submission_id=name,
+            entrypoint=f"cd {here} 2>/dev/null; python={python}; [ -x $python ] || python=python; {command}",
+            metadata={"job_name": settings.name},
+            runtime_env={
+                "working_dir": os.getcwd(),
+                "excludes": EXCLUDES,
+                "env_vars": {
+                    "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
+                    "PYTHONUNBUFFERED": "1",
+                    "FLYWHEEL_JOB": f"{name}@{address}",
+                },
+            },
+        )
+    except RuntimeError as error:  # e.g. another Ray on the head's machine holds the port of the job agent
+        what = [line for line in str(error).splitlines() if line.strip(" .")][-1]
+        raise UserError(f"--address {address}: the cluster does not take the job ({what})") from None
+    print(f"job {job} ({settings.name}), dashboard {address}/#/jobs/{job}, run {folder}", flush=True)
+    if not follow:
+        return 0
+
+    async def log() -> None:
+        async for text in client.tail_job_logs(job):
+            print(text, end="", flush=True)
+
+    try:
+        asyncio.run(log())
+    except KeyboardInterrupt:
+        print(f"\nthe job continues; stop it with: ./launch.sh stop {folder}")
+        return 0
+    status = client.get_job_status(job)
+    print(f"job {job}: {status}")
+    return 0 if status == JobStatus.SUCCEEDED else 1

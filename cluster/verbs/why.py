@@ -1,0 +1,105 @@
+"""`flywheel why`: one trace's whole story, from the run folder alone."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from iteration.errors import UserError
+
+if TYPE_CHECKING:
+    from cluster.folder.arm import Arm
+    from cluster.folder.book import Book
+
+HELP = "one trace's whole story"
+DESCRIPTION = (
+    "Problem, round, model, unit, verdict, filter decision, training, and the model that it went into. "
+    "Ids stand in the id column of RUN/traces/**/*.parquet."
+)
+EXAMPLES = ("flywheel why r00002/train/u00003/t005/n0002 --run runs/quickstart  the story of one trace",)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("trace", metavar="TRACE_ID", help="e.g. r00002/train/u00003/t005/n0002")
+    parser.add_argument("--run", default="", metavar="RUN", help="the run folder (default: the newest in runs/)")
+
+
+def act(known: argparse.Namespace) -> int:
+    from cluster.folder.book import Book
+    from cluster.folder.place import open_run, runs_below
+
+    if known.run:
+        store = open_run(known.run)
+    else:
+        runs = runs_below("runs")
+        if not runs:
+            raise UserError("no run in runs/; type --run RUN")
+        store = runs[-1]
+    print("\n".join(story(Book(store), known.trace)))
+    return 0
+
+
+def story(book: Book, trace: str) -> list[str]:
+    """Lines to print. Raises UserError where there is no such trace."""
+    import numpy as np
+
+    from iteration.examples import paths
+
+    arm, number, key = book.find(trace)
+    nodes = book.unit(key)
+    ids = nodes["id"].to_pylist()
+    if trace not in ids:
+        last = f"; its last is {ids[-1]}" if ids else "; the unit was set aside"
+        raise UserError(f"{key}.parquet has no trace {trace}{last}")
+    (route,) = paths(nodes, np.array([ids.index(trace)]))
+    rows = nodes.take(route).to_pylist()
+    last = rows[-1]
+    lines = [
+        f"trace     {trace}",
+        f"problem   {last['problem_id']} (level {last['level']})",
+        *(f"          | {line}" for line in rows[0]["text"].rstrip().splitlines()),
+        f"searched  round {number}, unit {key}.parquet, {last['created_at']:%Y-%m-%d %H:%M:%S} UTC, seed {last['seed']}",
+        f"model     {last['model_version']} ({len(last['token_ids'])} tokens, log-probability {sum(last['logprobs']):.2f})",
+        *(f"          | {line}" for row in rows[1:] for line in row["text"].strip().splitlines()),
+        *taken_from(rows),
+        f"verdict   {last['state'] or 'none: the answer did not end here'}" + (f": {last['why']}" if last["why"] else ""),
+    ]
+    if last["values"]:
+        scores = " ".join(f"{each:.2f}" for row in rows[1:] for each in row["values"])
+        lines.append(f"judged    {last['judge_version'] or 'by the verifier'}: steps {scores}, worth {last['value']:.3f}")
+    return lines + decided(book, arm, number, trace)
+
+
+def decided(book: Book, arm: Arm, number: int, trace: str) -> list[str]:
+    """What the filters said of a trace, and which models were trained on it."""
+    if arm.blind:
+        return ["filter    none: held-out, for measuring only, never trained on"]
+    reasons = book.reasons(arm, number)
+    if reasons is None:
+        return ["filter    not yet decided"]
+    if trace not in reasons:
+        return ["filter    none: not an answer"]
+    if reasons[trace]:
+        return [f"filter    left out by {reasons[trace]}"]
+    return ["filter    kept", *trained(book, trace)]
+
+
+def trained(book: Book, trace: str) -> list[str]:
+    """The models that were trained on a trace."""
+    promoted = {record["trained"]: record["promoted"] for record in book.records()}
+    lines = []
+    for model, traces in book.manifests():
+        if trace in traces:
+            line = f"trained   manifest r{model[1:]}, {traces.count(trace)} times (first at place {traces.index(trace)})"
+            if model in promoted:
+                line += f" -> {model}, {'promoted' if promoted[model] else 'not promoted'}"
+            elif book.has_model(model):
+                line += f" -> {model}"
+            lines.append(line)
+    return lines
+
+
+def taken_from(rows: list[dict]) -> list[str]:
+    """Which earlier answer a search took steps from, if it did."""
+    old = [row for row in rows if row.get("origin")]
+    return [f"begun     with {len(old)} of the steps of {old[-1]['origin']}, by {old[-1]['model_version']}"] if old else []

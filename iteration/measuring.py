@@ -1,0 +1,109 @@
+"""What a round's answers say: accuracy of a model on held-out problems, promotion, solve rates, diversity. Pure functions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from iteration.examples import flat, generated, tally
+from iteration.filters.distinct import fingerprints
+from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k, wilson
+from iteration.types import Audit, Diversity, Score, State
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A model's answers to held-out problems, by problem: ids [p], levels int [p], judged and correct answers int [p].
+
+    Problems without a judged answer are left out. Ids that agree up to a "/" are one problem that was asked in several ways.
+    """
+
+    ids: list[str]
+    levels: np.ndarray
+    judged: np.ndarray
+    correct: np.ndarray
+
+    @classmethod
+    def of(cls, nodes: pa.Table) -> Results:
+        """nodes: the columns problem_id, level and state."""
+        ended = nodes.drop_null()
+        names = [problem.partition("/")[0] for problem in ended["problem_id"].to_pylist()]
+        levels = dict(zip(names, ended["level"].to_pylist(), strict=True))
+        counts = {name: each for name, each in sorted(tally(names, ended["state"].to_pylist()).items()) if each[0]}
+        table = np.array(list(counts.values()), np.int64).reshape(-1, 2)
+        return cls(list(counts), np.array([levels[name] for name in counts], np.int64), table[:, 0], table[:, 1])
+
+    def rates(self) -> dict[str, float]:
+        """Share of correct answers by problem."""
+        return dict(zip(self.ids, (self.correct / self.judged).tolist(), strict=True))
+
+    def scores(self, levels: Sequence[int]) -> list[Score]:
+        """pass@1 and pass@k by level, with 95 % intervals."""
+        found = []
+        for level in levels:
+            of = self.levels == level
+            if not of.any():
+                continue
+            judged, correct = self.judged[of], self.correct[of]
+            k = int(judged.min())
+            one, many = bootstrap(correct / judged), float(pass_at_k(judged, correct, k).mean())
+            found.append(Score(level, int(of.sum()), int(judged.max()), one.mean, one.low, one.high, k, many))
+        return found
+
+
+def promotion(before: Results, after: Results, champion: str) -> tuple[bool, str]:
+    """Is a new model promoted, and why: unless it is worse than the best model so far beyond noise.
+
+    before, after: of the best model and of the new one. Raises ValueError where they share no judged problem.
+    """
+    old, new = before.rates(), after.rates()
+    shared = [problem for problem in old if problem in new]
+    if not shared:
+        raise ValueError("no held-out answer could be judged")
+    gain = paired_bootstrap(np.array([old[p] for p in shared]), np.array([new[p] for p in shared]))
+    said = f"held-out pass@1 {100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+    if gain.high < 0:
+        return False, f"not promoted, worse beyond noise: {said}; the next round starts from {champion}"
+    return True, f"promoted: {said}"
+
+
+def solve_rates(nodes: pa.Table) -> dict[int, float]:
+    """Share of correct answers by level; failed verdicts are left out. nodes: the columns level and state."""
+    ended = nodes.drop_null()
+    counts = tally(ended["level"].to_pylist(), ended["state"].to_pylist())
+    return {level: correct / judged for level, (judged, correct) in sorted(counts.items()) if judged}
+
+
+def diversity(nodes: pa.Table, decisions: pa.Table, problems: int) -> Diversity:
+    """How varied the answers of a round's search were.
+
+    nodes: the columns node, token_ids, logprobs and origin; decisions: of its answers (DECISION); problems: that were searched.
+    """
+    right = decisions.filter(pc.equal(decisions["state"], State.CORRECT))
+    counts = tally(decisions["problem_id"].to_pylist(), decisions["state"].to_pylist())
+    judged = np.array([each for each in counts.values() if each[0]]).reshape(-1, 2)
+    k = int(judged[:, 0].min()) if len(judged) else 0
+    logprobs, offsets = flat(nodes, "logprobs")
+    sampled = np.repeat(generated(nodes) > 0, np.diff(offsets))
+    return Diversity(
+        len(set(fingerprints(right))) / max(1, problems),
+        k,
+        float(pass_at_k(judged[:, 0], judged[:, 1], k).mean()) if k else 0.0,
+        float(-logprobs[sampled].mean()) if sampled.any() else 0.0,
+    )
+
+
+def audited(states: Sequence[str]) -> Audit:
+    """What a second verifier's verdicts on accepted answers amount to."""
+    counts: dict[str, int] = defaultdict(int)
+    for state in states:
+        counts[state] += 1
+    checked = len(states) - counts[State.FAILED]
+    rejected = checked - counts[State.CORRECT]
+    rate = wilson(rejected, checked)
+    return Audit(checked, rejected, rate.mean, rate.low, rate.high)

@@ -1,0 +1,105 @@
+"""Parts by name. A part is a dataclass; its fields are its options.
+
+`search.name=beam` is the class Beam in iteration/search/beam.py; a name with dots (`search.name=mine.search.greedy`) is the
+class Greedy in a package of the user's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from iteration.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of part: its section in a config, and the package of those that ship."""
+
+    name: str
+    package: str
+
+    def shipped(self) -> list[str]:
+        """The names of the parts that ship."""
+        return [found.name for found in pkgutil.iter_modules(importlib.import_module(self.package).__path__)]
+
+    def part_class(self, name: str, key: str = "") -> type:
+        """The class of a part. Raises UserError where there is none. key: the section that names it, where it is not `name`."""
+        key = key or self.name
+        module_name = name if "." in name else f"{self.package}.{name}"
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name and not module_name.startswith(error.name):
+                raise
+            known = self.shipped()
+            near = did_you_mean(name, known)
+            raise UserError(f"{key}.name: there is no {name!r}{near} (known: {', '.join(known)})") from None
+        wanted = module_name.rpartition(".")[2].replace("_", "").lower()
+        for found in vars(module).values():
+            if inspect.isclass(found) and found.__name__.lower() == wanted and dataclasses.is_dataclass(found):
+                return found
+        raise UserError(f"{key}.name: {module_name} has no dataclass named like its file ({wanted.capitalize()})")
+
+
+TASK = Kind("task", "iteration.tasks")
+SEARCH = Kind("search", "iteration.search")
+VERIFY = Kind("verify", "iteration.verify")
+JUDGE = Kind("judge", "iteration.judge")
+LEARN = Kind("learn", "iteration.learn")
+FILTER = Kind("filters", "iteration.filters")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that is still to be made: what a config says of it, and what is sent to an actor that makes it."""
+
+    kind: Kind
+    name: str
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, kind: Kind, section: Mapping[str, Any], name: str = "") -> Part:
+        """From a section {"name": ..., option: ...}; name: where the section does not hold it."""
+        options = {str(key): value for key, value in section.items() if key != "name"}
+        return cls(kind, section.get("name") or name, options)
+
+    @property
+    def type(self) -> type:
+        return self.kind.part_class(self.name)
+
+    def make(self) -> Any:
+        """The part with its options. Raises UserError where an option is wrong."""
+        try:
+            return self.type(**self.options)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+
+    def section(self) -> dict[str, Any]:
+        """As a section of a config: what `of` reads."""
+        return {"name": self.name, **self.options}
+
+
+def did_you_mean(found: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(found, known, 1, 0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def at_least(options: Any, **least: float) -> None:
+    """Raises ValueError where an option is smaller: `at_least(self, ranks=1)` in a `__post_init__`."""
+    for name, value in least.items():
+        if getattr(options, name) < value:
+            raise ValueError(f"{name} is {getattr(options, name)}; expected at least {value}")
+
+
+def one_of(options: Any, **known: tuple[str, ...]) -> None:
+    """Raises ValueError where an option is none of those known."""
+    for name, values in known.items():
+        if getattr(options, name) not in values:
+            raise ValueError(f"{name} is {getattr(options, name)!r}; expected {' or '.join(values)}")

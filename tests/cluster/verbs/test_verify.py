@@ -1,0 +1,86 @@
+"""`flywheel verify`, as a person types it."""
+
+import json
+
+import pytest
+
+from cluster.cli import main
+
+ROWS = [
+    {"expected": "\\frac{1}{2}", "answer": "So it is 0.5."},
+    {"expected": "72", "answer": "Natalia sold [bold]71[/bold] clips."},
+    {"expected": "72", "answer": "I do not know"},
+    {"expected": "x^2+1", "answer": "\\boxed{1+x^2}"},
+]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text("\n".join(map(json.dumps, ROWS)))
+    return str(path)
+
+
+def test_a_table_of_verdicts(file, capsys):
+    assert main(["verify", "math", file]) == 0
+    said = capsys.readouterr().out
+    assert "4 answers: 2 correct, 1 wrong, 1 unparseable, 0 failed; 50.0% of those judged are correct" in said
+    assert "[bold]71[/bold]" in said and "71, not 72" in said and "verdicts a second" in said
+    assert said.index("row 2") < said.index("row 1"), "what is not correct stands first"
+    assert main(["verify", "math", file, "read=boxed", "--rows", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 4 rows" in said and "3 unparseable" in said
+
+
+def test_a_config_and_the_names_of_its_problems(tmp_path, capsys):
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text("\n".join(json.dumps({"name": f"q{i}", "prompt": f"{i} + 1?", "answer": i + 1}) for i in range(20)))
+    config = tmp_path / "c.yaml"
+    config.write_text(f"task: {{name: file, test: {problems}, id_key: name}}\nverify: {{name: exact}}\n")
+    answers = tmp_path / "answers.csv"
+    answers.write_text("id,completion\nq3,it is 4\nq5,it is 4\n")
+    assert main(["verify", str(config), str(answers)]) == 0
+    assert "2 answers: 1 correct, 1 wrong" in capsys.readouterr().out
+    answers.write_text("id,completion\nq3,it is 4\nq99,it is 4\n")
+    assert main(["verify", str(config), str(answers)]) == 2
+    assert "row 2 has id 'q99', which names no problem of the task" in capsys.readouterr().err
+
+
+def test_the_command_line_goes_before_the_config(tmp_path, capsys):
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": f"{i}", "answer": f"{i}"}) + "\n" for i in range(40)))
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        f"task: {{name: file, train: {tmp_path / 'p.jsonl'}}}\nverify: {{name: code}}\nsandbox: {{name: rlimits}}\n"
+    )
+    (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": "3", "answer": "3"}) + "\n")
+    assert main(["verify", str(config), str(tmp_path / "a.jsonl"), "sandbox=none"]) == 2
+    assert "expected bubblewrap or rlimits" in capsys.readouterr().err
+
+
+def test_a_config_may_name_a_part_in_short_and_the_command_line_another(tmp_path, capsys):
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": f"{i}", "answer": f"{i}"}) + "\n" for i in range(40)))
+    (tmp_path / "a.jsonl").write_text(json.dumps({"prompt": "3", "answer": "3"}) + "\n")
+    short, long = tmp_path / "short.yaml", tmp_path / "long.yaml"
+    short.write_text(f"task: {{name: file, train: {tmp_path / 'p.jsonl'}}}\nverify: exact\nsandbox: rlimits\n")
+    long.write_text(f"task: {{name: file, train: {tmp_path / 'p.jsonl'}}}\nverify: {{name: code, seconds: 1}}\n")
+    assert main(["verify", str(short), str(tmp_path / "a.jsonl")]) == 0
+    assert main(["verify", str(long), str(tmp_path / "a.jsonl"), "verify=exact"]) == 0, "code's seconds are not exact's"
+    assert capsys.readouterr().out.count("1 answers: 1 correct") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["verify", "maths", "FILE"], "there is no 'maths'; did you mean 'math'?"),
+        (["verify", "math", "none.jsonl"], "there is no file none.jsonl"),
+        (["verify", "math", "FILE", "reed=boxed"], "unknown key 'reed'; did you mean 'read'?"),
+        (["verify", "math", "FILE", "read=best"], "expected auto, boxed or last"),
+        (["verify", "math", "FILE", "boxed"], "found 'boxed', expected KEY=VALUE"),
+        (["verify", "code", "FILE", "sandbox=none"], "expected bubblewrap or rlimits"),
+        (["verify", "code", "FILE", "sandbox.memory=1"], "unknown key 'memory'; did you mean 'memory_mb'?"),
+    ],
+)
+def test_mistakes_are_one_line(file, capsys, words, said):
+    assert main([file if word == "FILE" else word for word in words]) == 2
+    found = capsys.readouterr().err
+    assert said in found and found.count("\n") == 1
