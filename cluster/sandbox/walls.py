@@ -8,7 +8,7 @@ kernel does not count root's processes: when started by root, a second bubblewra
 
 A call goes to a *seat*: a process forked from one that has imported the function's module (cluster/sandbox/inside.py), which
 takes milliseconds. A *guest* is the process that runs a model's text. It serves one call; a few are started in advance. Guests
-are forked by a *nursery* (cluster/sandbox/guest.py), each into namespaces of its own. A call that takes long gets idle priority.
+are forked by a *nursery* (cluster/sandbox/guest.py), each into namespaces of its own. A slow call gets idle priority.
 Sources: bwrap(1), seccomp(2), setrlimit(2).
 """
 
