@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ class File:
         files = {"train": self.train, "validation": self.validation, "test": self.test}
         self._problems: dict[str, list[Problem]] = {}
         self.names: dict[str, Problem] = {}  # by the column id_key
+        self._shown: dict[str, str] = {}  # what the model is shown, by the mark of the first problem with that text
         seen: dict[str, tuple[str, int]] = {}  # where each problem stands
         for split, name in files.items():
             rows = self._read(name, split) if name else {}
@@ -105,8 +106,11 @@ class File:
                 raise UserError(f"{name}: row {number}: {error}") from None
             if prompt is None or answer is None or level is None:
                 raise UserError(f"{name}: row {number} has no value for the prompt, the answer or the level")
-            mark = hashlib.blake2b(str(prompt).encode(), digest_size=8).hexdigest()
-            found.setdefault(mark, (number, Problem(f"p-{mark}", str(prompt), answer, level)))
+            problem = Problem("", str(prompt), answer, level)
+            mark, shown = _mark(problem.prompt), self.prompt(problem)
+            if self._shown.setdefault(mark, shown) != shown:  # the same text, but shown with other tests: another problem
+                mark = _mark(shown)
+            found.setdefault(mark, (number, replace(problem, id=f"p-{mark}")))
             if self.id_key:
                 self.names[str(row[self.id_key])] = found[mark][1]
         return found
@@ -133,6 +137,10 @@ def whole_number(value: object) -> int | None:
     """The first whole number in a value ("Level 5" is 5), or None."""
     digits = "".join(c if c.isdigit() else " " for c in str(value)).split() if value is not None else []
     return int(digits[0]) if digits else None
+
+
+def _mark(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _held_out(problem: Problem) -> bool:
