@@ -1,28 +1,36 @@
-"""Looks at the final answer only: the last line or the last number. A lucky guess passes; `replay` is stricter."""
+"""Looks at the final answer only: the number it states, or its last line. A lucky guess passes; `replay` is stricter."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from iteration.types import Problem, State, Verdict
+from iteration.verify.extract import clean, explicit, number, numbers
 
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+# What may stand around a number in a stated answer: words and their marks, but nothing that makes another number of it.
+_AROUND = re.compile(r"(?:\\(?:text|mathrm|textbf|mathbf|boxed)(?![A-Za-z])|\\[$%,;:!{}() ]|[^\\+*/^!√π²³_=<>|])*")
 
 
 def last_number(text: str) -> str:
     """The last number of a text in canonical form ("1,234.50" is "1234.5"), or ""."""
-    found = _NUMBER.findall(text)
-    if not found:
-        return ""
-    number = found[-1].replace(",", "")
-    if "." in number:
-        number = number.rstrip("0").rstrip(".")
-    sign, digits = ("-", number[1:]) if number.startswith("-") else ("", number)
-    digits = digits.lstrip("0") or "0"
-    digits = "0" + digits if digits.startswith(".") else digits
-    return sign + digits if digits != "0" else "0"
+    found = numbers(clean(text))
+    return found[-1] if found else ""
+
+
+def final_number(text: str) -> str:
+    """The number that a text states in a box, a tag or behind "answer"; where it marks none, its last one; or ""."""
+    said = explicit(clean(text))
+    if said is None:
+        return last_number(text)
+    said = said.replace("^\\circ", "").replace("^{\\circ}", "").rsplit("=", 1)[-1].strip("*_`$ .")
+    whole, found = number(said.strip("\\%$ ")), set(numbers(said))
+    if whole:
+        return str(whole)
+    alone = len(found) == 1 and _AROUND.fullmatch(said) and not re.search(r"\d\s?[A-Za-z](?![A-Za-z])|[A-Za-z]\d", said)
+    return found.pop() if alone else ""
 
 
 def last_line(text: str) -> str:
@@ -33,7 +41,9 @@ def last_line(text: str) -> str:
 
 @dataclass
 class Exact:
-    read: str = "number"  # what is compared: the answer's last "number" or its last "line"
+    read: str = "number"  # what is compared: the answer's "number", stated or else its last one, or its last "line"
+
+    version: ClassVar[str] = "2"
 
     def __post_init__(self) -> None:
         if self.read not in ("number", "line"):
@@ -43,7 +53,7 @@ class Exact:
         return [self.one(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
 
     def one(self, problem: Problem, answer: str) -> Verdict:
-        canonical = last_number if self.read == "number" else last_line
+        canonical = final_number if self.read == "number" else last_line
         expected, found = canonical(problem.answer), canonical(answer)
         if not expected:
             return Verdict(State.FAILED, why=f"the problem's own answer has no {self.read}: {problem.answer[:60]!r}")
