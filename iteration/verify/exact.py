@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from iteration.types import Problem, State, Verdict
-from iteration.verify.extract import clean, explicit, number, numbers
+from iteration.verify.extract import clean, explicit, number, numbers, shortest
 
 # What may stand around a number in a stated answer: words and their marks, but nothing that makes another number of it.
 _AROUND = re.compile(r"(?:\\(?:text|mathrm|textbf|mathbf|boxed)(?![A-Za-z])|\\[$%,;:!{}() ]|[^\\+*/^!√π²³_=<>|])*")
@@ -16,8 +17,9 @@ _AROUND = re.compile(r"(?:\\(?:text|mathrm|textbf|mathbf|boxed)(?![A-Za-z])|\\[$
 
 def last_number(text: str) -> str:
     """The last number of a text in canonical form ("1,234.50" is "1234.5"), or ""."""
-    found = numbers(clean(text))
-    return found[-1] if found else ""
+    text = clean(text)
+    lines = text.splitlines() if "\n" in text else [text]
+    return next((found[-1] for found in map(numbers, reversed(lines)) if found), "")
 
 
 def final_number(text: str) -> str:
@@ -25,6 +27,8 @@ def final_number(text: str) -> str:
     said = explicit(clean(text))
     if said is None:
         return last_number(text)
+    if said.isdigit():
+        return shortest(said)
     said = said.replace("^\\circ", "").replace("^{\\circ}", "").rsplit("=", 1)[-1].strip("*_`$ .")
     whole, found = number(said.strip("\\%$ ")), set(numbers(said))
     if whole:
@@ -37,6 +41,11 @@ def last_line(text: str) -> str:
     """The last non-empty line, white space folded, or ""."""
     lines = [line for line in text.splitlines() if line.strip()]
     return " ".join(lines[-1].split()) if lines else ""
+
+
+@functools.lru_cache(1024)  # a problem has many answers
+def _expected(canonical: Callable[[str], str], answer: str) -> str:
+    return canonical(answer)
 
 
 @dataclass
@@ -54,7 +63,7 @@ class Exact:
 
     def one(self, problem: Problem, answer: str) -> Verdict:
         canonical = final_number if self.read == "number" else last_line
-        expected, found = canonical(problem.answer), canonical(answer)
+        expected, found = _expected(canonical, problem.answer), canonical(answer)
         if not expected:
             return Verdict(State.FAILED, why=f"the problem's own answer has no {self.read}: {problem.answer[:60]!r}")
         if not found:

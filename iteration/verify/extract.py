@@ -24,21 +24,23 @@ _DASH = re.compile(r"(?<![\w)\]}])(?<![\w)\]}] )[–—](?=[\d.$])")
 
 def clean(text: str) -> str:
     """The end of a text without special tokens, its digits and signs in ASCII."""
-    text = _SPECIAL.sub("", text[-LONGEST:])
+    text = text[-LONGEST:]
     if text.isascii():
-        return text
-    return _DASH.sub("-", "".join(map(_ascii, text.translate(_SIGNS))))
+        return _SPECIAL.sub("", text) if "<|" in text or "s>" in text or "\r" in text or "<e" in text or "<p" in text else text
+    text = _SPECIAL.sub("", text)
+    return _DASH.sub("-", re.sub(r"[^\x00-\x7f]", _ascii, text.translate(_SIGNS)))
 
 
-def _ascii(sign: str) -> str:
+def _ascii(found: re.Match) -> str:
+    sign = found[0]
     if "！" <= sign <= "～":
         return chr(ord(sign) - 0xFEE0)
-    return str(unicodedata.digit(sign)) if ord(sign) > 127 and unicodedata.category(sign) == "Nd" else sign
+    return str(unicodedata.digit(sign)) if unicodedata.category(sign) == "Nd" else sign
 
 
 # boxes and tags
 
-_BOX = re.compile(r"\\(?:f?boxed|framebox)(?![A-Za-z])\s*")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 _TAG = re.compile(r"<(answer|final_answer)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 AND = r"(?:and|or|und|oder|et|ou|和|或|及|与|или)"
 _AND = rf"(?:{AND}|(?<=\s)(?:y|e|o|и|و|أو)(?=\s))"
@@ -112,7 +114,7 @@ cevap|yanıt | şudur
 đáp\s+(?:án|số)|câu\s+trả\s+lời | là
 jawaban(?:nya)? | adalah|ialah
 (?:الإجابة|الاجابة|الجواب)(?:\s+النهائية|\s+النهائي)? | هي|هو
-पाठ(?!.)|उत्तर | है
+उत्तर | है
 উত্তর|సమాధానం | হল
 คำตอบ | คือ
 jibu | ni
@@ -125,6 +127,12 @@ _START = r"(?<![^\W\d_])"
 _SAYS = "|".join(rf"(?:{word}){_MARK}(?:[:=]|->|→|(?:{verbs})(?![A-Za-z])\s*:?)" for word, verbs in _PAIRS)
 _TITLE = rf"^[#>*_\s]*(?:the\s+)?(?:{'|'.join(word for word, _ in _PAIRS)})[*_:\s]*\n"
 _MARKER = re.compile(rf"{_START}(?:{_SAYS})|{_TITLE}|#{{4}}(?!#)\s*:?", re.IGNORECASE | re.MULTILINE)
+_SIMPLE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\.?\s*")
+# Each marker holds one of these words.
+_STEMS = "#### answer antwo ergebnis respuesta resposta risposta odpowied svar cevap jawaban jibu".split()
+_MORE_STEMS = (
+    "答 답 ответ відповідь отговор réponse odpověď yanıt đáp câu إجابة اجابة جواب उत्तर উত্তর సమాధానం คำตอบ απάντηση תשובה".split()
+)
 _LEAD = re.compile(
     r"(?:[\s:*_`>]|(?:therefore|thus|then|simply|just|clearly|indeed|actually|exactly|equal\s+to|given\s+by|approximately|about"
     r"|as\s+follows|\\approx|≈)\b[\s,:]*)+(?=\S)",
@@ -145,10 +153,10 @@ def explicit(text: str, read: str = "auto") -> str | None:
 
     read: "boxed" looks at boxes alone, "last" at everything else, "auto" at all, boxes before what stands around them.
     """
-    boxes = _boxes(text) if read != "last" else []
+    boxes = _boxes(text) if read != "last" and "box" in text else []
     if boxes is None:
         return ""
-    tags = [(tag.start(), tag.end(), tag[2].strip()) for tag in _TAG.finditer(text) if tag[2].strip()] if read != "boxed" else []
+    tags = [(tag.start(), tag.end(), tag[2].strip()) for tag in _TAG.finditer(text) if tag[2].strip()] if "nswer>" in text and read != "boxed" else []
     if tags and (not boxes or tags[-1][1] > boxes[-1][0]):
         inside = [(start, end, stated(content, read)) for start, end, content in tags]
         return _chain(text, inside)
@@ -158,8 +166,20 @@ def explicit(text: str, read: str = "auto") -> str | None:
 
 
 def _marked(text: str) -> str | None:
-    for marker in reversed(list(_MARKER.finditer(text))):
+    at = text.rfind("####")
+    simple = _SIMPLE.fullmatch(text, at + 4) if at >= 0 else None
+    if simple:
+        return simple[1]
+    small = text.lower()
+    places = [small.find(stem) for stem in (_STEMS if text.isascii() else _STEMS + _MORE_STEMS) if stem in small]
+    if not places:
+        return None
+    begin = max(0, text.rfind("\n", 0, max(0, min(places) - 20)))
+    for marker in reversed(list(_MARKER.finditer(text, begin))):
         rest = text[marker.end() :]
+        simple = _SIMPLE.fullmatch(rest)
+        if simple:
+            return simple[1]
         lead = _LEAD.match(rest)
         rest = rest[lead.end() if lead else 0 :]
         if not rest.strip() or _NO_ANSWER.match(rest):
@@ -206,6 +226,8 @@ _END = re.compile(
 _BOLD = re.compile(r"(?<![\w)*])(\*{1,3})(?=\S)([^*\n]+?)(?<=\S)\1(?![\w(*])|(?<![\w\\}])(_{1,2})(?=\S)([^_\n]+?)(?<=\S)\3(?![\w])|`+([^`\n]+)`+")
 _MONEY = re.compile(r"(?:\\?\$|[€£¥₹₽₩])\s?(?=-?[\d.])|(?:\b(?:USD|EUR|GBP|Rs\.?)\s)(?=[\d.])")
 
+_COINS = re.compile(rf"(?P<formula>{_FORMULA})|{_MONEY.pattern}")
+
 UNITS = {
     name: unit
     for unit, names in {
@@ -238,7 +260,7 @@ UNITS = {
         "L": "liters? litres?",
         "mL": "ml mL milliliters? millilitres?",
         "gal": "gallons?",
-        "deg": "degrees? ° \\^\\{?\\\\circ\\}?",
+        "deg": "degrees? °",
         "C": "°C",
         "F": "°F",
         "kWh": "kWh",
@@ -253,6 +275,7 @@ _MEASURE = rf"(?:(?:square|sq\.?|cubic|cu\.?)\s)?(?:{_UNIT}){_POWER}(?:\s?(?:/|p
 _B0 = r"\{[^{}]*+\}"
 _B1 = rf"\{{(?:[^{{}}]|{_B0})*+\}}"
 _B2 = rf"\{{(?:[^{{}}]|{_B1})*+\}}"
+_LATIN = "A-Za-zÀ-ɏЀ-ӿ"
 _NAMES = r"sqrt|sin|cos|tan|log|ln|exp|pi|infinity|inf"
 _DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\}|\\[,!;: ]|[\u00a0\u202f ])\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+(?![\w.]))?|(?<!\d)\.\d+"
 _TOKEN = "|".join(
@@ -262,12 +285,12 @@ _TOKEN = "|".join(
         rf"\\(?!text|mathrm|boxed|fbox)[A-Za-z]+(?:\s?\[[^\[\]]*\])?(?:\s?{_B2})*",
         r"\\[,;:!%| ]",
         _DIGITS,
-        rf"[\^_]\s?(?:{_B2}|\(?-?\w+\)?)",
+        rf"[\^_]\s?(?:{_B2}|\(?-?\w+\)?|\\[A-Za-z]+)",
         rf"[(\[](?:[^()\[\]A-Za-z\n]|\\[A-Za-z]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|{_NAMES}|\([^()A-Za-z\n]*\))*[)\]]",
-        r"(?<![^\W\d_]{2})-|[+*/=<>≤≥≠≈·×÷±|!%°]|(?<=\d)\s?:\s?(?=\d)",
+        rf"(?<![{_LATIN}]{{2}})-|[+*/=<>≤≥≠≈·×÷±|!%°]|(?<=\d)\s?:\s?(?=\d)",
         r"[π∞√½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞²³⁰¹⁴-⁹∪∩α-ω]",
-        rf"(?<![^\W\d_])(?:{_NAMES})(?![^\W\d_])|(?<=[\d)])(?:{_NAMES}|[A-Za-z]{{1,3}})(?![^\W\d_])",
-        r"(?<![^\W\d_'’])[A-Za-z](?![^\W\d_]|['’.]\w)",
+        rf"(?<![{_LATIN}])(?:{_NAMES})(?![{_LATIN}])|(?<=[\d)])(?:{_NAMES}|[A-Za-z]{{1,3}})(?![{_LATIN}])",
+        rf"(?<![{_LATIN}'’])[A-Za-z](?![{_LATIN}]|['’.]\w)",
     )
 )
 _RUN = re.compile(rf"(?P<formula>{_FORMULA})|(?:{_TOKEN})(?:[ \t~]*(?:(?!{_UNIT}(?![A-Za-z]))(?:{_TOKEN.replace('?P<env>', '?P<env2>').replace('(?P=env)', '(?P=env2)')})))*+")
@@ -316,7 +339,8 @@ _LITTLE = {"so", "is", "it", "to", "of", "in", "at", "we", "he", "be", "an", "as
 
 def _runs(text: str) -> list[tuple[int, int, str]]:
     """(start, end, text) of every number and formula in a sentence."""
-    text = _MONEY.sub(lambda found: "¤" * len(found[0]), re.sub(r"(?<=[-+]) ?(?=\\?\$\d)", "", text))
+    text = re.sub(r"(?<=[-+]) ?(?=\\?\$\d)", "", text)
+    text = _COINS.sub(lambda found: found[0] if found["formula"] else "¤" * len(found[0]), text)
     found = []
     for run in _RUN.finditer(text):
         start, end, said = run.start(), run.end(), run[0]
@@ -469,10 +493,20 @@ def _vulgar(sign: str) -> str:
     return sign
 
 
-_NUMBER = re.compile(r"(?:(?<![\w.)])-|(?<=[^\x00-\x7f])-)?(?:\d{1,3}(?:,\d{2})*,\d{3}(?![\d])|\d+)?(?:(?<=\d)\.\d+|(?<!\d)\.\d+|(?<=\d))(?:[eE][-+]?\d+(?![\w.]))?")
+_NUMBER = re.compile(
+    r"(?:(?<![\w.)])-|(?<=[^\x00-\x7f])-)?(?:(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)(?:[eE][-+]?\d+(?![\w.]))?"
+)
 
 
 def numbers(text: str) -> list[str]:
     """The numbers in a text, in order and in canonical form ("1,234.50" is "1234.5")."""
-    read = (number(found.replace(",", "")) for found in _NUMBER.findall(re.sub(r"(?<=-)\\?[$€£¥](?=[\d.])", "", text)))
-    return [str(found) for found in read if found]
+    text = re.sub(r"(?<=-)\\?[$€£¥](?=[\d.])", "", text) if "-" in text else text
+    return [shortest(found) for found in _NUMBER.findall(text)]
+
+
+def shortest(written: str) -> str:
+    """The canonical form of a number with or without separators of thousands."""
+    written = written.replace(",", "")
+    if written.isdigit():
+        return written.lstrip("0") or "0"
+    return str(number(written) or written)

@@ -87,7 +87,7 @@ def measured(text: str) -> tuple[str, Unit]:
     if turned and not _TURNS.search(text):
         return text[: turned.start()], ((turned["scale"] or "deg", 1),)
     found = _MEASURED.search(text)
-    if not found:
+    if not found or found["word"] == "°" and _TURNS.search(text):
         return text, ()
     power = int(re.sub(r"\D", "", found["power"] or "") or 1)
     return text[: found.start()], _unit((found["text"] or found["word"]).strip(" ."), power)
