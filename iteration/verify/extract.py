@@ -124,7 +124,7 @@ jibu | ni
 _PAIRS = [line.split(" | ") for line in _WORDS.strip().splitlines()]
 _MARK = r"[*_`\s]*(?:\([^()\n]{1,30}\))?[*_`\s]*"
 _START = r"(?<![^\W\d_])"
-_SAYS = "|".join(rf"(?:{word}){_MARK}(?:[:=]|->|→|(?:{verbs})(?![A-Za-z])\s*:?)" for word, verbs in _PAIRS)
+_SAYS = "|".join(rf"(?:{word}){_MARK}(?:[:=]|->|→|(?:{verbs})(?:(?<=[^\x00-\x7f])|(?![A-Za-z]))\s*:?)" for word, verbs in _PAIRS)
 _TITLE = rf"^[#>*_\s]*(?:the\s+)?(?:{'|'.join(word for word, _ in _PAIRS)})[*_:\s]*\n"
 _MARKER = re.compile(rf"{_START}(?:{_SAYS})|{_TITLE}|#{{4}}(?!#)\s*:?", re.IGNORECASE | re.MULTILINE)
 _SIMPLE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\.?\s*")
@@ -135,7 +135,7 @@ _MORE_STEMS = (
 )
 _LEAD = re.compile(
     r"(?:[\s:*_`>]|(?:therefore|thus|then|simply|just|clearly|indeed|actually|exactly|equal\s+to|given\s+by|approximately|about"
-    r"|as\s+follows|\\approx|≈)\b[\s,:]*)+(?=\S)",
+    r"|as\s+follows|\\approx|≈)\b[\s,:]*+)+(?=\S)",
     re.IGNORECASE,
 )
 _NO_ANSWER = re.compile(  # "the answer is correct" says nothing of what it is
@@ -286,7 +286,7 @@ _TOKEN = "|".join(
         r"\\[,;:!%| ]",
         _DIGITS,
         rf"[\^_]\s?(?:{_B2}|\(?-?\w+\)?|\\[A-Za-z]+)",
-        rf"[(\[](?:[^()\[\]A-Za-z\n]|\\[A-Za-z]+|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|{_NAMES}|\([^()A-Za-z\n]*\))*[)\]]",
+        rf"[(\[](?:\\[A-Za-z]+|[^()\[\]A-Za-z\n]|(?<![A-Za-z])[A-Za-z](?![A-Za-z])|{_NAMES}|\([^()A-Za-z\n]*\))*+[)\]]",
         rf"(?<![{_LATIN}]{{2}})-|[+*/=<>≤≥≠≈·×÷±|!%°]|(?<=\d)\s?:\s?(?=\d)",
         r"[π∞√½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞²³⁰¹⁴-⁹∪∩α-ω]",
         rf"(?<![{_LATIN}])(?:{_NAMES})(?![{_LATIN}])|(?<=[\d)])(?:{_NAMES}|[A-Za-z]{{1,3}})(?![{_LATIN}])",
