@@ -325,7 +325,7 @@ def based(text: str) -> tuple[int, int] | None:
     try:
         return int(found[1], int(found[2])), int(found[2])
     except ValueError:
-        return -1, int(found[2])
+        return None
 
 
 def same_value(a: str, b: str) -> bool:
@@ -357,7 +357,8 @@ def formula(text: str) -> Any:
     import math_verify
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    if re.search(r"\d\s+[\d.]|[¤$?]|\.\.\.|…|\\l?dots|[-+*/^=<>_]\s*$|^\s*[*/=^<>]", text):  # it reads "3 4" as 3 + 4
+    if re.search(r"\d\s+[\d.]|[¤$?]|\.\.\.|…|\\l?dots|[-+*/^=<>_]\s*$|^\s*[*/=^<>]|\[\s*-?\\infty|\\infty\s*\]", text):
+        # math-verify reads "3 4" as 3 + 4, and takes a bracket at infinity for open
         return None
     if _TURNS.search(text):
         text = _TURNED.sub(r"{\\frac{\1\\pi}{180}}", text)
@@ -481,8 +482,9 @@ def same_relation(x: Any, y: Any) -> bool:
 
 def same_region(x: Any, y: Any) -> bool:
     """Sets of real numbers, written as intervals or as inequalities of one letter."""
+    letters = x.free_symbols, y.free_symbols
     a, b = _pieces(x), _pieces(y)
-    if a is None or b is None:
+    if all(letters) and letters[0] != letters[1] or a is None or b is None:
         return type(x) is type(y) and x == y
     return len(a) == len(b) and all(
         p[2:] == q[2:] and same_object(p[0], q[0]) and same_object(p[1], q[1]) for p, q in zip(a, b, strict=True)
