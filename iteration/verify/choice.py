@@ -18,7 +18,7 @@ _L = r"([B-HJ](?![\w'’])|[AI](?![\w'’]|\s+[a-z]))"  # a letter that is no wo
 # "The best option is C", "C is correct": ways to state a letter that only a choice has.
 _CHOSEN = re.compile(
     rf"(?i:\b(?:choice|option|choose|pick|select|go\s+with)\b(?:\s+(?:is|are|would\s+be))?)\s*:?\s*[*$(\[\s]*{_L}"
-    r"|(?:^|[.\n]\s*)(?i:so|thus|hence|therefore)?,?\s*(?i:option|choice|answer)?\s*[*(\[]*([A-J])[*)\]]*\s+is\s+(?:the\s+)?"
+    r"|(?:^|[.\n] ?)(?i:so|thus|hence|therefore)?,? ?(?i:option|choice|answer)? ?[*(\[]{0,4}([A-J])[*)\]]{0,4} is (?:the )?"
     r"(?:correct|right|best|answer)\b"
 )
 _TEXT = re.compile(r"\\(?:text\w*|math\w+|mbox)\s*\{([^{}]*)\}|[\\$*_`]")

@@ -41,7 +41,7 @@ def _ascii(found: re.Match) -> str:
 # boxes and tags
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
-_TAG = re.compile(r"<(answer|final_answer)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<(answer|final_answer)>((?:(?!</?(?:final_)?answer>).)*+)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 AND = r"(?:and|or|und|oder|et|ou|和|或|及|与|или)"
 _AND = rf"(?:{AND}|(?<=\s)(?:y|e|o|и|و|أو)(?=\s))"
 _NAMED = r"(?:\\?[A-Za-z]\w{0,5}(?:_\{?\w\}?)?\s*=)?"
@@ -50,16 +50,18 @@ _LINK = re.compile(rf"(?:[\s$,;&{{}}()\[\]\\]|\\(?:text|mathrm|quad|qquad)|(?<![
 _BEHIND = re.compile(r"\s*(?:\\pi(?![A-Za-z])|π|\\?%)")  # belongs to the box before it
 
 
-def _boxes(text: str) -> list[tuple[int, int, str]] | None:
+def _boxes(text: str, depth: int = 0) -> list[tuple[int, int, str]] | None:
     """(start, end, content) of every box that is not empty; None where the last one is never closed."""
+    if depth > 4:
+        return None
     found, at = [], 0
     while box := _BOX.search(text, at):
         at, inside = box.end(), None
         if text[at : at + 1] == "{":
-            depth = 0
+            level = 0
             for end in range(at, len(text)):
-                depth += {"{": 1, "}": -1}.get(text[end], 0) * (text[end - 1] != "\\" or text[end - 2] == "\\")
-                if not depth:
+                level += {"{": 1, "}": -1}.get(text[end], 0) * (text[end - 1] != "\\" or text[end - 2] == "\\")
+                if not level:
                     inside, at = text[at + 1 : end], end + 1
                     break
             if inside is None:
@@ -68,7 +70,7 @@ def _boxes(text: str) -> list[tuple[int, int, str]] | None:
             inside = text[at:].split()[0].rstrip("$.")
             at += len(inside)
         if inside and inside.strip("{}$ \n\\,;~_."):
-            inner = _boxes(inside)
+            inner = _boxes(inside, depth + 1)
             inside = inner[-1][2] if inner else inside
             sign = re.search(r"(?:^|[=$(\[{,])\s*-\s*$", text[: box.start()])
             more = _BEHIND.match(text, at)
@@ -122,10 +124,10 @@ jibu | ni
 תשובה | היא
 """  # words for answer | verbs behind them
 _PAIRS = [line.split(" | ") for line in _WORDS.strip().splitlines()]
-_MARK = r"[*_`\s]*(?:\([^()\n]{1,30}\))?[*_`\s]*"
+_MARK = r"[*_`\s]{0,6}(?:\([^()\n]{1,30}\)[*_`\s]{0,6})?"
 _START = r"(?<![^\W\d_])"
 _SAYS = "|".join(rf"(?:{word}){_MARK}(?:[:=]|->|→|(?:{verbs})(?:(?<=[^\x00-\x7f])|(?![A-Za-z]))\s*:?)" for word, verbs in _PAIRS)
-_TITLE = rf"^[#>*_\s]*(?:the\s+)?(?:{'|'.join(word for word, _ in _PAIRS)})[*_:\s]*\n"
+_TITLE = rf"^[#>*_ \t]{{0,12}}(?:the\s+)?(?:{'|'.join(word for word, _ in _PAIRS)})[*_: \t]{{0,12}}\n"
 _MARKER = re.compile(rf"{_START}(?:{_SAYS})|{_TITLE}|#{{4}}(?!#)\s*:?", re.IGNORECASE | re.MULTILINE)
 _SIMPLE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\.?\s*")
 # Each marker holds one of these words.
@@ -158,7 +160,7 @@ def explicit(text: str, read: str = "auto") -> str | None:
         return ""
     tags = [(tag.start(), tag.end(), tag[2].strip()) for tag in _TAG.finditer(text) if tag[2].strip()] if "nswer>" in text and read != "boxed" else []
     if tags and (not boxes or tags[-1][1] > boxes[-1][0]):
-        inside = [(start, end, stated(content, read)) for start, end, content in tags]
+        inside = [(start, end, stated(content, read)) for start, end, content in tags[-8:]]
         return _chain(text, inside)
     if boxes:
         return _chain(text, boxes)
