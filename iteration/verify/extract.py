@@ -44,9 +44,13 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 _TAG = re.compile(r"<(answer|final_answer)>((?:(?!</?(?:final_)?answer>).)*+)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 AND = r"(?:and|or|und|oder|et|ou|和|或|及|与|или)"
 _AND = rf"(?:{AND}|(?<=\s)(?:y|e|o|и|و|أو)(?=\s))"
+_NOT_LINK = r"(?!(?:is|was|are|not|no|wrong|rather|then|so|actually|wait|correct|instead|but)\b)"
 _NAMED = r"(?:\\?[A-Za-z]\w{0,5}(?:_\{?\w\}?)?\s*=)?"
 # Only this between two boxes: then both are the answer. A sentence between them: then the second replaces the first.
 _LINK = re.compile(rf"(?:[\s$,;&{{}}()\[\]\\]|\\(?:text|mathrm|quad|qquad)|(?<![A-Za-z]){_AND}(?![A-Za-z]))*{_NAMED}[\s$(\[\\]*")
+_NOUNS = re.compile(  # "\\boxed{1} papers and \\boxed{2}"
+    rf"[\s$]*(?:{_NOT_LINK}[A-Za-z]+\s+){{1,3}}(?:and|or)\s+(?:{_NOT_LINK}[A-Za-z]+\s+){{0,2}}[\s$]*"
+)
 _BEHIND = re.compile(r"\s*(?:\\pi(?![A-Za-z])|π|\\?%)")  # belongs to the box before it
 
 
@@ -82,7 +86,8 @@ def _chain(text: str, spans: list[tuple[int, int, str]]) -> str:
     """The last span, and those before it as long as nothing but "and", "or" or a comma stands between them."""
     contents = [spans[-1][2]]
     for before, after in zip(spans[-2::-1], spans[:0:-1], strict=True):
-        if not _LINK.fullmatch(text[before[1] : after[0]]):
+        between = text[before[1] : after[0]]
+        if not _LINK.fullmatch(between) and not _NOUNS.fullmatch(between):
             break
         contents.insert(0, before[2])
     contents = list(dict.fromkeys(contents))
@@ -279,7 +284,7 @@ _B1 = rf"\{{(?:[^{{}}]|{_B0})*+\}}"
 _B2 = rf"\{{(?:[^{{}}]|{_B1})*+\}}"
 _LATIN = "A-Za-zÀ-ɏЀ-ӿ"
 _NAMES = r"sqrt|sin|cos|tan|log|ln|exp|pi|infinity|inf"
-_DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\}|\\[,!;: ]|[\u00a0\u202f ])\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+(?![\w.]))?|(?<!\d)\.\d+"
+_DIGITS = r"(?:\d+,\d{1,2}(?![\d,])|\d+,\d{4,}|[1-9]\d{0,2}(?:(?:,|\{,\}|\\[,!;: ]|[\u00a0\u202f ])\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+(?![\w.]))?|(?<!\d)\.\d+"
 _TOKEN = "|".join(
     (
         r"\\begin\{(?P<env>\w+\*?)\}.*?\\end\{(?P=env)\}",
@@ -447,7 +452,7 @@ class Number:
 
 
 _SPACE = r"(?:\s|~|\\[,;:! ])*"
-_WHOLE = r"\d{1,3}(?:(?P<sep>,|\{,\}|\\[,!;: ]|,\\!|[\u00a0\u202f ])\d{3}(?:(?P=sep)\d{3})*)(?!\d)|\d+"
+_WHOLE = r"[1-9]\d{0,2}(?:(?P<sep>,|\{,\}|\\[,!;: ]|,\\!|[\u00a0\u202f ])\d{3}(?:(?P=sep)\d{3})*)(?!\d)|\d+"
 _DECIMAL = re.compile(
     rf"(?P<sign>[-+]?){_SPACE}(?:(?P<whole>{_WHOLE})(?P<point>\.\d*)?|(?P<bare>\.\d+))"
     rf"(?:[eE](?P<e>[-+]?\d+)|{_SPACE}(?:\\times|\\cdot|[×·x*]){_SPACE}10{_SPACE}(?:\^|\*\*){_SPACE}[({{]?(?P<ten>[-+]?\d+)[)}}]?)?"
@@ -496,7 +501,7 @@ def _vulgar(sign: str) -> str:
 
 
 _NUMBER = re.compile(
-    r"(?:(?<![\w.)])-|(?<=[^\x00-\x7f])-)?(?:(?:\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+)(?:[eE][-+]?\d+(?![\w.]))?"
+    r"(?:(?<![\w.)])-|(?<=[^\x00-\x7f])-)?(?:(?:[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?![,\d])|\d+(?:,\d+)*)(?:\.\d+)?|(?<!\d)\.\d+)(?:[eE][-+]?\d+(?![\w.]))?"
 )
 
 
@@ -508,7 +513,7 @@ def numbers(text: str) -> list[str]:
 
 def shortest(written: str) -> str:
     """The canonical form of a number with or without separators of thousands."""
-    written = written.replace(",", "")
     if written.isdigit():
         return written.lstrip("0") or "0"
-    return str(number(written) or written)
+    grouped = re.fullmatch(r"-?[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?:\.\d+)?", written)
+    return str(number(written.replace(",", "") if grouped else written) or written)

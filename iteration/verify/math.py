@@ -40,12 +40,12 @@ _GAP = r"(?:\s|~|\\[,;:!> ])*"
 def plain(text: str) -> str:
     """A stated answer as LaTeX in one spelling: no formula dollars, no layout, macros for signs and words of text."""
     text = extract.bare(text)
+    text = re.sub(r"\\\\(?=[A-Za-z{}])", r"\\", text) if not re.search("matrix|array|cases", text) else text
     text = re.sub(extract._FORMULA, lambda found: re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", found[0]), text)
     text = _MACRO.sub(r"\\text", text)
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", re.sub(r"\\(?:left|right|big|Big|displaystyle|limits)(?![A-Za-z])\s?", "", text))
     text = re.sub(r"\\boldsymbol\s*|\\!|\\(?:no)?indent(?![A-Za-z])", "", re.sub(r"\\q?quad(?![A-Za-z])|~|(?<!\\)\\[,;:> ]", " ", joined(text)))
     text = re.sub(r"\\(?:lbrace|rbrace)(?![A-Za-z])", lambda found: r"\{" if "lb" in found[0] else r"\}", text)
-    text = re.sub(r"\\\\(?=[A-Za-z{}])", r"\\", text) if "matrix" not in text and "array" not in text else text
     if not text.isascii():
         text = extract._VULGAR.sub(r" \1", text)
         text = "".join(extract._vulgar(sign) for sign in text)
@@ -62,8 +62,9 @@ def plain(text: str) -> str:
 
 def joined(text: str) -> str:
     """Thousands without their separators; in brackets a comma separates two numbers."""
-    gap = r"\{,\}|\\[,!;: ]|,\\!|[\u00a0\u202f ]" + ("" if re.search(r"[(\[{].*,.*[)\]}]", text.replace("{,}", "")) else "|,")
-    grouped = rf"(?<![\d.,])(?<!\d[ ])\d{{1,3}}(?P<gap>{gap})\d{{3}}(?:(?P=gap)\d{{3}})*(?![\d/]|[,]\d|(?P=gap)\d)"
+    text = re.sub(r"(?<=\d),\\!\s?(?=\d{3})", "{,}", text)
+    gap = r"\{,\}|\\[,!;: ]|[\u00a0\u202f ]" + ("" if re.search(r"[(\[{].*,.*[)\]}]", text.replace("{,}", "")) else "|,")
+    grouped = rf"(?<![\d.,])(?<!\d[ ])[1-9]\d{{0,2}}(?P<gap>{gap})\d{{3}}(?:(?P=gap)\d{{3}})*(?![\d/]|[,]\d|(?P=gap)\d)"
     return re.sub(grouped, lambda found: re.sub(r"\D", "", found[0]), text)
 
 
@@ -83,6 +84,9 @@ def measured(text: str) -> tuple[str, Unit]:
     money = re.match(r"(-?)\s*(?:\\?\$|([€£¥₹])|(?:USD|EUR)\s)\s*(?=[\d.,-])(?!.*\$)", text)
     if money:
         return money[1] + text[money.end() :], (("EUR" if money[2] == "€" else money[2] or "$", 1),)
+    coins = re.search(r"(?<=\d)\s?\\?([$€£¥])$", text)
+    if coins:
+        return text[: coins.start()], ((coins[1].replace("€", "EUR"), 1),)
     turned = _DEGREES.search(text)
     if turned and not _TURNS.search(text):
         return text[: turned.start()], ((turned["scale"] or "deg", 1),)
@@ -132,6 +136,7 @@ class Leaf:
     unit: Unit = ()
     percent: bool = False
     label: str = ""
+    whole: str = ""  # with its name, as an equation
 
     @property
     def number(self) -> Number | None:
@@ -172,7 +177,7 @@ def parsed(text: str) -> Leaf | Many | None:
     if label:
         letter = label[1] or label[2]
         rest = parsed(label["rest"]) if label["rest"].strip(" {}") else None
-        return Leaf(rest.text, rest.name, rest.unit, rest.percent, letter) if isinstance(rest, Leaf) else rest or Leaf(letter, label=letter)
+        return Leaf(rest.text, rest.name, rest.unit, rest.percent, letter, rest.whole) if isinstance(rest, Leaf) else rest or Leaf(letter, label=letter)
     if not re.search(r"\w|\\infty", text) or re.search(r"(?<!\\)\$.*\$|\\\$.*\\\$", text):
         return None
     return _structure(text)
@@ -184,6 +189,8 @@ def _structure(text: str) -> Leaf | Many | None:
         inner = [_structure(part) for part in parts]
         return Many(tuple(inner), "", text) if all(inner) else None
     text = re.sub(r"^[A-Za-z]\s*\\in(?![A-Za-z])\s*", "", parts[0] if parts else "")
+    point = re.fullmatch(r"\([A-Za-z_{}\d ]+(?:,[A-Za-z_{}\d ]+)+\)\s*=\s*(\(.*)", text)
+    text = point[1] if point else text
     around = re.fullmatch(r"(\\\{|[(\[{])(.*?)(\\\}|[)\]}])", text, re.DOTALL)
     if around and closes(text, len(around[1])) == len(text) - len(around[3]):
         if len(split(around[2])) > 1 and around[1] != "{" or around[1] == r"\{" and around[2].strip():
@@ -227,18 +234,18 @@ def closes(text: str, at: int) -> int:
 def leaf(text: str) -> Leaf | None:
     """One value, with its name before "=" and its unit or percent sign behind."""
     sides = [side.strip() for side in re.split(r"(?<![<>!\\:])=(?!=)", text)]
-    name = ""
+    name, whole = "", text
     if len(sides) > 1 and all(sides):
         if _NAME.fullmatch(sides[0]) and number(sides[0]) is None:
             name, text = sides[0], sides[-1]
         elif len(sides) == 2 and re.fullmatch(r"\\?[A-Za-z]+", sides[1]) and not re.search(r"[A-Za-z]", sides[0]):
             name, text = sides[1], sides[0]
-        elif not re.search(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", re.sub(r"\\text\s*\{[^{}]*\}|\\[A-Za-z]+", " ", sides[0])):
+        elif not re.search(r"[A-Za-z]", re.sub(r"\\text\s*\{[^{}]*\}|\\[A-Za-z]+", " ", sides[0] + sides[-1])):
             text = sides[-1]
-    text, unit = measured(text.strip())
+    text, unit = measured(re.sub(r"^\\text\s*\{\s*([A-Za-z])\s*\}$", r"\1", text.strip()))
     percent = re.search(r"\\%\s*$", text)
     text = text[: percent.start()].strip() if percent else text.strip()
-    return Leaf(text, re.sub(r"[\s{}]", "", name), unit, bool(percent)) if text else None
+    return Leaf(text, re.sub(r"[\s{}]", "", name), unit, bool(percent), "", whole) if text else None
 
 
 # equality
@@ -254,7 +261,7 @@ def same(a: Leaf | Many, b: Leaf | Many) -> bool:
             return a.brackets == b.brackets and in_order(a, b)
         if any(ordered):
             return "{}" not in (a.brackets, b.brackets) and {"()", "[]"} & {a.brackets, b.brackets} != set() and in_order(a, b)
-        return unordered(list(a.parts), list(b.parts), distinct=a.brackets == b.brackets == "{}")
+        return unordered(list(a.parts), list(b.parts), distinct=a.brackets == b.brackets == "{}" or isinstance(a.parts[0], Many))
     many, one = (a, b) if isinstance(a, Many) else (b, a)
     if many.brackets == "{}" and len(many.parts) == 1:
         return same(many.parts[0], b if many is a else a) if many is a else same(a, many.parts[0])
@@ -287,7 +294,9 @@ def same_leaf(a: Leaf, b: Leaf) -> bool:
         return True
     simple = r"\\?[A-Za-z]+(?:_\w+)?"
     if a.name and b.name and re.fullmatch(simple, a.name) and re.fullmatch(simple, b.name) and a.name.lower() != b.name.lower():
-        return False
+        return same_formula(a.whole, b.whole)
+    if a.name and "=" in b.text or b.name and "=" in a.text:
+        return same_formula(a.whole, b.whole)
     if conflict(a.unit, b.unit):
         return False
     bases = based(a.text), based(b.text)
@@ -363,7 +372,7 @@ def formula(text: str) -> Any:
     if _TURNS.search(text):
         text = _TURNED.sub(r"{\\frac{\1\\pi}{180}}", text)
     text = re.sub(r"\)\s*\(", r")\\cdot(", text)  # it reads (-2)(3) as -2 - 3
-    text = re.sub(r"(?<![\w}.])(\d+(?:\.\d+)?)\s*\(", r"\1\\cdot(", text)
+    text = re.sub(r"(?<![\w}.^_])(\d+(?:\.\d+)?)\s*\(", r"\1\\cdot(", text)
     found = math_verify.parse(f"\\boxed{{{text}}}", [_config()], parsing_timeout=None)
     return found[0] if found and not isinstance(found[0], str) else None
 
@@ -394,7 +403,7 @@ def _near(decimal: Number, exact: Any) -> bool:
     """Is the decimal the exact value, or its rounding to six decimals or more?"""
     import sympy
 
-    exact = rational(exact.doit())
+    exact = rational(exact).doit()
     value = sympy.Rational(decimal.value.numerator, decimal.value.denominator)
     if exact.is_Rational:
         return _rounds(decimal, Number(Fraction(int(exact.p), int(exact.q))))
@@ -414,6 +423,7 @@ def same_object(x: Any, y: Any) -> bool:
     import math_verify
     import sympy
 
+    x, y = (each.doit() if isinstance(each, sympy.MatrixExpr) else each for each in (x, y))
     if isinstance(x, sympy.MatrixBase) or isinstance(y, sympy.MatrixBase):
         alike = isinstance(x, sympy.MatrixBase) and isinstance(y, sympy.MatrixBase) and x.shape == y.shape
         return alike and all(map(same_object, x.flat(), y.flat()))
@@ -421,7 +431,7 @@ def same_object(x: Any, y: Any) -> bool:
     if any(kinds):
         return all(kinds) and (same_region(x, y) or same_relation(x, y))
     try:
-        x, y = rational(x.doit()), rational(y.doit())
+        x, y = rational(x).doit(), rational(y).doit()
     except AttributeError:
         return False
     if x == y:
