@@ -224,9 +224,9 @@ def _is_title(line: str) -> bool:
 
 # from a sentence to the value in it
 
-_FORMULA = r"\$\$[^$]+\$\$|(?<![\\$])\$(?![\s$])(?:\\.|[^$\n\\])*(?<![\s\\])\$(?![\d$])|\\\((?:.*?)\\\)|\\\[(?:.*?)\\\]"
+_FORMULA = r"\$\$(?:\\\$|[^$])+\$\$|(?<![\\$])\$(?![\s$])(?:\\.|[^$\n\\])*(?<![\s\\])\$(?![\d$])|\\\((?:.*?)\\\)|\\\[(?:.*?)\\\]"
 _END = re.compile(
-    r"(?P<end>[.?](?=[\s*_`\"')\]]|$)|(?<![\w)\0])!|[。！？；])|;\s(?=[a-z]{3})|\s(?:[—–]|--?)\s(?=[A-Za-z]{2})"
+    r"(?P<end>[.?](?=[\s*_`\"')\]]|$)|(?<![\w)\0\\])!|[。！？；])|;\s(?=[a-z]{3})|\s(?:[—–]|--?)\s(?=[A-Za-z]{2})"
     r"|,?\s+(?:not|because|since|which|where|instead|rather|but|though|although|while|given|assuming|meaning)\b"
     r"|,\s*(?:so|as|for|if|with|after|when)\b|\s\((?=[^()]*[A-Za-z]{2,}\s)"
 )
@@ -284,7 +284,7 @@ _B1 = rf"\{{(?:[^{{}}]|{_B0})*+\}}"
 _B2 = rf"\{{(?:[^{{}}]|{_B1})*+\}}"
 _LATIN = "A-Za-zÀ-ɏЀ-ӿ"
 _NAMES = r"sqrt|sin|cos|tan|log|ln|exp|pi|infinity|inf"
-_DIGITS = r"(?:\d+,\d{1,2}(?![\d,])|\d+,\d{4,}|[1-9]\d{0,2}(?:(?:,|\{,\}|\\[,!;: ]|[\u00a0\u202f ])\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+(?![\w.]))?|(?<!\d)\.\d+"
+_DIGITS = r"(?:\d+,\d{1,2}(?![\d,])|\d+,\d{4,}|[1-9]\d{0,2}(?:(?:,\\!\s?|,|\{,\}|\\[,!;: ]|[\u00a0\u202f ])\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+(?![\w.]))?|(?<!\d)\.\d+"
 _TOKEN = "|".join(
     (
         r"\\begin\{(?P<env>\w+\*?)\}.*?\\end\{(?P=env)\}",
@@ -323,15 +323,16 @@ def bare(text: str) -> str:
         text = re.sub(r"^(?:[\s~]|\\[,;:! ])+|(?:[\s~,;:。]|\\[,;:! ]|(?<!\.)\.|\\\\?)+$", "", text)
         text = re.sub(r"^(\*{1,3}|_{1,2}|`+|[\"“”「『])\s*|\s*(\*{1,3}|_{1,2}|`+|[\"“”」』])$", "", text)
         inner = re.fullmatch(r"(?:\$\$?|\\\[|\\\()\s*(.*?)\s*(?:\$\$?|\\\]|\\\))", text, re.DOTALL)
-        text = inner[1] if inner and "$" not in inner[1] and not re.match(r"\$[\d.,]+\$\d", text) else text
+        text = inner[1] if inner and "$" not in inner[1].replace("\\$", "") and not re.match(r"\$[\d.,]+\$\d", text) else text
     return text
 
 
 def prose(text: str) -> bool:
     """Is this a sentence, with a number or a formula somewhere in it? Letters right behind a digit (3ab) are a formula's."""
+    whole = text
     text = re.sub(rf"(?<=[\d}}$)])\s*(?:{_MEASURE})(?=[\s.,]|$)", " ", text)
     text = re.sub(r"\\(?:text\w*|mathrm|mathbf|mbox|operatorname|begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+", " ", text)
-    if re.search(r"(?![α-ωΑ-Ωº°])[^\W\d_]", text) and not re.sub(r"[α-ωΑ-Ω]", "", text).isascii() and re.search(r"\d", text):
+    if re.search(r"(?![α-ωΑ-Ωº°])[^\W\d_]", text) and not re.sub(r"[α-ωΑ-Ω]", "", text).isascii() and re.search(r"[\d$\\]", whole):
         foreign = re.findall(r"[^\W\d_]", text)
         if any(ord(sign) > 127 and not "Α" <= sign <= "ω" and unicodedata.category(sign) != "No" for sign in foreign):
             return True
@@ -388,6 +389,9 @@ def value(text: str) -> str:
     return whole if begins else bare(found[-1][2])
 
 
+_WORD = re.compile(r"[(\[]?\\(?:text\w*|math\w+|mbox)\s*\{[^{}]*\}[)\]]?")
+
+
 def loose(text: str) -> str:
     """What stands last in a text that marks no answer: a line that is a value, else the last bold one or the last number."""
     lines = [line for line in _DISPLAY.sub(lambda found: " ".join(found[0].split()), text).splitlines() if line.strip()]
@@ -395,9 +399,9 @@ def loose(text: str) -> str:
         bold = [bare(found[2] or found[4] or found[5]) for found in _BOLD.finditer(line)]
         whole = bare(plain_marks(line))
         found = _runs(whole)
-        if not prose(whole) and (found or len(lines) == 1):
+        if not prose(whole) and (found or len(lines) == 1 or _WORD.fullmatch(whole)):
             return whole
-        bold = [each for each in bold if _runs(each) and not prose(each)]
+        bold = [each for each in bold if _WORD.fullmatch(each) or _runs(each) and not prose(each)]
         if bold:
             return bold[-1]
         if found:

@@ -263,6 +263,8 @@ def same(a: Leaf | Many, b: Leaf | Many) -> bool:
             return "{}" not in (a.brackets, b.brackets) and {"()", "[]"} & {a.brackets, b.brackets} != set() and in_order(a, b)
         return unordered(list(a.parts), list(b.parts), distinct=a.brackets == b.brackets == "{}" or isinstance(a.parts[0], Many))
     many, one = (a, b) if isinstance(a, Many) else (b, a)
+    if not many.brackets and len(many.parts) > 1 and all(same(many.parts[0], part) for part in many.parts[1:]):
+        return same(many.parts[0], one)
     if many.brackets == "{}" and len(many.parts) == 1:
         return same(many.parts[0], b if many is a else a) if many is a else same(a, many.parts[0])
     if many.brackets not in ("", "{}") and re.search(r"\\(?:le|ge|lt|gt|cup|cap|in)(?![A-Za-z])|[<>]", one.text):
@@ -328,7 +330,7 @@ def _ratio(text: str) -> list[Fraction]:
 
 def based(text: str) -> tuple[int, int] | None:
     """(value, base) of a number with its base below it, e.g. 1010_2; None for anything else."""
-    found = re.fullmatch(r"([0-9A-Za-z]+)_\{?(?:\\text\s*\{)?(\d+)\}*", text.replace(" ", ""))
+    found = re.fullmatch(r"(-?[0-9A-Za-z]+)_\{?(?:\\text\s*\{)?(\d+)\}*", text.replace(" ", ""))
     if not found or not 2 <= int(found[2]) <= 36:
         return None
     try:
