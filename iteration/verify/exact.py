@@ -30,7 +30,7 @@ def final_number(text: str) -> str:
     if said.isdigit():
         return shortest(said)
     said = said.replace("^\\circ", "").replace("^{\\circ}", "").rsplit("=", 1)[-1].strip("*_`$ .")
-    whole, found = number(said.strip("\\%$ ")), set(numbers(said))
+    whole, found = number(said) or number(said.strip("\\%$ ")), set(numbers(said))
     if whole:
         return str(whole)
     alone = len(found) == 1 and _AROUND.fullmatch(said) and not re.search(r"\d\s?[A-Za-z](?![A-Za-z])|[A-Za-z]\d", said)

@@ -337,11 +337,12 @@ def prose(text: str) -> bool:
         if any(ord(sign) > 127 and not "Α" <= sign <= "ω" and unicodedata.category(sign) != "No" for sign in foreign):
             return True
     words = [word.lower() for word in re.findall(r"(?:(?<=\s)|^)[(*]*([A-Za-z]{2,})(?=[\s,.:;?!)*]|$)", text)]
-    words = [word for word in words if word not in _NOT_WORDS]
+    words = [word for word in words if word not in _NOT_WORDS and word not in _MONTHS]
     return len(words) > 1 or any(len(word) > 2 or word in _LITTLE for word in words) and len(text.split()) > 1
 
 
 _NOT_WORDS = {"sin", "cos", "tan", "log", "ln", "exp", "sqrt", "pi", "or", "and", "inf", "infinity", "percent"}
+_MONTHS = set("january february march april may june july august september october november december am pm".split())
 _LITTLE = {"so", "is", "it", "to", "of", "in", "at", "we", "he", "be", "an", "as", "no", "by", "if", "on"}
 
 
@@ -407,7 +408,8 @@ def loose(text: str) -> str:
         if found:
             chain = [bare(found[-1][2])]
             for a, b in zip(found[-2::-1], found[:0:-1], strict=True):
-                if not re.fullmatch(rf"\s*,?\s*{_AND}\s+", whole[a[1] : b[0]]):
+                link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
+                if not re.fullmatch(link, whole[a[1] : b[0]]):
                     break
                 chain.insert(0, bare(a[2]))
             return " \\text{ and } ".join(dict.fromkeys(chain))
@@ -465,6 +467,7 @@ _FRACTION = re.compile(
     rf"(?P<sign>[-+]?){_SPACE}(?:(?P<whole>\d+)(?:{_SPACE}(?={_SPACE}\\[dtc]?frac)|(?:\s|~|\\[,;: ])+))?"
     rf"(?:(?P<a>\d+){_SPACE}/{_SPACE}(?P<b>\d+)|\\[dtc]?frac\s*(?:\{{\s*(?P<c>-?\d+)\s*\}}|(?P<d>\d))\s*(?:\{{\s*(?P<f>\d+)\s*\}}|(?P<g>\d)))"
 )
+_REPEATING = re.compile(r"(?P<sign>-?)(?P<whole>\d+)\.(?P<after>\d*)\\overline\{(?P<again>\d+)\}")
 _VULGAR = re.compile(r"(?<=\d)\s*([½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])")
 MOST = 400  # digits of an exponent's number: what is larger is no number that is written out
 
@@ -487,6 +490,11 @@ def number(text: str) -> Number | None:
         value = Fraction(int((whole + after) or 0)) * Fraction(10) ** (ten - len(after))
         ulp = Fraction(10) ** (ten - len(after)) if after else Fraction(0)
         return Number(-value if found["sign"] == "-" else value, len(after), ulp)
+    found = _REPEATING.fullmatch(text)
+    if found:
+        whole, after, again = found["whole"], found["after"], found["again"]
+        value = Fraction(int(whole + after + again) - int(whole + after), 10 ** len(after + again) - 10 ** len(after))
+        return Number(-value if found["sign"] == "-" else value)
     found = _FRACTION.fullmatch(text)
     if found:
         above, below = int(found["a"] or found["c"] or found["d"]), int(found["b"] or found["f"] or found["g"])

@@ -29,7 +29,7 @@ _MACRO = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)|math(?:rm|bf|it|sf)|
 _UNICODE = {
     "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ",
     "÷": "/", "∪": r"\cup ", "∩": r"\cap ", "±": r"\pm ", "∅": r"\emptyset ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
-    "≈": "=", "⁄": "/", "∈": r"\in ", "′": "'",
+    "≈": r"\approx ", "⁄": "/", "∈": r"\in ", "′": "'",
 }  # fmt: skip
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
 _TURNS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
@@ -57,7 +57,9 @@ def plain(text: str) -> str:
     text = re.sub(r"(?<=[\w)}])\*\*(?=[\w({-])", "^", text)
     text = re.sub(r"<=|\\leq(?:slant)?(?![A-Za-z])", r"\\le ", re.sub(r">=|\\geq(?:slant)?(?![A-Za-z])", r"\\ge ", text))
     text = re.sub(r"\s*\\text\s*\{\s*(?:percent|per cent|percentage|\\?%)\s*\}|\s*\bper\s?cent(?:age)?\b|\s*\\?%", r"\\%", text)
-    return re.sub(r"\\log_\{?e\}?", r"\\ln", text).strip()
+    text = re.sub(r"\\varnothing(?![A-Za-z])|^\\\{\s*\\\}$", r"\\emptyset", text)
+    text = re.sub(r"\\(?:simeq|cong)(?![A-Za-z])", r"\\approx", re.sub(r"\\log_\{?e\}?", r"\\ln", text))
+    return re.sub(r"^(?:[\s=]|\\approx)+", "", text).strip()
 
 
 def joined(text: str) -> str:
@@ -233,6 +235,8 @@ def closes(text: str, at: int) -> int:
 
 def leaf(text: str) -> Leaf | None:
     """One value, with its name before "=" and its unit or percent sign behind."""
+    exact, *rounded = re.split(r"\\approx(?![A-Za-z])", text)
+    text = f"{exact}={rounded[-1]}" if rounded and _NAME.fullmatch(exact.strip()) else exact.strip()
     sides = [side.strip() for side in re.split(r"(?<![<>!\\:])=(?!=)", text)]
     name, whole = "", text
     if len(sides) > 1 and all(sides):
@@ -310,6 +314,8 @@ def same_leaf(a: Leaf, b: Leaf) -> bool:
     ratios = [re.fullmatch(r"(\d+(?:\.\d+)?)((?:\s*:\s*\d+(?:\.\d+)?)+)", each.text) for each in (a, b)]
     if any(ratios):
         return all(ratios) and _ratio(a.text) == _ratio(b.text)
+    if a.percent and b.unit or b.percent and a.unit:
+        return False
     if a.percent == b.percent:
         return same_value(a.text, b.text)
     return _percent(a.text, b.text, 1) if a.percent else _percent(b.text, a.text, 2)
@@ -455,11 +461,12 @@ def _at(x: Any, y: Any, turn: int, ratio: bool = False) -> bool | Any:
     names = sorted({each.name for each in x.free_symbols | y.free_symbols})
     if not names and turn:
         return None
+    digits = DIGITS if names else 3 * DIGITS
     places = {name: sympy.Rational(_PLACES[(i * 2 + turn) % len(_PLACES)]) + i // 7 for i, name in enumerate(names)}
     values = []
     for each in (x, y):
         put = {symbol: sympy.I if symbol.name == "i" else places[symbol.name] for symbol in each.free_symbols}
-        values.append(each.subs(put).doit().evalf(DIGITS))
+        values.append(each.subs(put).doit().evalf(digits))
     a, b = values
     if not all(each.is_number and each.is_finite and not each.atoms(sympy.core.function.AppliedUndef) for each in values):
         return None
@@ -469,7 +476,7 @@ def _at(x: Any, y: Any, turn: int, ratio: bool = False) -> bool | Any:
         return a / b if b else None
     if not a or not b or max(abs(a), abs(b)) < 1e-50:
         return bool(sympy.simplify(x - y) == 0)
-    return bool(abs(a - b) <= max(abs(a), abs(b)) / sympy.Integer(10) ** (DIGITS - 15))
+    return bool(abs(a - b) <= max(abs(a), abs(b)) / sympy.Integer(10) ** (digits - 15))
 
 
 def _chained(found: Any) -> bool:
