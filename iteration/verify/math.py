@@ -168,7 +168,7 @@ _SEPARATOR = re.compile(
 _LABEL = re.compile(
     r"(?:\\text\s*\{\s*)?(?:[(\[]([A-J])[)\]]|([A-J])[).:](?=\s|\}))\s*\}?[\s.:]*(?:\}\s*)?(?P<rest>.*)", re.DOTALL
 )
-_NAME = re.compile(r"[^-+*/^=<>\d](?:[^-+*/^=<>]|(?<=_\{)\d|(?<=_)\d)*")
+_ARGUMENTS = re.compile(r"_\{[^{}]*\}|_\w|\([^()]*\)")
 
 
 def parsed(text: str) -> Leaf | Many | None:
@@ -233,14 +233,20 @@ def closes(text: str, at: int) -> int:
     return -1
 
 
+def named(text: str) -> bool:
+    """Is this a name for a value, "x", "f(2)", "\\angle ABC", "\\text{Area}", and not the left side of an equation?"""
+    bare = _ARGUMENTS.sub("", re.sub(r"\\text\s*\{([^{}\d]*)\}", r"\1", text))
+    return not re.search(r"[-+*/^=<>|\d]|\\(?:sqrt|sum|int|binom|log|ln)", bare) and bool(re.search(r"[A-Za-z]", bare))
+
+
 def leaf(text: str) -> Leaf | None:
     """One value, with its name before "=" and its unit or percent sign behind."""
     exact, *rounded = re.split(r"\\approx(?![A-Za-z])", text)
-    text = f"{exact}={rounded[-1]}" if rounded and _NAME.fullmatch(exact.strip()) else exact.strip()
+    text = f"{exact}={rounded[-1]}" if rounded and named(exact) else exact.strip()
     sides = [side.strip() for side in re.split(r"(?<![<>!\\:])=(?!=)", text)]
     name, whole = "", text
     if len(sides) > 1 and all(sides):
-        if _NAME.fullmatch(sides[0]) and number(sides[0]) is None:
+        if named(sides[0]):
             name, text = sides[0], sides[-1]
         elif len(sides) == 2 and re.fullmatch(r"\\?[A-Za-z]+", sides[1]) and not re.search(r"[A-Za-z]", sides[0]):
             name, text = sides[1], sides[0]
