@@ -50,7 +50,9 @@ def picked(said: str) -> str:
     if first:
         return first[1] or first[2]
     begin = re.match(r"([B-HJ])\s", said)
-    letters = {found[1] or found[2] for found in _MARKED.finditer(said)} | set(_SAID.findall(said)) | set(begin[1] if begin else "")
+    letters = (
+        {found[1] or found[2] for found in _MARKED.finditer(said)} | set(_SAID.findall(said)) | set(begin[1] if begin else "")
+    )
     return letters.pop() if len(letters) == 1 else ""
 
 

@@ -29,7 +29,7 @@ def final_number(text: str) -> str:
         return last_number(text)
     if said.isdigit():
         return shortest(said)
-    said = said.replace("^\\circ", "").replace("^{\\circ}", "").rsplit("=", 1)[-1].strip("*_`$ .")
+    said = said.replace("^\\circ", "").replace("^{\\circ}", "").rsplit("=", 1)[-1].strip("*_`$ ").rstrip(".")
     whole, found = number(said) or number(said.strip("\\%$ ")), set(numbers(said))
     if whole:
         return str(whole)

@@ -15,9 +15,11 @@ LONGEST = 4_000  # characters of a text that are looked at, from its end
 
 # what is no part of a text: special tokens, marks without width, other scripts' digits and signs
 
-_SPECIAL = re.compile(r"<\|[^|<>\n]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>|[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\r]")
+_SPECIAL = re.compile(
+    r"<\|[^|<>\n]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>|[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\r]"
+)
 _SIGNS = str.maketrans(
-    {"−": "-", "﹣": "-", "‐": "-", "‑": "-", "，": ", ", "、": ", ", "٫": ".", "٬": ",", "，": ", ", "\u2009": " ", "。": "。"}
+    {"−": "-", "﹣": "-", "‐": "-", "‑": "-", "，": ", ", "、": ", ", "٫": ".", "٬": ",", "\u2009": " "}
 )
 _DASH = re.compile(r"(?<![\w)\]}])(?<![\w)\]}] )[–—](?=[\d.$])")
 
@@ -47,7 +49,9 @@ _AND = rf"(?:{AND}|(?<=\s)(?:y|e|o|и|و|أو)(?=\s))"
 _NOT_LINK = r"(?!(?:is|was|are|not|no|wrong|rather|then|so|actually|wait|correct|instead|but)\b)"
 _NAMED = r"(?:\\?[A-Za-z]\w{0,5}(?:_\{?\w\}?)?\s*=)?"
 # Only this between two boxes: then both are the answer. A sentence between them: then the second replaces the first.
-_LINK = re.compile(rf"(?:[\s$,;&{{}}()\[\]\\]|\\(?:text|mathrm|quad|qquad)|(?<![A-Za-z]){_AND}(?![A-Za-z]))*{_NAMED}[\s$(\[\\]*")
+_LINK = re.compile(
+    rf"(?:[\s$,;&{{}}()\[\]\\]|\\(?:text|mathrm|quad|qquad)|(?<![A-Za-z]){_AND}(?![A-Za-z]))*{_NAMED}[\s$(\[\\]*"
+)
 _NOUNS = re.compile(  # "\\boxed{1} papers and \\boxed{2}"
     rf"[\s$]*(?:{_NOT_LINK}[A-Za-z]+\s+){{1,3}}(?:and|or)\s+(?:{_NOT_LINK}[A-Za-z]+\s+){{0,2}}[\s$]*"
 )
@@ -103,7 +107,7 @@ def boxed(text: str) -> str | None:
 # "the answer is"
 
 _WORDS = r"""
-(?:final\s+|correct\s+|right\s+)?answers?(?:\s+(?:to|of|for)\s[^.\n:=]{1,80}?)? | isn't|is|are|was|(?:would|will|should|must)\s+be|equals|becomes|comes\s+(?:out\s+)?to(?:\s+be)?
+(?:final\s+|correct\s+|right\s+)?answers?(?:\s+(?:to|of|for)\s[^.\n:=]{1,80}?)? | isn['’]t|is|are|was|VERBS
 (?:最终|正确)?答案|答 | 是|为|為|等于|应为
 答え | は
 (?:정답|답) | 은|는|이
@@ -128,18 +132,21 @@ jibu | ni
 απάντηση | είναι
 תשובה | היא
 """  # words for answer | verbs behind them
-_PAIRS = [line.split(" | ") for line in _WORDS.strip().splitlines()]
+_VERBS = r"(?:would|will|should|must)\s+be|equals|becomes|comes\s+(?:out\s+)?to(?:\s+be)?"
+_PAIRS = [line.replace("VERBS", _VERBS).split(" | ") for line in _WORDS.strip().splitlines()]
 _MARK = r"[*_`\s]{0,6}(?:\([^()\n]{1,30}\)[*_`\s]{0,6})?"
 _START = r"(?<![^\W\d_])"
-_SAYS = "|".join(rf"(?:{word}){_MARK}(?:[:=]|->|→|(?:{verbs})(?:(?<=[^\x00-\x7f])|(?![A-Za-z]))\s*:?)" for word, verbs in _PAIRS)
+_SAYS = "|".join(
+    rf"(?:{word}){_MARK}(?:[:=]|->|→|(?:{verbs})(?:(?<=[^\x00-\x7f])|(?![A-Za-z]))\s*:?)" for word, verbs in _PAIRS
+)
 _TITLE = rf"^[#>*_ \t]{{0,12}}(?:the\s+)?(?:{'|'.join(word for word, _ in _PAIRS)})[*_: \t]{{0,12}}\n"
 _MARKER = re.compile(rf"{_START}(?:{_SAYS})|{_TITLE}|#{{4}}(?!#)\s*:?", re.IGNORECASE | re.MULTILINE)
 _SIMPLE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\.?\s*")
 # Each marker holds one of these words.
-_STEMS = "#### answer antwo ergebnis respuesta resposta risposta odpowied svar cevap jawaban jibu".split()
-_MORE_STEMS = (
-    "答 답 ответ відповідь отговор réponse odpověď yanıt đáp câu إجابة اجابة جواب उत्तर উত্তর సమాధానం คำตอบ απάντηση תשובה".split()
-)
+_STEMS = ["####", "answer", "antwo", "ergebnis", "respuesta", "resposta", "risposta", "odpowied", "svar"]
+_STEMS += ["cevap", "jawaban", "jibu"]
+_MORE_STEMS = ["答", "답", "ответ", "відповідь", "отговор", "réponse", "odpověď", "yanıt", "đáp", "câu", "إجابة", "اجابة", "جواب"]
+_MORE_STEMS += ["उत्तर", "উত্তর", "సమాధానం", "คำตอบ", "απάντηση", "תשובה"]
 _LEAD = re.compile(
     r"(?:[\s:*_`>]|(?:therefore|thus|then|simply|just|clearly|indeed|actually|exactly|equal\s+to|given\s+by|approximately|about"
     r"|as\s+follows|\\approx|≈)\b[\s,:]*+)+(?=\S)",
@@ -163,7 +170,11 @@ def explicit(text: str, read: str = "auto") -> str | None:
     boxes = _boxes(text) if read != "last" and "box" in text else []
     if boxes is None:
         return ""
-    tags = [(tag.start(), tag.end(), tag[2].strip()) for tag in _TAG.finditer(text) if tag[2].strip()] if "nswer>" in text and read != "boxed" else []
+    tags = (
+        [(tag.start(), tag.end(), tag[2].strip()) for tag in _TAG.finditer(text) if tag[2].strip()]
+        if "nswer>" in text and read != "boxed"
+        else []
+    )
     if tags and (not boxes or tags[-1][1] > boxes[-1][0]):
         inside = [(start, end, stated(content, read)) for start, end, content in tags[-8:]]
         return _chain(text, inside)
@@ -184,6 +195,8 @@ def _marked(text: str) -> str | None:
     begin = max(0, text.rfind("\n", 0, max(0, min(places) - 20)))
     for marker in reversed(list(_MARKER.finditer(text, begin))):
         rest = text[marker.end() :]
+        if re.search(r"n['’]t\s*:?\s*$", marker[0]):
+            return ""
         simple = _SIMPLE.fullmatch(rest)
         if simple:
             return simple[1]
@@ -191,8 +204,6 @@ def _marked(text: str) -> str | None:
         rest = rest[lead.end() if lead else 0 :]
         if not rest.strip() or _NO_ANSWER.match(rest):
             continue
-        if marker[0].lower().endswith("n't"):
-            return ""
         denied = _DENIED.match(rest)
         if denied:
             rest = rest[denied.end() :]
@@ -224,13 +235,17 @@ def _is_title(line: str) -> bool:
 
 # from a sentence to the value in it
 
-_FORMULA = r"\$\$(?:\\\$|[^$])+\$\$|(?<![\\$])\$(?![\s$])(?:\\.|[^$\n\\])*(?<![\s\\])\$(?![\d$])|\\\((?:.*?)\\\)|\\\[(?:.*?)\\\]"
+_FORMULA = (
+    r"\$\$(?:\\\$|[^$])+\$\$|(?<![\\$])\$(?![\s$])(?:\\.|[^$\n\\])*(?<![\s\\])\$(?![\d$])|\\\((?:.*?)\\\)|\\\[(?:.*?)\\\]"
+)
 _END = re.compile(
     r"(?P<end>[.?](?=[\s*_`\"')\]]|$)|(?<![\w)\0\\])!|[。！？；])|;\s(?=[a-z]{3})|\s(?:[—–]|--?)\s(?=[A-Za-z]{2})"
     r"|,?\s+(?:not|because|since|which|where|instead|rather|but|though|although|while|given|assuming|meaning)\b"
     r"|,\s*(?:so|as|for|if|with|after|when)\b|\s\((?=[^()]*[A-Za-z]{2,}\s)"
 )
-_BOLD = re.compile(r"(?<![\w)*])(\*{1,3})(?=\S)([^*\n]+?)(?<=\S)\1(?![\w(*])|(?<![\w\\}])(_{1,2})(?=\S)([^_\n]+?)(?<=\S)\3(?![\w])|`+([^`\n]+)`+")
+_BOLD = re.compile(
+    r"(?<![\w)*])(\*{1,3})(?=\S)([^*\n]+?)(?<=\S)\1(?![\w(*])|(?<![\w\\}])(_{1,2})(?=\S)([^_\n]+?)(?<=\S)\3(?![\w])|`+([^`\n]+)`+"
+)
 _MONEY = re.compile(r"(?:\\?\$|[€£¥₹₽₩])\s?(?=-?[\d.])|(?:\b(?:USD|EUR|GBP|Rs\.?)\s)(?=[\d.])")
 
 _COINS = re.compile(rf"(?P<formula>{_FORMULA})|{_MONEY.pattern}")
@@ -284,10 +299,11 @@ _B1 = rf"\{{(?:[^{{}}]|{_B0})*+\}}"
 _B2 = rf"\{{(?:[^{{}}]|{_B1})*+\}}"
 _LATIN = "A-Za-zÀ-ɏЀ-ӿ"
 _NAMES = r"sqrt|sin|cos|tan|log|ln|exp|pi|infinity|inf"
-_DIGITS = r"(?:\d+,\d{1,2}(?![\d,])|\d+,\d{4,}|[1-9]\d{0,2}(?:(?:,\\!\s?|,|\{,\}|\\[,!;: ]|[\u00a0\u202f ])\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+(?![\w.]))?|(?<!\d)\.\d+"
+_GROUPS = r"[1-9]\d{0,2}(?:(?:,\\!\s?|,|\{,\}|\\[,!;: ]|[\u00a0\u202f ])\d{3})+(?!\d)"
+_DIGITS = rf"(?:\d+,\d{{1,2}}(?![\d,])|\d+,\d{{4,}}|{_GROUPS}|\d+)(?:\.\d+)?(?:[eE][-+]?\d+(?![\w.]))?|(?<!\d)\.\d+"
 _TOKEN = "|".join(
     (
-        r"\\begin\{(?P<env>\w+\*?)\}.*?\\end\{(?P=env)\}",
+        r"\\begin\{\w+\*?\}.*?\\end\{\w+\*?\}",
         r"\\left|\\right|\\\{[^{}]*?\\\}",
         rf"\\(?!text|mathrm|boxed|fbox)[A-Za-z]+(?:\s?\[[^\[\]]*\])?(?:\s?{_B2})*",
         r"\\[,;:!%| ]",
@@ -300,10 +316,12 @@ _TOKEN = "|".join(
         rf"(?<![{_LATIN}'’])[A-Za-z](?![{_LATIN}]|['’.]\w)",
     )
 )
-_RUN = re.compile(rf"(?P<formula>{_FORMULA})|(?:{_TOKEN})(?:[ \t~]*(?:(?!{_UNIT}(?![A-Za-z]))(?:{_TOKEN.replace('?P<env>', '?P<env2>').replace('(?P=env)', '(?P=env2)')})))*+")
+_RUN = re.compile(rf"(?P<formula>{_FORMULA})|(?:{_TOKEN})(?:[ \t~]*(?:(?!(?:{_UNIT})(?![A-Za-z]))(?:{_TOKEN})))*+")
 _TAIL = re.compile(rf"\s*(?:(?:{_MEASURE})(?![A-Za-z])|\\(?:text|mathrm)\s?\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?|percent\b|\\?%)")
 _JOIN = re.compile(rf"\s*(?:[^\W\d_]+\s+){{0,2}}(?:,?\s*{_AND}\s|[,;&]|[和或及与])\s*(?:[a-z]+\s+)?")
-_APART = re.compile(r"\s*(?:[^\W\d_]+\s+){0,3}?(?:in|of|for|per|from|after|with|over|during|on|by|each|at|every|to|than)\b", re.IGNORECASE)
+_APART = re.compile(
+    r"\s*(?:[^\W\d_]+\s+){0,3}?(?:in|of|for|per|from|after|with|over|during|on|by|each|at|every|to|than)\b", re.IGNORECASE
+)
 
 
 def clause(line: str) -> tuple[str, str]:
@@ -332,7 +350,11 @@ def prose(text: str) -> bool:
     whole = text
     text = re.sub(rf"(?<=[\d}}$)])\s*(?:{_MEASURE})(?=[\s.,]|$)", " ", text)
     text = re.sub(r"\\(?:text\w*|mathrm|mathbf|mbox|operatorname|begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+", " ", text)
-    if re.search(r"(?![α-ωΑ-Ωº°])[^\W\d_]", text) and not re.sub(r"[α-ωΑ-Ω]", "", text).isascii() and re.search(r"[\d$\\]", whole):
+    if (
+        re.search(r"(?![α-ωΑ-Ωº°])[^\W\d_]", text)
+        and not re.sub(r"[α-ωΑ-Ω]", "", text).isascii()
+        and re.search(r"[\d$\\]", whole)
+    ):
         foreign = re.findall(r"[^\W\d_]", text)
         if any(ord(sign) > 127 and not "Α" <= sign <= "ω" and unicodedata.category(sign) != "No" for sign in foreign):
             return True
@@ -342,7 +364,8 @@ def prose(text: str) -> bool:
 
 
 _NOT_WORDS = {"sin", "cos", "tan", "log", "ln", "exp", "sqrt", "pi", "or", "and", "inf", "infinity", "percent"}
-_MONTHS = set("january february march april may june july august september october november december am pm".split())
+_MONTHS = {"january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november"}
+_MONTHS |= {"december", "am", "pm"}
 _LITTLE = {"so", "is", "it", "to", "of", "in", "at", "we", "he", "be", "an", "as", "no", "by", "if", "on"}
 
 

@@ -43,8 +43,14 @@ def plain(text: str) -> str:
     text = re.sub(r"\\\\(?=[A-Za-z{}])", r"\\", text) if not re.search("matrix|array|cases", text) else text
     text = re.sub(extract._FORMULA, lambda found: re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", found[0]), text)
     text = _MACRO.sub(r"\\text", text)
-    text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", re.sub(r"\\(?:left|right|big|Big|displaystyle|limits)(?![A-Za-z])\s?", "", text))
-    text = re.sub(r"\\boldsymbol\s*|\\!|\\(?:no)?indent(?![A-Za-z])", "", re.sub(r"\\q?quad(?![A-Za-z])|~|(?<!\\)\\[,;:> ]", " ", joined(text)))
+    text = re.sub(
+        r"\\[dtc]frac(?![A-Za-z])", r"\\frac", re.sub(r"\\(?:left|right|big|Big|displaystyle|limits)(?![A-Za-z])\s?", "", text)
+    )
+    text = re.sub(
+        r"\\boldsymbol\s*|\\!|\\(?:no)?indent(?![A-Za-z])",
+        "",
+        re.sub(r"\\q?quad(?![A-Za-z])|~|(?<!\\)\\[,;:> ]", " ", joined(text)),
+    )
     text = re.sub(r"\\(?:lbrace|rbrace)(?![A-Za-z])", lambda found: r"\{" if "lb" in found[0] else r"\}", text)
     if not text.isascii():
         text = extract._VULGAR.sub(r" \1", text)
@@ -106,7 +112,9 @@ def _unit(words: str, power: int) -> Unit:
 
 
 def _factor(words: str, power: int) -> Unit:
-    size = re.match(r"(square|sq\.?|cubic|cu\.?)\s", words) or re.search(r"\s(squared|cubed)$|\s?\^?\s?\{?([23])\}?$|([²³])$", words)
+    size = re.match(r"(square|sq\.?|cubic|cu\.?)\s", words) or re.search(
+        r"\s(squared|cubed)$|\s?\^?\s?\{?([23])\}?$|([²³])$", words
+    )
     if size:
         power = 2 if size[0].strip(" ^{}.") in ("square", "sq", "squared", "2", "²") else 3
         words = (words[: size.start()] + words[size.end() :]).strip()
@@ -123,7 +131,9 @@ def conflict(a: Unit, b: Unit) -> bool:
     if len(a) != len(b) or any(x[1] != y[1] for x, y in zip(a, b, strict=True)):
         return any(name and name != "unit" for name, _ in (*a, *b)) or {size for _, size in a} != {size for _, size in b}
     free = {"", "unit"}
-    return any(x != y and not {x, y} & free and {x, y} not in ({"deg", "C"}, {"deg", "F"}) for (x, _), (y, _) in zip(a, b, strict=True))
+    return any(
+        x != y and not {x, y} & free and {x, y} not in ({"deg", "C"}, {"deg", "F"}) for (x, _), (y, _) in zip(a, b, strict=True)
+    )
 
 
 # the structure of an answer
@@ -179,7 +189,11 @@ def parsed(text: str) -> Leaf | Many | None:
     if label:
         letter = label[1] or label[2]
         rest = parsed(label["rest"]) if label["rest"].strip(" {}") else None
-        return Leaf(rest.text, rest.name, rest.unit, rest.percent, letter, rest.whole) if isinstance(rest, Leaf) else rest or Leaf(letter, label=letter)
+        return (
+            Leaf(rest.text, rest.name, rest.unit, rest.percent, letter, rest.whole)
+            if isinstance(rest, Leaf)
+            else rest or Leaf(letter, label=letter)
+        )
     if not re.search(r"\w|\\infty", text) or re.search(r"(?<!\\)\$.*\$|\\\$.*\\\$", text):
         return None
     return _structure(text)
@@ -271,7 +285,9 @@ def same(a: Leaf | Many, b: Leaf | Many) -> bool:
             return a.brackets == b.brackets and in_order(a, b)
         if any(ordered):
             return "{}" not in (a.brackets, b.brackets) and {"()", "[]"} & {a.brackets, b.brackets} != set() and in_order(a, b)
-        return unordered(list(a.parts), list(b.parts), distinct=a.brackets == b.brackets == "{}" or isinstance(a.parts[0], Many))
+        return unordered(
+            list(a.parts), list(b.parts), distinct=a.brackets == b.brackets == "{}" or isinstance(a.parts[0], Many)
+        )
     many, one = (a, b) if isinstance(a, Many) else (b, a)
     if not many.brackets and len(many.parts) > 1 and all(same(many.parts[0], part) for part in many.parts[1:]):
         return same(many.parts[0], one)
@@ -313,7 +329,11 @@ def same_leaf(a: Leaf, b: Leaf) -> bool:
         return False
     bases = based(a.text), based(b.text)
     if any(bases):
-        ten = [base or (int(each.text), 10) for base, each in zip(bases, (a, b), strict=True) if base or re.fullmatch(r"\d+", each.text)]
+        ten = [
+            base or (int(each.text), 10)
+            for base, each in zip(bases, (a, b), strict=True)
+            if base or re.fullmatch(r"\d+", each.text)
+        ]
         return len(ten) == 2 and ten[0] == ten[1]
     if a.words or b.words:
         return a.words == b.words

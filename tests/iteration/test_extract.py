@@ -1,9 +1,11 @@
 """What a text states: a table of forms times a table of values. A new form is one line."""
 
 import random
+import time
 
 import pytest
 
+from iteration.verify import choice, exact
 from iteration.verify.extract import bare, boxed, clause, explicit, number, numbers, prose, stated
 from iteration.verify.math import plain
 
@@ -164,3 +166,133 @@ def test_a_number_is_read_in_sentences(form):
     for value in NUMBERS:
         found = stated(form.replace("@", value))
         assert numbers(found) == [str(number(value))], (value, found)
+
+
+BOXES = [
+    (r"\boxed{1} and \boxed{2}", "1 and 2"),
+    (r"\boxed{-2} or \boxed{1}", "-2 and 1"),
+    (r"\boxed{1}, \boxed{2}, \boxed{3}", "1 and 2 and 3"),
+    (r"$x = \boxed{1}$ and $y = \boxed{2}$", "1 and 2"),
+    (r"$\boxed{k=45} \text{ and } \boxed{n=2}$", "k=45 and n=2"),
+    (r"\boxed{1} papers and \boxed{2} bins", "1 and 2"),
+    (r"\boxed{7}\n\n\boxed{7}", "7"),
+    (r"First \boxed{1}. Then \boxed{7}.", "7"),
+    (r"\boxed{7} is wrong, so \boxed{3}", "3"),
+    (r"\boxed{7} is wrong and \boxed{3} is right", "3"),
+    (r"\boxed{1} or rather \boxed{2}", "2"),
+    (r"-\boxed{5}", "-5"),
+    (r"3-\boxed{5}", "5"),
+    (r"\boxed{5}\pi", r"5\pi"),
+    (r"\boxed{\boxed{5}}", "5"),
+    (r"\boxed 5.", "5"),
+    (r"\fbox{5}", "5"),
+    (r"\boxed{{\frac{1}{2}}}", r"{\frac{1}{2}}"),
+    (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+    (r"\boxed{ } \boxed{}", None),
+    (r"\boxed{5", None),
+    (r"no box", None),
+]
+
+
+@pytest.mark.parametrize(("text", "found"), BOXES)
+def test_all_boxes_that_stand_together_count_and_else_the_last(text, found):
+    said = boxed(text.replace("\\n", "\n"))
+    assert (said and said.replace(r" \text{ and } ", " and ")) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (r"The answer is 7. \boxed{6}", "6"),
+        (r"<answer>7</answer> and before it \boxed{6}", "6"),
+        (r"\boxed{6} <answer>7</answer>", "7"),
+        ("<answer>7", "7"),
+        ("<answer></answer> The answer is 7.", "7"),
+        ("The answer is 8. Wait, the answer is 10.", "10"),
+        ("The answer is 8. Wait, it should be 10.", "10"),
+        ("The answer is 3? No. It is 7.", "7"),
+        ("The answer is not 3 but 7.", "7"),
+        ("The answer is not 3.", ""),
+        ("The answer isn't 3.", ""),
+        (r"It is \boxed{12", ""),
+        ("The answer is 7. The answer is correct.", "7"),
+        ("#### Step 3: add 4\nSo we have 7", "7"),
+        ("#### 1. Compute\nSo we have 7", "7"),
+        ("The roots are 2 and 3.", r"2 \text{ and } 3"),
+        ("x = 2, x = 3 are the solutions", r"x = 2 \text{ and } x = 3"),
+        ("The answer is 5 apples and 3 oranges.", r"5 \text{ and } 3"),
+        ("I cannot say.", "I cannot say"),
+        ("", ""),
+        ("...", ""),
+    ],
+)
+def test_what_counts_where_several_things_are_said(text, found):
+    assert stated(text).strip(".") == found
+
+
+def test_which_marks_are_looked_at():
+    text = r"\boxed{1}. The answer is 5. It took 9 steps."
+    assert (explicit(text), explicit(text, "boxed"), explicit(text, "last")) == ("1", "1", "5")
+    assert explicit("It took 9 steps.") is None and stated("The answer is 5.", "boxed") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5", "5"),
+        ("-5.50", "-5.5"),
+        (".5", "0.5"),
+        ("1,234", "1234"),
+        (r"12\,345", "12345"),
+        (r"1{,}234{,}567", "1234567"),
+        ("3e-4", "0.0003"),
+        (r"3\times 10^{8}", "300000000"),
+        ("2/4", "0.5"),
+        (r"\frac13", "1/3"),
+        (r"-\dfrac{3}{6}", "-0.5"),
+        ("1 3/4", "1.75"),
+        (r"3\frac{1}{2}", "3.5"),
+        ("2½", "2.5"),
+        (r"0.1\overline{6}", "1/6"),
+        ("7/0", None),
+        ("1 5/4", None),
+        ("1,23", None),
+        ("0,123", None),
+        ("3 4", None),
+        ("1e99999", None),
+        ("x", None),
+        ("", None),
+    ],
+)
+def test_numbers(text, value):
+    found = number(text)
+    assert (found and str(found)) == value
+
+
+def test_pieces():
+    assert bare("**$9$**.") == "9" and bare("`185\\`") == "185" and bare("$5$ and $6$") == "$5$ and $6$"
+    assert clause("6. (I checked it with 4.)") == ("6", ".") and clause("2, not 3.")[0] == "2" and clause("3.5")[0] == "3.5"
+    assert prose("12 apples left") and prose("9元") and not prose("12 cm") and not prose("3ab") and not prose("x = 2 or x = 3")
+
+
+HOSTILE = [
+    "answer " + " " * 4000,
+    "\\boxed{" * 600,
+    "(" * 4000,
+    "(\\x" * 1300,
+    "$" * 4000,
+    "**" * 2000,
+    "\n" * 4000,
+    "1,2" * 1300,
+]
+HOSTILE += ["thus " * 800, "<answer>" * 500, "#### " * 800, "answer is not " * 300, "A or " * 800, "{" * 4000, "1 and " * 700]
+HOSTILE += ["\\boxed{1}" * 400, "answer: " + "1x" * 2000, "### answer" + "*: " * 1200, " (" + "a" * 4000, "答案是" * 1300]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_that_a_model_writes_takes_long(text):
+    """`exact` and `choice` read answers without a sandbox."""
+    began = time.process_time()
+    for read in (stated, exact.final_number, choice.letter):
+        read(text)
+    assert time.process_time() - began < 5
