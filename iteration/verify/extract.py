@@ -18,9 +18,7 @@ LONGEST = 4_000  # characters of a text that are looked at, from its end
 _SPECIAL = re.compile(
     r"<\|[^|<>\n]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>|[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\r]"
 )
-_SIGNS = str.maketrans(
-    {"−": "-", "﹣": "-", "‐": "-", "‑": "-", "，": ", ", "、": ", ", "٫": ".", "٬": ",", "\u2009": " "}
-)
+_SIGNS = str.maketrans({"−": "-", "﹣": "-", "‐": "-", "‑": "-", "，": ", ", "、": ", ", "٫": ".", "٬": ",", "\u2009": " "})
 _DASH = re.compile(r"(?<![\w)\]}])(?<![\w)\]}] )[–—](?=[\d.$])")
 
 
@@ -145,7 +143,21 @@ _SIMPLE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\.?\s*")
 # Each marker holds one of these words.
 _STEMS = ["####", "answer", "antwo", "ergebnis", "respuesta", "resposta", "risposta", "odpowied", "svar"]
 _STEMS += ["cevap", "jawaban", "jibu"]
-_MORE_STEMS = ["答", "답", "ответ", "відповідь", "отговор", "réponse", "odpověď", "yanıt", "đáp", "câu", "إجابة", "اجابة", "جواب"]
+_MORE_STEMS = [
+    "答",
+    "답",
+    "ответ",
+    "відповідь",
+    "отговор",
+    "réponse",
+    "odpověď",
+    "yanıt",
+    "đáp",
+    "câu",
+    "إجابة",
+    "اجابة",
+    "جواب",
+]
 _MORE_STEMS += ["उत्तर", "উত্তর", "సమాధానం", "คำตอบ", "απάντηση", "תשובה"]
 _LEAD = re.compile(
     r"(?:[\s:*_`>]|(?:therefore|thus|then|simply|just|clearly|indeed|actually|exactly|equal\s+to|given\s+by|approximately|about"
@@ -235,9 +247,7 @@ def _is_title(line: str) -> bool:
 
 # from a sentence to the value in it
 
-_FORMULA = (
-    r"\$\$(?:\\\$|[^$])+\$\$|(?<![\\$])\$(?![\s$])(?:\\.|[^$\n\\])*(?<![\s\\])\$(?![\d$])|\\\((?:.*?)\\\)|\\\[(?:.*?)\\\]"
-)
+FORMULA = r"\$\$(?:\\\$|[^$])+\$\$|(?<![\\$])\$(?![\s$])(?:\\.|[^$\n\\])*(?<![\s\\])\$(?![\d$])|\\\((?:.*?)\\\)|\\\[(?:.*?)\\\]"
 _END = re.compile(
     r"(?P<end>[.?](?=[\s*_`\"')\]]|$)|(?<![\w)\0\\])!|[。！？；])|;\s(?=[a-z]{3})|\s(?:[—–]|--?)\s(?=[A-Za-z]{2})"
     r"|,?\s+(?:not|because|since|which|where|instead|rather|but|though|although|while|given|assuming|meaning)\b"
@@ -248,51 +258,20 @@ _BOLD = re.compile(
 )
 _MONEY = re.compile(r"(?:\\?\$|[€£¥₹₽₩])\s?(?=-?[\d.])|(?:\b(?:USD|EUR|GBP|Rs\.?)\s)(?=[\d.])")
 
-_COINS = re.compile(rf"(?P<formula>{_FORMULA})|{_MONEY.pattern}")
+_COINS = re.compile(rf"(?P<formula>{FORMULA})|{_MONEY.pattern}")
 
-UNITS = {
-    name: unit
-    for unit, names in {
-        "$": "dollars? USD",
-        "EUR": "euros?",
-        "cent": "cents?",
-        "pound": "pounds? lbs? lb",
-        "unit": "units?",
-        "mph": "mph",
-        "km/h": "km/h kmh kph",
-        "m/s": "m/s",
-        "km": "km kilometers? kilometres?",
-        "m": "meters? metres?",
-        "cm": "cm centimeters? centimetres?",
-        "mm": "mm millimeters? millimetres?",
-        "mile": "miles? mi",
-        "in": "inch(?:es)?",
-        "ft": "feet foot ft",
-        "yd": "yards? yd",
-        "h": "hours? hrs?",
-        "min": "minutes? mins? min",
-        "s": "seconds? secs?",
-        "day": "days?",
-        "week": "weeks?",
-        "month": "months?",
-        "year": "years?",
-        "kg": "kilograms? kg kgs",
-        "g": "grams?",
-        "oz": "ounces? oz",
-        "L": "liters? litres?",
-        "mL": "ml mL milliliters? millilitres?",
-        "gal": "gallons?",
-        "deg": "degrees? °",
-        "C": "°C",
-        "F": "°F",
-        "kWh": "kWh",
-    }.items()
-    for name in names.split()
-}
+_UNITS = r"""
+$ dollars? USD | EUR euros? | cent cents? | pound pounds? lbs? | unit units? | mph mph | km/h km/h kmh kph | m/s m/s
+km km kilometers? kilometres? | m meters? metres? | cm cm centimeters? centimetres? | mm mm millimeters? millimetres?
+mile miles? mi | in inch(?:es)? | ft feet foot ft | yd yards? yd | kg kilograms? kgs? | g grams? | oz ounces? oz
+L liters? litres? | mL ml mL milliliters? millilitres? | gal gallons? | deg degrees? ° | C °C | F °F | kWh kWh
+h hours? hrs? | min minutes? mins? min | s seconds? secs? | day days? | week weeks? | month months? | year years?
+"""  # the unit, then the patterns of its names
+UNITS = {name: unit for line in re.split(r" \| |\n", _UNITS.strip()) for unit, *names in [line.split()] for name in names}
 LETTERS = {"m": "m", "s": "s", "g": "g", "l": "L", "L": "L", "h": "h", "N": "N", "J": "J", "in": "in"}  # units as \\text{}
 _UNIT = "|".join(sorted(UNITS, key=len, reverse=True))
 _POWER = r"(?:\s?\^\s?\{?[23]\}?|[²³]|\s(?:squared|cubed))?"
-_MEASURE = rf"(?:(?:square|sq\.?|cubic|cu\.?)\s)?(?:{_UNIT}){_POWER}(?:\s?(?:/|per)\s?(?:{_UNIT}){_POWER})?"
+MEASURE = rf"(?:(?:square|sq\.?|cubic|cu\.?)\s)?(?:{_UNIT}){_POWER}(?:\s?(?:/|per)\s?(?:{_UNIT}){_POWER})?"
 
 _B0 = r"\{[^{}]*+\}"
 _B1 = rf"\{{(?:[^{{}}]|{_B0})*+\}}"
@@ -316,8 +295,8 @@ _TOKEN = "|".join(
         rf"(?<![{_LATIN}'’])[A-Za-z](?![{_LATIN}]|['’.]\w)",
     )
 )
-_RUN = re.compile(rf"(?P<formula>{_FORMULA})|(?:{_TOKEN})(?:[ \t~]*(?:(?!(?:{_UNIT})(?![A-Za-z]))(?:{_TOKEN})))*+")
-_TAIL = re.compile(rf"\s*(?:(?:{_MEASURE})(?![A-Za-z])|\\(?:text|mathrm)\s?\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?|percent\b|\\?%)")
+_RUN = re.compile(rf"(?P<formula>{FORMULA})|(?:{_TOKEN})(?:[ \t~]*(?:(?!(?:{_UNIT})(?![A-Za-z]))(?:{_TOKEN})))*+")
+_TAIL = re.compile(rf"\s*(?:(?:{MEASURE})(?![A-Za-z])|\\(?:text|mathrm)\s?\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?|percent\b|\\?%)")
 _JOIN = re.compile(rf"\s*(?:[^\W\d_]+\s+){{0,2}}(?:,?\s*{_AND}\s|[,;&]|[和或及与])\s*(?:[a-z]+\s+)?")
 _APART = re.compile(
     r"\s*(?:[^\W\d_]+\s+){0,3}?(?:in|of|for|per|from|after|with|over|during|on|by|each|at|every|to|than)\b", re.IGNORECASE
@@ -326,7 +305,7 @@ _APART = re.compile(
 
 def clause(line: str) -> tuple[str, str]:
     """A line up to the end of what it states, and the sign that ends the sentence there ("" where none does)."""
-    masked = re.sub(_FORMULA, lambda found: "\0" * len(found[0]), line)
+    masked = re.sub(FORMULA, lambda found: "\0" * len(found[0]), line)
     for _ in range(4):
         masked = re.sub(r"\{[^{}\0]*\}", lambda found: "\0" * len(found[0]), masked)
     ends = _END.search(masked, 1)
@@ -335,20 +314,21 @@ def clause(line: str) -> tuple[str, str]:
 
 def bare(text: str) -> str:
     """A text without what is set around it: white space, bold, quotes, a full stop, the dollars of a formula."""
-    before = None
-    while before != text:
+    for _ in range(12):
         before = text
         text = re.sub(r"^(?:[\s~]|\\[,;:! ])+|(?:[\s~,;:。]|\\[,;:! ]|(?<!\.)\.|\\\\?)+$", "", text)
         text = re.sub(r"^(\*{1,3}|_{1,2}|`+|[\"“”「『])\s*|\s*(\*{1,3}|_{1,2}|`+|[\"“”」』])$", "", text)
         inner = re.fullmatch(r"(?:\$\$?|\\\[|\\\()\s*(.*?)\s*(?:\$\$?|\\\]|\\\))", text, re.DOTALL)
         text = inner[1] if inner and "$" not in inner[1].replace("\\$", "") and not re.match(r"\$[\d.,]+\$\d", text) else text
+        if text == before:
+            break
     return text
 
 
 def prose(text: str) -> bool:
     """Is this a sentence, with a number or a formula somewhere in it? Letters right behind a digit (3ab) are a formula's."""
     whole = text
-    text = re.sub(rf"(?<=[\d}}$)])\s*(?:{_MEASURE})(?=[\s.,]|$)", " ", text)
+    text = re.sub(rf"(?<=[\d}}$)])\s*(?:{MEASURE})(?=[\s.,]|$)", " ", text)
     text = re.sub(r"\\(?:text\w*|mathrm|mathbf|mbox|operatorname|begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+", " ", text)
     if (
         re.search(r"(?![α-ωΑ-Ωº°])[^\W\d_]", text)
@@ -359,11 +339,11 @@ def prose(text: str) -> bool:
         if any(ord(sign) > 127 and not "Α" <= sign <= "ω" and unicodedata.category(sign) != "No" for sign in foreign):
             return True
     words = [word.lower() for word in re.findall(r"(?:(?<=\s)|^)[(*]*([A-Za-z]{2,})(?=[\s,.:;?!)*]|$)", text)]
-    words = [word for word in words if word not in _NOT_WORDS and word not in _MONTHS]
+    words = [word for word in words if word not in NOT_WORDS and word not in _MONTHS]
     return len(words) > 1 or any(len(word) > 2 or word in _LITTLE for word in words) and len(text.split()) > 1
 
 
-_NOT_WORDS = {"sin", "cos", "tan", "log", "ln", "exp", "sqrt", "pi", "or", "and", "inf", "infinity", "percent"}
+NOT_WORDS = {"sin", "cos", "tan", "log", "ln", "exp", "sqrt", "pi", "or", "and", "inf", "infinity", "percent"}
 _MONTHS = {"january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november"}
 _MONTHS |= {"december", "am", "pm"}
 _LITTLE = {"so", "is", "it", "to", "of", "in", "at", "we", "he", "be", "an", "as", "no", "by", "if", "on"}
@@ -491,16 +471,15 @@ _FRACTION = re.compile(
     rf"(?:(?P<a>\d+){_SPACE}/{_SPACE}(?P<b>\d+)|\\[dtc]?frac\s*(?:\{{\s*(?P<c>-?\d+)\s*\}}|(?P<d>\d))\s*(?:\{{\s*(?P<f>\d+)\s*\}}|(?P<g>\d)))"
 )
 _REPEATING = re.compile(r"(?P<sign>-?)(?P<whole>\d+)\.(?P<after>\d*)\\overline\{(?P<again>\d+)\}")
-_VULGAR = re.compile(r"(?<=\d)\s*([½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞])")
+_HALVES = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+_VULGAR = re.compile(rf"(?<=\d)\s*([{_HALVES}])")
 MOST = 400  # digits of an exponent's number: what is larger is no number that is written out
 
 
 def number(text: str) -> Number | None:
     """A text that is one number: integer, decimal, power of ten, fraction or mixed number; None for anything else."""
     text = text.strip()
-    if not text.isascii():
-        text = _VULGAR.sub(r" \1", text)
-        text = "".join(_vulgar(sign) for sign in text)
+    text = text if text.isascii() else vulgar(text)
     if len(text) > 2 * MOST:
         return None
     found = _DECIMAL.fullmatch(text)
@@ -529,10 +508,11 @@ def number(text: str) -> Number | None:
     return None
 
 
-def _vulgar(sign: str) -> str:
-    if unicodedata.category(sign) == "No" and "⁄" in unicodedata.normalize("NFKC", sign):
-        return unicodedata.normalize("NFKC", sign).replace("⁄", "/")
-    return sign
+def vulgar(text: str) -> str:
+    """½ as 1/2, with a space behind a whole number."""
+    return re.sub(
+        f"[{_HALVES}]", lambda found: unicodedata.normalize("NFKC", found[0]).replace("⁄", "/"), _VULGAR.sub(r" \1", text)
+    )
 
 
 _NUMBER = re.compile(

@@ -14,7 +14,7 @@ import importlib.util
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -37,35 +37,45 @@ _TURNED = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°)")
 _GAP = r"(?:\s|~|\\[,;:!> ])*"
 
 
+_SPELLING = [
+    (r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi "),
+    (r"(?<![A-Za-z\\])infinity(?![A-Za-z])", r"\\infty "),
+    (r"(?<![A-Za-z\\])sqrt\s*\(([^()]*)\)|(?<![A-Za-z\\])sqrt\s*(\d+)", r"\\sqrt{\1\2}"),
+    (r"(?<=[\w)}])\*\*(?=[\w({-])", "^"),
+    (r"<=|\\leq(?:slant)?(?![A-Za-z])", r"\\le "),
+    (r">=|\\geq(?:slant)?(?![A-Za-z])", r"\\ge "),
+    (r"\s*\\text\s*\{\s*(?:per ?cent|percentage|pct|\\?%)\s*\}|\s*\b(?:per\s?cent(?:age)?|pct)\b|\s*\\?%", r"\\%"),
+    (r"\\varnothing(?![A-Za-z])|^\\\{\s*\\\}$", r"\\emptyset"),
+    (r"\\log_\{?e\}?", r"\\ln"),
+    (r"\\(?:simeq|cong)(?![A-Za-z])", r"\\approx"),
+    (r"^(?:[\s=]|\\approx)+", ""),
+]
+_LAYOUT = [
+    (r"\\(?:left|right|big|Big|displaystyle|limits)(?![A-Za-z])\s?", ""),
+    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+    (r"\\q?quad(?![A-Za-z])|~|(?<!\\)\\[,;:> ]", " "),
+    (r"\\boldsymbol\s*|\\!|\\(?:no)?indent(?![A-Za-z])", ""),
+    (r"\\lbrace(?![A-Za-z])", r"\\{"),
+    (r"\\rbrace(?![A-Za-z])", r"\\}"),
+]
+
+
 def plain(text: str) -> str:
     """A stated answer as LaTeX in one spelling: no formula dollars, no layout, macros for signs and words of text."""
     text = extract.bare(text)
     text = re.sub(r"\\\\(?=[A-Za-z{}])", r"\\", text) if not re.search("matrix|array|cases", text) else text
-    text = re.sub(extract._FORMULA, lambda found: re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", found[0]), text)
-    text = _MACRO.sub(r"\\text", text)
-    text = re.sub(
-        r"\\[dtc]frac(?![A-Za-z])", r"\\frac", re.sub(r"\\(?:left|right|big|Big|displaystyle|limits)(?![A-Za-z])\s?", "", text)
-    )
-    text = re.sub(
-        r"\\boldsymbol\s*|\\!|\\(?:no)?indent(?![A-Za-z])",
-        "",
-        re.sub(r"\\q?quad(?![A-Za-z])|~|(?<!\\)\\[,;:> ]", " ", joined(text)),
-    )
-    text = re.sub(r"\\(?:lbrace|rbrace)(?![A-Za-z])", lambda found: r"\{" if "lb" in found[0] else r"\}", text)
+    text = re.sub(extract.FORMULA, lambda found: re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", found[0]), text)
+    text = joined(_MACRO.sub(r"\\text", text))
+    for pattern, put in _LAYOUT:
+        text = re.sub(pattern, put, text)
     if not text.isascii():
-        text = extract._VULGAR.sub(r" \1", text)
-        text = "".join(extract._vulgar(sign) for sign in text)
-        text = re.sub(r"√\s*(?:\(([^()]*)\)|(\w+))", lambda found: rf"\sqrt{{{found[1] or found[2]}}}", text)
+        text = extract.vulgar(text)
+        text = re.sub(r"√\s*(?:\(([^()]*)\)|(\w+))", r"\\sqrt{\1\2}", text)
         text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda found: f"^{{{found[0].translate(_RAISED)}}}", text)
         text = "".join(_UNICODE.get(sign, sign) for sign in text)
-    text = re.sub(r"(?<![A-Za-z\\])(pi|infinity)(?![A-Za-z])", lambda found: rf"\{found[1].replace('inity', 'ty')} ", text)
-    text = re.sub(r"(?<![A-Za-z\\])sqrt\s*(?:\(([^()]*)\)|(\d+))", lambda found: rf"\sqrt{{{found[1] or found[2]}}}", text)
-    text = re.sub(r"(?<=[\w)}])\*\*(?=[\w({-])", "^", text)
-    text = re.sub(r"<=|\\leq(?:slant)?(?![A-Za-z])", r"\\le ", re.sub(r">=|\\geq(?:slant)?(?![A-Za-z])", r"\\ge ", text))
-    text = re.sub(r"\s*\\text\s*\{\s*(?:percent|per cent|percentage|\\?%)\s*\}|\s*\bper\s?cent(?:age)?\b|\s*\\?%", r"\\%", text)
-    text = re.sub(r"\\varnothing(?![A-Za-z])|^\\\{\s*\\\}$", r"\\emptyset", text)
-    text = re.sub(r"\\(?:simeq|cong)(?![A-Za-z])", r"\\approx", re.sub(r"\\log_\{?e\}?", r"\\ln", text))
-    return re.sub(r"^(?:[\s=]|\\approx)+", "", text).strip()
+    for pattern, put in _SPELLING:
+        text = re.sub(pattern, put, text)
+    return text.strip()
 
 
 def joined(text: str) -> str:
@@ -79,7 +89,7 @@ def joined(text: str) -> str:
 # units
 
 _MEASURED = re.compile(
-    rf"(?<=[\d}})!]){_GAP}(?:\\text\s*\{{(?P<text>[^{{}}]*)\}}|(?P<word>{extract._MEASURE}|(?<=\s)[msgLl]))(?P<power>{_GAP}\^\s*\{{?\s*[23]\s*\}}?)?\.?\s*$"
+    rf"(?<=[\d}})!]){_GAP}(?:\\text\s*\{{(?P<text>[^{{}}]*)\}}|(?P<word>{extract.MEASURE}|(?<=\s)[msgLl]))(?P<power>{_GAP}\^\s*\{{?\s*[23]\s*\}}?)?\.?\s*$"
 )
 _DEGREES = re.compile(rf"(?<=[\d}})]){_GAP}\^\s*\{{?\s*\\circ\s*\}}?{_GAP}(?:\\text\s*\{{\s*|\{{\s*)?(?P<scale>[CF])?\s*\}}?$")
 _PER = re.compile(r"\s*/\s*|\s+per\s+")
@@ -160,7 +170,7 @@ class Leaf:
         said = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", self.text)
         said = " ".join(said.strip(" .()\"'").split())
         wordy = re.fullmatch(r"[^\W\d_]{2,}(?:[ ,'-]+[^\W\d_]+)*", said) and not re.fullmatch(r"[a-z]{2}", said)
-        return said.lower() if wordy and said not in extract._NOT_WORDS else ""
+        return said.lower() if wordy and said not in extract.NOT_WORDS else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +199,7 @@ def parsed(text: str) -> Leaf | Many | None:
     if label:
         letter = label[1] or label[2]
         rest = parsed(label["rest"]) if label["rest"].strip(" {}") else None
-        return (
-            Leaf(rest.text, rest.name, rest.unit, rest.percent, letter, rest.whole)
-            if isinstance(rest, Leaf)
-            else rest or Leaf(letter, label=letter)
-        )
+        return replace(rest, label=letter) if isinstance(rest, Leaf) else rest or Leaf(letter, label=letter)
     if not re.search(r"\w|\\infty", text) or re.search(r"(?<!\\)\$.*\$|\\\$.*\\\$", text):
         return None
     return _structure(text)
@@ -292,7 +298,7 @@ def same(a: Leaf | Many, b: Leaf | Many) -> bool:
     if not many.brackets and len(many.parts) > 1 and all(same(many.parts[0], part) for part in many.parts[1:]):
         return same(many.parts[0], one)
     if many.brackets == "{}" and len(many.parts) == 1:
-        return same(many.parts[0], b if many is a else a) if many is a else same(a, many.parts[0])
+        return same(a.parts[0], b) if many is a else same(a, b.parts[0])
     if many.brackets not in ("", "{}") and re.search(r"\\(?:le|ge|lt|gt|cup|cap|in)(?![A-Za-z])|[<>]", one.text):
         return bool(same_formula(a.text, b.text))
     return False
@@ -329,12 +335,8 @@ def same_leaf(a: Leaf, b: Leaf) -> bool:
         return False
     bases = based(a.text), based(b.text)
     if any(bases):
-        ten = [
-            base or (int(each.text), 10)
-            for base, each in zip(bases, (a, b), strict=True)
-            if base or re.fullmatch(r"\d+", each.text)
-        ]
-        return len(ten) == 2 and ten[0] == ten[1]
+        ten = [(int(each.text), 10) if re.fullmatch(r"\d+", each.text) else None for each in (a, b)]
+        return (bases[0] or ten[0]) == (bases[1] or ten[1])
     if a.words or b.words:
         return a.words == b.words
     ratios = [re.fullmatch(r"(\d+(?:\.\d+)?)((?:\s*:\s*\d+(?:\.\d+)?)+)", each.text) for each in (a, b)]
@@ -344,15 +346,15 @@ def same_leaf(a: Leaf, b: Leaf) -> bool:
         return False
     if a.percent == b.percent:
         return same_value(a.text, b.text)
-    return _percent(a.text, b.text, 1) if a.percent else _percent(b.text, a.text, 2)
+    return _percent(a.text, b.text, True) if a.percent else _percent(b.text, a.text, False)
 
 
-def _percent(percent: str, other: str, least: int) -> bool:
-    """x % is x/100; where that is meant, as in "how many percent", also x, but never for less than one."""
+def _percent(percent: str, other: str, asked: bool) -> bool:
+    """x % is x/100, and also x as in "how many percent"; not below one, and 1 only where percent was `asked` for."""
     if same_value(rf"\frac{{{percent}}}{{100}}" if number(percent) is None else str(number(percent).value / 100), other):
         return True
     plain = number(other)
-    return (plain is None or abs(plain.value) > 1 or least == 1 and abs(plain.value) == 1) and same_value(percent, other)
+    return (plain is None or abs(plain.value) > 1 or asked and abs(plain.value) == 1) and same_value(percent, other)
 
 
 def _ratio(text: str) -> list[Fraction]:
@@ -559,33 +561,20 @@ def _pieces(found: Any) -> list[tuple] | None:
 
 
 _SAMPLES = r"""
-\frac{1}{2} | 0.25
 x^2+2x+1 | (x+1)^2
-x^2 + 3 | x^2+4
-\{1, 2\} | \{2, 1, 3\}
 [0, 1) | 0 \le x < 2
 (-\infty,0)\cup(1,2] | (1,2)
-(1, 2) | (2, \frac{2}{2})
 2\sqrt{2} | \sqrt{8}
 \frac{\sqrt{3}}{2} | \sin 60^\circ
 2\pi | \frac{\pi}{3}
 \ln 2 | \log_{10} 5
-x = 3 | 4
-x=1 \text{ or } x=2 | 1, 2
-50\% | 1/3
+x = 3y | 4x+y=2
 3+4i | 4i
 \begin{pmatrix}1&2\\3&4\end{pmatrix} | \begin{pmatrix}1&2\\3&5\end{pmatrix}
-\text{Monday} | \text{May}
-72 | it is 71
-1,234 | She paid $12.50.
 5! | \binom{10}{3}
 \frac{x}{x+1} | 1-\frac{1}{x+1}
-3ab | 4ba
 \lfloor 4.7 \rfloor | |-4|
-3\times 10^{8} | 10^7
--5 | 5
 2^{10} | 1000
-\infty | -\infty
 """  # of every kind
 
 

@@ -1,4 +1,4 @@
-"""What the verifiers of answers make of labelled solutions, forms, mutants, and how fast: the table in docs/verifiers-measured.md.
+"""What the verifiers of answers make of labelled solutions, forms and mutants, and how fast (docs/verifiers-measured.md).
 
     python -m tests.bench.bench_answers GSM8K_FOLDER [LABELLED.jsonl]
 
@@ -35,8 +35,8 @@ def by_exact(gold: str, answer: str, verifier: Exact = Exact()) -> bool:  # noqa
 
 def gsm8k(folder: Path) -> list[tuple[str, str]]:
     """(solution, its answer) of every problem."""
-    lines = [line for part in ("train", "test") for line in gzip.open(folder / f"{part}.jsonl.gz", "rt")]
-    solutions = [json.loads(line)["answer"] for line in lines]
+    files = [gzip.decompress((folder / f"{part}.jsonl.gz").read_bytes()).decode() for part in ("train", "test")]
+    solutions = [json.loads(line)["answer"] for line in "".join(files).splitlines()]
     return [(text, text.rsplit("####", 1)[1].strip()) for text in solutions]
 
 
@@ -71,7 +71,8 @@ def main() -> None:
     few = VALUES[::4]
     read = [[by_math(value, form.replace("@", value)) for value in few] for form in FORMS]
     whole = sum(sum(each) >= 0.98 * len(few) for each in read)
-    print(f"math, forms x values: {sum(map(sum, read)):,} of {len(FORMS) * len(few):,} read, {whole} of {len(FORMS)} forms >= 98 %")
+    total = len(FORMS) * len(few)
+    print(f"math, forms x values: {sum(map(sum, read)):,} of {total:,} read, {whole} of {len(FORMS)} forms >= 98 %")
     said = [by_exact(value, form.replace("@", value)) for form in PROSE for value in NUMBERS]
     print(f"exact, numbers in sentences: {sum(said)} of {len(said)} read")
     controls = [(value, f"\\boxed{{{wrong}}}", False) for _, value in values(seed=1) for _, wrong in mutants(value)]
