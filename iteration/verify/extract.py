@@ -23,7 +23,10 @@ _DASH = re.compile(r"(?<![\w)\]}])(?<![\w)\]}] )[–—](?=[\d.$])")
 
 
 def clean(text: str) -> str:
-    """The end of a text without special tokens, its digits and signs in ASCII."""
+    """The end of a text, or what is around its last box, without special tokens, its digits and signs in ASCII."""
+    box = text.rfind("\\boxed", 0, -LONGEST)
+    if box >= 0 and "\\boxed" not in text[-LONGEST:]:
+        text = text[: box + LONGEST // 2]
     text = text[-LONGEST:]
     if text.isascii():
         return _SPECIAL.sub("", text) if "<|" in text or "s>" in text or "\r" in text or "<e" in text or "<p" in text else text
@@ -141,24 +144,11 @@ _TITLE = rf"^[#>*_ \t]{{0,12}}(?:the\s+)?(?:{'|'.join(word for word, _ in _PAIRS
 _MARKER = re.compile(rf"{_START}(?:{_SAYS})|{_TITLE}|#{{4}}(?!#)\s*:?", re.IGNORECASE | re.MULTILINE)
 _SIMPLE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\.?\s*")
 # Each marker holds one of these words.
-_STEMS = ["####", "answer", "antwo", "ergebnis", "respuesta", "resposta", "risposta", "odpowied", "svar"]
-_STEMS += ["cevap", "jawaban", "jibu"]
-_MORE_STEMS = [
-    "答",
-    "답",
-    "ответ",
-    "відповідь",
-    "отговор",
-    "réponse",
-    "odpověď",
-    "yanıt",
-    "đáp",
-    "câu",
-    "إجابة",
-    "اجابة",
-    "جواب",
-]
-_MORE_STEMS += ["उत्तर", "উত্তর", "సమాధానం", "คำตอบ", "απάντηση", "תשובה"]
+_STEMS = re.findall(r"\S+", "#### answer antwo ergebnis respuesta resposta risposta odpowied svar cevap jawaban jibu")
+_MORE_STEMS = re.findall(
+    r"\S+",
+    "答 답 ответ відповідь отговор réponse odpověď yanıt đáp câu إجابة اجابة جواب उत्तर উত্তর సమాధానం คำตอบ απάντηση תשובה",
+)
 _LEAD = re.compile(
     r"(?:[\s:*_`>]|(?:therefore|thus|then|simply|just|clearly|indeed|actually|exactly|equal\s+to|given\s+by|approximately|about"
     r"|as\s+follows|\\approx|≈)\b[\s,:]*+)+(?=\S)",
@@ -299,7 +289,8 @@ _RUN = re.compile(rf"(?P<formula>{FORMULA})|(?:{_TOKEN})(?:[ \t~]*(?:(?!(?:{_UNI
 _TAIL = re.compile(rf"\s*(?:(?:{MEASURE})(?![A-Za-z])|\\(?:text|mathrm)\s?\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?|percent\b|\\?%)")
 _JOIN = re.compile(rf"\s*(?:[^\W\d_]+\s+){{0,2}}(?:,?\s*{_AND}\s|[,;&]|[和或及与])\s*(?:[a-z]+\s+)?")
 _APART = re.compile(
-    r"\s*(?:[^\W\d_]+\s+){0,3}?(?:in|of|for|per|from|after|with|over|during|on|by|each|at|every|to|than)\b", re.IGNORECASE
+    r"(?!\s*,?\s*(?:and|or)\b)\s*(?:[^\W\d_]+\s+){0,3}?(?:in|of|for|per|from|after|with|over|during|on|by|each|at|every|to|than)\b",
+    re.IGNORECASE,
 )
 
 

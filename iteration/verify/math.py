@@ -255,7 +255,7 @@ def closes(text: str, at: int) -> int:
 
 def named(text: str) -> bool:
     """Is this a name for a value, "x", "f(2)", "\\angle ABC", "\\text{Area}", and not the left side of an equation?"""
-    bare = _ARGUMENTS.sub("", re.sub(r"\\text\s*\{([^{}\d]*)\}", r"\1", text))
+    bare = _ARGUMENTS.sub("", re.sub(r"\\text\s*\{([^{}\d]*)\}|\|([A-Z]{2})\|", r"\1\2", text))
     return not re.search(r"[-+*/^=<>|\d]|\\(?:sqrt|sum|int|binom|log|ln)", bare) and bool(re.search(r"[A-Za-z]", bare))
 
 

@@ -221,6 +221,8 @@ def test_all_boxes_that_stand_together_count_and_else_the_last(text, found):
         ("The roots are 2 and 3.", r"2 \text{ and } 3"),
         ("x = 2, x = 3 are the solutions", r"x = 2 \text{ and } x = 3"),
         ("The answer is 5 apples and 3 oranges.", r"5 \text{ and } 3"),
+        ("The answer for part (a) is 5 and for part (b) is 7.", "5 and for part (b) is 7"),
+        ("\\boxed{7}" + " We check it with 12 other values." * 300, "7"),
         ("I cannot say.", "I cannot say"),
         ("", ""),
         ("...", ""),
