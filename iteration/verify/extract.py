@@ -289,7 +289,8 @@ _RUN = re.compile(rf"(?P<formula>{FORMULA})|(?:{_TOKEN})(?:[ \t~]*(?:(?!(?:{_UNI
 _TAIL = re.compile(rf"\s*(?:(?:{MEASURE})(?![A-Za-z])|\\(?:text|mathrm)\s?\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?|percent\b|\\?%)")
 _JOIN = re.compile(rf"\s*(?:[^\W\d_]+\s+){{0,2}}(?:,?\s*{_AND}\s|[,;&]|[和或及与])\s*(?:[a-z]+\s+)?")
 _APART = re.compile(
-    r"(?!\s*,?\s*(?:and|or)\b)\s*(?:[^\W\d_]+\s+){0,3}?(?:in|of|for|per|from|after|with|over|during|on|by|each|at|every|to|than)\b",
+    r"(?!\s*,?\s*(?:and|or)\b)\s*(?:[^\W\d_]+\s+){0,3}?"
+    r"(?:in|of|for|per|from|after|with|over|during|on|by|each|at|every|to|than)\b",
     re.IGNORECASE,
 )
 

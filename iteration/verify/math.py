@@ -426,13 +426,19 @@ def _config() -> Any:
 
 
 def same_formula(a: str, b: str) -> bool:
+    """Do both read as the same? What sympy cannot compare is not the same: it raises errors of many kinds."""
     x, y = formula(a), formula(b)
     if x is None or y is None:
         return a == b
     decimal, other = (number(a), y) if number(a) else (number(b), x)
-    if decimal and decimal.ulp and getattr(other, "is_number", False):
-        return _near(decimal, other)
-    return same_object(x, y)
+    try:
+        if decimal and decimal.ulp and getattr(other, "is_number", False):
+            return _near(decimal, other)
+        return same_object(x, y)
+    except MemoryError:
+        raise
+    except Exception:
+        return False
 
 
 def _near(decimal: Number, exact: Any) -> bool:
