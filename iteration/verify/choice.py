@@ -22,6 +22,11 @@ _CHOSEN = re.compile(
     r"(?:correct|right|best|answer)\b"
 )
 _TEXT = re.compile(r"\\(?:text\w*|math\w+|mbox)\s*\{([^{}]*)\}|[\\$*_`]")
+_LETTER = re.compile(r"(?<![\w'’])[A-J](?![\w'’])")
+_CHOOSES = ("choice", "option", "choose", "pick", "select", "go with", " is correct", " right", " best", "the correct", "answer")
+# Quickly, what is most frequent: one box with a letter, and a letter behind "answer" at the very end.
+_ONE_BOX = re.compile(r"\\boxed\{\(?([A-J])\)?\}")
+_AT_END = re.compile(r"\b(?i:answer is|answer:) \(?([A-J])\)?\.?\s*\Z")
 _MARKED = re.compile(r"[(\[]([A-J])[)\]]|(?<![\w'’])([A-J])(?:[).:](?=\s|$)|$)")
 _SAID = re.compile(rf"(?i:\b(?:is|it's|be|option|choice|choose|pick|select|with|say|think)\b)[\s:*(\[]*{_L}")
 _SEVERAL = re.compile(r"(?<![\w'’])[A-J][)\]]*\s*(?:,|/|&|\band\b|\bor\b)+\s*[(\[]*[A-J](?![\w'’])")
@@ -30,14 +35,21 @@ _SEVERAL = re.compile(r"(?<![\w'’])[A-J][)\]]*\s*(?:,|/|&|\band\b|\bor\b)+\s*[
 def letter(text: str) -> str:
     """The letter that a text states: in a box, a tag or behind "answer", as "option C", alone on its last line; else ""."""
     text = clean(text)
+    boxes = text.count("\\boxed")
+    quick = None if "nswer>" in text or boxes > 1 else _ONE_BOX.search(text) if boxes else _AT_END.search(text[-24:])
+    if quick:
+        return quick[1]
     said = explicit(text)
-    if said is not None:
+    if said is not None and (boxes or _LETTER.search(said)):
         return picked(said)
-    chosen = [found[1] or found[2] for found in _CHOSEN.finditer(text)]
+    small = text.lower()
+    chosen = [found[1] or found[2] for found in _CHOSEN.finditer(text)] if any(word in small for word in _CHOOSES) else []
     if chosen:
         return chosen[-1]
-    lines = [line for line in text.splitlines() if line.strip()]
-    last = bare(plain_marks(lines[-1])) if lines else ""
+    last = text.strip().rsplit("\n", 1)[-1]
+    if len(last) == 1 and "A" <= last <= "J":
+        return last
+    last = bare(plain_marks(last))
     return picked(last) if re.fullmatch(r"[(\[]?[A-J][)\].:]?|[(\[][A-J][)\]].*|[A-J][).:]\s.*", last) else ""
 
 

@@ -17,16 +17,23 @@ _AROUND = re.compile(r"(?:\\(?:text|mathrm|textbf|mathbf|boxed)(?![A-Za-z])|\\[$
 
 def last_number(text: str) -> str:
     """The last number of a text in canonical form ("1,234.50" is "1234.5"), or ""."""
-    text = clean(text)
-    lines = text.splitlines() if "\n" in text else [text]
-    return next((found[-1] for found in map(numbers, reversed(lines)) if found), "")
+    return _last(clean(text))
+
+
+def _last(text: str) -> str:
+    for line in reversed(text.split("\n")):
+        found = numbers(line)
+        if found:
+            return found[-1]
+    return ""
 
 
 def final_number(text: str) -> str:
     """The number that a text states in a box, a tag or behind "answer"; where it marks none, its last one; or ""."""
-    said = explicit(clean(text))
+    text = clean(text)
+    said = explicit(text)
     if said is None:
-        return last_number(text)
+        return _last(text)
     if said.isdigit():
         return shortest(said)
     said = said.replace("^\\circ", "").replace("^{\\circ}", "").rsplit("=", 1)[-1].strip("*_`$ ").rstrip(".")

@@ -24,10 +24,9 @@ _DASH = re.compile(r"(?<![\w)\]}])(?<![\w)\]}] )[–—](?=[\d.$])")
 
 def clean(text: str) -> str:
     """The end of a text, or what is around its last box, without special tokens, its digits and signs in ASCII."""
-    box = text.rfind("\\boxed", 0, -LONGEST)
-    if box >= 0 and "\\boxed" not in text[-LONGEST:]:
-        text = text[: box + LONGEST // 2]
-    text = text[-LONGEST:]
+    if len(text) > LONGEST:
+        box = text.rfind("\\boxed")
+        text = text[: box + LONGEST // 2][-LONGEST:] if 0 <= box < len(text) - LONGEST else text[-LONGEST:]
     if text.isascii():
         return _SPECIAL.sub("", text) if "<|" in text or "s>" in text or "\r" in text or "<e" in text or "<p" in text else text
     text = _SPECIAL.sub("", text)
@@ -81,7 +80,7 @@ def _boxes(text: str, depth: int = 0) -> list[tuple[int, int, str]] | None:
         if inside and inside.strip("{}$ \n\\,;~_."):
             inner = _boxes(inside, depth + 1)
             inside = inner[-1][2] if inner else inside
-            sign = re.search(r"(?:^|[=$(\[{,])\s*-\s*$", text[: box.start()])
+            sign = re.search(r"(?:^|[=$(\[{,])\s*-\s*$", text[max(0, box.start() - 8) : box.start()])
             more = _BEHIND.match(text, at)
             found.append((box.start(), at, ("-" if sign else "") + value(inside) + (more[0] if more else "")))
     return found
@@ -186,10 +185,11 @@ def explicit(text: str, read: str = "auto") -> str | None:
 
 
 def _marked(text: str) -> str | None:
-    at = text.rfind("####")
-    simple = _SIMPLE.fullmatch(text, at + 4) if at >= 0 else None
-    if simple:
-        return simple[1]
+    for mark in ("####", "answer is "):  # quickly, what is most frequent
+        at = text.rfind(mark)
+        simple = _SIMPLE.fullmatch(text, at + len(mark)) if at >= 0 else None
+        if simple:
+            return simple[1]
     small = text.lower()
     places = [small.find(stem) for stem in (_STEMS if text.isascii() else _STEMS + _MORE_STEMS) if stem in small]
     if not places:
@@ -369,6 +369,8 @@ def plain_marks(text: str) -> str:
 
 def value(text: str) -> str:
     """The value that a clause behind "the answer is" states: the whole of it, or the number or formula in it."""
+    if text.isdigit():
+        return text
     whole = bare(plain_marks(text))
     found = _runs(whole)
     if not prose(whole) or not found:
