@@ -23,7 +23,7 @@ _CHOSEN = re.compile(
 )
 _TEXT = re.compile(r"\\(?:text\w*|math\w+|mbox)\s*\{([^{}]*)\}|[\\$*_`]")
 _LETTER = re.compile(r"(?<![\w'’])[A-J](?![\w'’])")
-_CHOOSES = ("choice", "option", "choose", "pick", "select", "go with", " is correct", " right", " best", "the correct", "answer")
+_CHOOSES = ("choice", "option", "choose", "pick", "select", "go with", "correct", " right", " best", "answer")
 # Quickly, what is most frequent: one box with a letter, and a letter behind "answer" at the very end.
 _ONE_BOX = re.compile(r"\\boxed\{\(?([A-J])\)?\}")
 _AT_END = re.compile(r"\b(?i:answer is|answer:) \(?([A-J])\)?\.?\s*\Z")

@@ -348,6 +348,8 @@ def _runs(text: str) -> list[tuple[int, int, str]]:
     found = []
     for run in _RUN.finditer(text):
         start, end, said = run.start(), run.end(), run[0]
+        if found and start < found[-1][1]:  # the power of a unit
+            continue
         if not run["formula"]:
             said = re.sub(r"^(?:[A-Za-z](?=\s+[\d\\(.])|[-+](?=\s)|[*/=<>|!%:^_≈\s]|\\[,;:! ])+", "", said)
             said = re.sub(r"(?:\s[AaI]|[-+*/=<>^_:\s]|\\[,;:! ]|\\left|\\right)+$", "", said)
@@ -510,7 +512,7 @@ def vulgar(text: str) -> str:
 
 
 _NUMBER = re.compile(
-    r"(?:(?<![\w.)])-|(?<=[^\x00-\x7f])-)?(?:(?:[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?![,\d])|\d+(?:,\d+)*)(?:\.\d+)?|(?<!\d)\.\d+)(?:[eE][-+]?\d+(?![\w.]))?"
+    r"(?<!\^)(?<!\^\{)(?:(?<![\w.)])-|(?<=[^\x00-\x7f])-)?(?:(?:[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?![,\d])|\d+(?:,\d+)*)(?:\.\d+)?|(?<!\d)\.\d+)(?:[eE][-+]?\d+(?![\w.]))?"
 )
 
 

@@ -32,6 +32,8 @@ from iteration.verify.exact import Exact, final_number, last_line, last_number
         ("温度是-7度", "-7"),
         ("1,00,000 rupees", "100000"),
         ("9<|im_end|>", "9"),
+        ("Area = 7 cm^2", "7"),
+        ("Area = 7 cm^{2}", "7"),
     ],
 )
 def test_last_number(text, number):
