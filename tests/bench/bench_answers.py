@@ -88,7 +88,8 @@ def main() -> None:
     began = time.process_time()
     for gold, answer in speed:
         by_math(gold, answer)
-    print(f"math, formulas of bench_verify in one process: {len(speed) / (time.process_time() - began):,.0f} verdicts per second of CPU")
+    rate = len(speed) / (time.process_time() - began)
+    print(f"math, formulas of bench_verify in one process: {rate:,.0f} verdicts per second of CPU")
 
 
 if __name__ == "__main__":
