@@ -27,10 +27,30 @@ def clean(text: str) -> str:
     if len(text) > LONGEST:
         box = text.rfind("\\boxed")
         text = text[: box + LONGEST // 2][-LONGEST:] if 0 <= box < len(text) - LONGEST else text[-LONGEST:]
+    if "illion" in text or "thousand" in text or "hundred" in text or not text.isascii():
+        text = _SCALED.sub(_scaled, _SCALED.sub(_scaled, text))
     if text.isascii():
         return _SPECIAL.sub("", text) if "<|" in text or "s>" in text or "\r" in text or "<e" in text or "<p" in text else text
     text = _SPECIAL.sub("", text)
     return _DASH.sub("-", re.sub(r"[^\x00-\x7f]", _ascii, text.translate(_SIGNS)))
+
+
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_MYRIADS = {"万": 4, "萬": 4, "만": 4, "亿": 8, "億": 8, "억": 8}
+_SCALED = re.compile(
+    r"(?<![\d.,])(\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(\d{1,15}))?(?!\d)([}$]*)\s?(\\text\s*\{\s*)?"
+    rf"(?:({'|'.join(_SCALES)})s?\b(?!-)|([{''.join(_MYRIADS)}]))"
+)
+
+
+def _scaled(found: re.Match) -> str:
+    """ "1.5 million" as 1500000."""
+    whole, after, closed, macro, word, sign = found.groups("")
+    scale = _SCALES[word] if word else _MYRIADS[sign]
+    digits = f"{whole}{after}".replace(",", "") + "0" * max(0, scale - len(after))
+    point = len(after) - scale
+    digits = f"{digits[:-point]}.{digits[-point:]}" if point > 0 else digits.lstrip("0") or "0"
+    return digits + closed + macro
 
 
 def _ascii(found: re.Match) -> str:
