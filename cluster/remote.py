@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
+from jinja2 import TemplateError
 from ray.exceptions import RayActorError
 
 from cluster.engine import WISH, Generate
+from iteration.chat import messages_of
+from iteration.errors import UserError
 from iteration.protocols import Ends, Value
 from iteration.respond import seed_of
 from iteration.types import Expand, Node, Problem, State, Step, Tree, Verdict
@@ -207,11 +210,24 @@ class StepJudge:
 
 
 def encode(tokenizer, prompt: str) -> np.ndarray:
-    """The prompt's tokens, int32 [p], with the chat template if the tokenizer has one."""
+    """The prompt's tokens, int32 [p], through the chat template where the tokenizer has one.
+
+    Raises UserError for a prompt that is a list of messages (iteration/chat.py) where the template cannot show it.
+    """
+    messages = messages_of(prompt)
     if tokenizer.chat_template:
-        chat = [{"role": "user", "content": prompt}]
-        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        chat = messages or [{"role": "user", "content": prompt}]
+        try:
+            prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in chat)
+            raise UserError(f"the model's chat template does not take the messages of a prompt ({roles}): {error}") from None
         return np.array(tokenizer(prompt, add_special_tokens=False).input_ids, np.int32)
+    if messages:
+        raise UserError(
+            "the prompts are lists of messages, but the model's tokenizer has no chat template; take a chat model, or "
+            "type task.prompt_key=COLUMN of a column of text"
+        )
     return np.array(tokenizer(prompt).input_ids, np.int32)
 
 

@@ -34,7 +34,7 @@ from iteration.errors import UserError
 from iteration.examples import DECISION, answers, decide, generated, order
 from iteration.measuring import Results, diversity, promotion, solve_rates
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Part
-from iteration.protocols import Reports
+from iteration.protocols import FromFiles, Reports
 from iteration.respond import seed_of
 from iteration.types import Diversity, Round, Score, State
 
@@ -63,9 +63,11 @@ class Run:
         check_judge(self.judge, self.verify)
         self.train, self.test, *self.others = self.arms()
         check_splits(task.name, self.task.splits(), [self.test, *self.others] + [self.train] * bool(self.options.rounds))
+        for line in self.task.skipped if isinstance(self.task, FromFiles) else ():
+            self.view.say(f"WARNING: {line}")
         self.store = store_at(self.options.run.dir).open()
         self.book = Book(self.store)
-        self.planning = Planning(self.task, self.book, self.options, self.train)
+        self.planning = Planning(self.task, self.book, self.options, self.train, self.view.say)
         self.engines = asyncio.Lock()  # searching, scoring and measuring take turns with the weights
         self.actors = Actors(self.options, task, self.verify, self.judge, self.store, address, self.view)
         self.judging = Judging(self.book, self.options, self.actors, self.view, self.engines, self.planning)
@@ -133,6 +135,7 @@ class Run:
 
     async def baseline(self) -> int:
         """Round 0: there is a model, and it is measured."""
+        self.planning.check()
         self.planning.held_out(self.test)
         if not self.book.recorded(0):
             drift = await self.search(self.test, 0, model_key(0))

@@ -52,6 +52,17 @@ class Named(Protocol):
     names: Mapping[str, Problem]
 
 
+@runtime_checkable
+class FromFiles(Protocol):
+    """A task that reads files. Without it, nothing is said of rows that were skipped or of files that changed."""
+
+    bad_rows: str  # what becomes of what cannot be used: skip or refuse
+    skipped: Sequence[str]  # what was left out, a line for each file
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """A digest of the problems of each file, by the file's name."""
+
+
 class Policy(Protocol):
     """A language model that proposes moves."""
 

@@ -134,7 +134,7 @@ def test_a_changed_config_is_refused_with_both_values_and_rounds_may_grow(run):
 
 def test_a_prompt_without_room_for_an_answer_is_said_before_anything_is_searched(run):
     tight = Run(load("configs/quickstart.yaml", [f"run.dir={run.store.root}", *OPTIONS, "generate.context=9"]))
-    with pytest.raises(UserError, match=r"problem expr4-.*: its prompt has 10 tokens, but generate.context is 9"):
+    with pytest.raises(UserError, match=r"problems \(expr4-.*\): .* up to 10 tokens, but generate.context is 9"):
         tight.planning.held_out(tight.test)
 
 
