@@ -4,11 +4,11 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import ReadonlyConfigError
 
-from cluster.run import Config, load
-from cluster.verbs import compare
-from cluster.verbs import eval as evaluate
-from cluster.verbs.compare import read
-from iteration.config import UserError, differences, make, part_class, typed
+from cluster import comparison, evaluation
+from cluster.config import Config, load
+from iteration.config import differences, part, typed
+from iteration.errors import UserError
+from iteration.parts import FILTER, SEARCH
 
 GOOD = """
 name: small
@@ -30,8 +30,8 @@ def test_defaults_file_and_command_line_in_this_order(config):
     found = load(config, ["search.n=5", "train.lr=1e-4", "filters.cap.per_problem=3", "seed=4"])
     assert (found.search.n, found.train.lr, found.task.last_level, found.rounds) == (5, 1e-4, 6, 5)
     assert found.run.dir == "runs/small" and list(found.filters) == ["correct", "cap"]
-    assert make(found.search, "search", "iteration.search").n == 5
-    assert make(found.filters.cap, "filters", "iteration.filters", "cap").per_problem == 3
+    assert part(found.search, SEARCH).make().n == 5
+    assert part(found.filters.cap, FILTER, "cap").make().per_problem == 3
     assert typed(found, Config).train.betas == (0.9, 0.98)
 
 
@@ -66,7 +66,7 @@ def test_a_part_with_a_default_may_be_left_out(config):
 )
 def test_mistakes_in_a_comparison(option, said):
     with pytest.raises(UserError) as error:
-        read("configs/compare.yaml", [option])
+        comparison.read("configs/compare.yaml", [option])
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
@@ -108,7 +108,7 @@ def test_read_only_after_merging(config):
         ("judge.label=x", "judge.name is missing"),
         ("generate.transfer=rdma", "generate.transfer is 'rdma'; expected host or nccl or ipc"),
         ("generate.transfer=nccl", "sends weights from a GPU to a GPU, but train.gpus is 0 and generate.gpus 0"),
-        ("generate.pipeline=2", "generate.pipeline is 2, but generate.gpus=0 cannot be cut into so many stages"),
+        ("generate.pipeline=2", "generate.pipeline is 2, but gpus=0 cannot be cut into so many stages"),
         ("generate.sleep=true", "needs lag=0 and a share of it for each, generate.gpus=0.5 train.gpus=0.5"),
         ("generate.context=4096", "train.row_tokens is 128, but a trace may have generate.context = 4096 tokens"),
     ],
@@ -155,9 +155,9 @@ def test_a_dotted_name_reaches_a_package_of_the_users_own(tmp_path, monkeypatch)
         "from dataclasses import dataclass\n@dataclass\nclass TwoStep:\n    width: int = 2\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert part_class("search", "iteration.search", "mine.two_step")().width == 2
+    assert SEARCH.part_class("mine.two_step")().width == 2
     with pytest.raises(UserError, match=r"there is no 'mine\.three'"):
-        part_class("search", "iteration.search", "mine.three")
+        SEARCH.part_class("mine.three")
     sys.modules.pop("mine.two_step"), sys.modules.pop("mine")
 
 
@@ -171,7 +171,7 @@ def test_every_shipped_config_loads():
 
     for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")):
         sections = path.read_text()
-        reader = compare.read if "\ncompare:" in sections else evaluate.read if "\neval:" in sections else load
+        reader = comparison.read if "\ncompare:" in sections else evaluation.read if "\neval:" in sections else load
         assert reader(path, []).name == path.stem
         assert len(path.read_text().splitlines()) < 40
 
