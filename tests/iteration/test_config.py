@@ -39,6 +39,39 @@ def test_nothing_behind_the_sign_is_the_empty_text(config):
     assert load(config, ["model.path="]).model.path == ""
 
 
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("run.dir=runs/try #2", "runs/try #2"),
+        ("run.dir=#2", "#2"),
+        ("run.dir=~/runs", "~/runs"),
+        ("run.dir=~", "~"),
+        ("run.dir=null", "null"),
+        ("run.dir=a: b, c=[d", "a: b, c=[d"),
+        ("run.dir=${name}-2", "small-2"),
+        ("name=007", "007"),
+        ("name=1e3", "1e3"),
+        (r"generate.step_end=\n\n", "\n\n"),
+        (r"generate.step_end=\\n", r"\n"),
+        ("generate.step_end= ", " "),
+        ("generate.step_end=</step>", "</step>"),
+        ("train.betas=[0.9, 0.95]", (0.9, 0.95)),
+        ("measure.levels=[1, 2]", [1, 2]),
+        ("train.bf16=false", False),
+        ("judge=null", None),
+    ],
+)
+def test_a_word_does_what_is_typed(config, word, value):
+    assert OmegaConf.select(load(config, [word]), word.partition("=")[0]) == value
+
+
+@pytest.mark.parametrize("template", ["[INST] {prompt} [/INST]", "{prompt}", "# {prompt}", "'{prompt}'", r"{prompt} \boxed{}"])
+def test_a_template_is_taken_as_typed(template):
+    found = load("configs/gsm8k.yaml", [f"task.template={template}", "task.train=a.jsonl", r"verify=math"])
+    assert found.task.template == template
+    assert load("configs/gsm8k.yaml", [r"task.template={prompt}\nAnswer:"]).task.template == "{prompt}\nAnswer:"
+
+
 def test_another_part_than_the_file_s_does_not_get_the_file_s_options(config):
     found = load(config, ["search.name=beam", "search.keep=9"])
     assert (found.search.name, found.search.keep, found.search.width) == ("beam", 9, 4) and "n" not in found.search
@@ -97,7 +130,13 @@ def test_read_only_after_merging(config):
         ("filters=[cap]", "filters is ['cap'], expected a section"),
         ("filters.cap=4", "filters.cap is 4, expected a section; type filters.cap.KEY=VALUE"),
         ("measure.levels=3", "command line: measure.levels: Invalid value"),
-        ("model.path={a: 1}", "command line: model.path: Cannot convert"),
+        ("measure.levels=[1,2", "command line: measure.levels: found '[1,2', which is not YAML ("),
+        ("rounds=#2", "command line: rounds: Value '#2' of type 'str' could not be converted to Integer"),
+        ("rounds=3 # or more", "command line: rounds: Value '3 # or more'"),
+        ("model.path=${nam}", "model.path: Interpolation key 'nam' not found"),
+        ("model.path=${", "command line: model.path: "),
+        ("train.lr.x=1", "command line: train.lr"),
+        ("=3", "command line: found '=3', expected KEY=VALUE"),
         ("lag=-1", "lag is -1; expected at least 0"),
         ("train.pool=some", "train.pool is 'some'; expected all or last"),
         ("train.start=anew", "train.start is 'anew'; expected previous or base"),
@@ -122,6 +161,45 @@ def test_mistakes_on_the_command_line(config, option, said):
 def test_weights_between_gpus_are_not_sent_on_one_that_is_shared(config):
     with pytest.raises(UserError, match="nccl is between GPUs; on one that both share, type generate.transfer=ipc"):
         load(config, ["generate.transfer=nccl", "generate.gpus=0.5", "train.gpus=0.5"])
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("rounds=-1", "problems=0", "unit=0", "budget=0", "drift=-1", "retry=-0.1", "audit_share=2"),
+        *("search.n=0", "search.n=-1", "train.micro_rows=0", "train.rows=0", "train.tokens=0", "train.lr=0", "train.clip=0"),
+        *("train.betas=[1,2]", "generate.max_tokens=0", "generate.max_seqs=0", "measure.problems=0", "measure.samples=0"),
+        *("filters.cap.per_problem=0", "model.warm_start.tokens=0", "model.shape.layers=0", "placement.searchers=-1"),
+    ],
+)
+def test_zero_and_negative_values_are_refused_with_the_key_and_the_file(config, word):
+    with pytest.raises(UserError) as error:
+        load(config, [word])
+    key, _, value = word.partition("=")
+    assert f"small.yaml: {key} is " in str(error.value) and "; expected" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "word"),
+    [
+        *(("search=beam", f"search.{name}=0") for name in ("keep", "width", "times")),
+        *(("search=dvts", f"search.{name}=0") for name in ("trees", "width", "times")),
+        *(("search=lookahead", f"search.{name}=0") for name in ("keep", "width", "times")),
+        *(("search=continued", word) for word in ("search.n=0", "search.starts=0", "search.anew=2")),
+        *(("search=mcts", f"search.{name}") for name in ("simulations=0", "width=0", "widen=-1", "alpha=0", "noise=2")),
+        *(("search=adaptive", f"search.{name}=0") for name in ("tokens", "first", "tree.keep")),
+        *(("learn=dpo", f"learn.{name}") for name in ("beta=0", "per_tree=0", "anchor=-1")),
+        ("judge=process", "judge.labels=step"),
+        ("filters.balance={}", "filters.balance.bins=0"),
+        ("filters.balance={}", "filters.balance.share=0"),
+        ("filters.hindsight={}", "filters.hindsight.steps=0"),
+    ],
+)
+def test_parts_refuse_options_when_a_config_is_loaded(config, part, word):
+    with pytest.raises(UserError, match=f"small.yaml: {word.partition('=')[0]} is "):
+        load(config, [part, word, "train.row_tokens=256"])
+    with pytest.raises(UserError, match="compare.arms.beam.search: keep is 0; expected at least 1"):
+        comparison.read("configs/compare.yaml", ["compare.arms.beam.search.keep=0"])
 
 
 @pytest.mark.parametrize(
