@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.cli import VERBS, WIDTH, example, main, parser
-from tests.cluster.folder.folders import record, young
+from tests.cluster.folder.folders import old, young
 
 TOP = Path(__file__).parents[2]
 
@@ -121,12 +121,10 @@ def test_a_closed_pipe_is_no_traceback(tmp_path, more):
 
 
 def test_what_cannot_be_written_is_one_line(tmp_path, capsys):
-    book = young(tmp_path / "run")
-    book.store.put_json("rounds/r00000", record(0))
+    run = old(tmp_path) / "eval"
     (tmp_path / "file").touch()
-    report = ["report", "--to", f"{tmp_path}/file/report.html"]
-    for words in (report, ["regrade", "--verifier", "exact"], ["traces", "--to", "x"]):
-        (tmp_path / "run/verdicts").touch()  # where a folder should be
-        assert main([words[0], str(tmp_path / "run"), *words[1:]]) == 2
+    (run / "verdicts").touch()  # where a folder should be
+    for verb, *words in (["report", "--to", f"{tmp_path}/file/r.html"], ["regrade", "--verifier", "exact"]):
+        assert main([verb, str(run), *words]) == 2
         said = capsys.readouterr().err.strip()
-        assert said.startswith("flywheel: ") and "\n" not in said, said
+        assert said.startswith(f"flywheel: {tmp_path}") and "\n" not in said, said
