@@ -24,6 +24,7 @@ class Kind:
 
     name: str
     package: str
+    several: bool = False  # the section holds several parts, by name
 
     def shipped(self) -> list[str]:
         """The names of the built-in parts."""
@@ -53,7 +54,7 @@ SEARCH = Kind("search", "iteration.search")
 VERIFY = Kind("verify", "iteration.verify")
 JUDGE = Kind("judge", "iteration.judge")
 LEARN = Kind("learn", "iteration.learn")
-FILTER = Kind("filters", "iteration.filters")
+FILTER = Kind("filters", "iteration.filters", several=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ class Part:
         try:
             return self.type(**self.options)
         except ValueError as error:
-            raise UserError(str(error)) from None
+            where = f"{self.kind.name}.{self.name}." if self.kind.several else f"{self.kind.name}."
+            raise UserError(named(error, self.type, where)) from None
 
     def section(self) -> dict[str, Any]:
         """The config section, the inverse of `of`."""
@@ -91,11 +93,31 @@ def did_you_mean(name: str, known: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def named(error: ValueError, part: type, where: str) -> str:
+    """What a part says of one of its options, with the section before the option's name."""
+    option = str(error).split(" ")[0].split(".")[0]
+    return f"{where}{error}" if option in {field.name for field in dataclasses.fields(part)} else str(error)
+
+
 def at_least(options: Any, **least: float) -> None:
     """Raises ValueError where an option is smaller: `at_least(self, ranks=1)` in a `__post_init__`."""
     for name, value in least.items():
         if getattr(options, name) < value:
             raise ValueError(f"{name} is {getattr(options, name)}; expected at least {value}")
+
+
+def above(options: Any, **limit: float) -> None:
+    """Raises ValueError where an option is not greater: `above(self, lr=0)`."""
+    for name, value in limit.items():
+        if not getattr(options, name) > value:
+            raise ValueError(f"{name} is {getattr(options, name)}; expected more than {value}")
+
+
+def share(options: Any, *names: str) -> None:
+    """Raises ValueError where an option is no share."""
+    for name in names:
+        if not 0 <= getattr(options, name) <= 1:
+            raise ValueError(f"{name} is {getattr(options, name)}; expected a share between 0 and 1")
 
 
 def one_of(options: Any, **known: tuple[str, ...]) -> None:
