@@ -34,6 +34,7 @@ VERBS = (
     "metrics",
     "submit",
 )
+CLOSED = 141  # exit status where the output's pipe is closed: 128 + SIGPIPE, as shells have it
 WIDTH = 80  # columns of the help's examples
 
 
@@ -84,7 +85,12 @@ def main(arguments: list[str] | None = None) -> int:
     sys.path.insert(0, os.getcwd())
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
     try:
-        return known.act(known)
+        status = known.act(known)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read the output has enough, e.g. head -1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+        return CLOSED
     except UserError as error:
         print(f"flywheel: {error}", file=sys.stderr)
         return 2

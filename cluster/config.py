@@ -15,9 +15,9 @@ from cluster.sandbox.walls import SandboxOptions
 from cluster.train.options import Model, Train, TrainJudge
 from iteration import config as settings
 from iteration.errors import UserError
-from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least
+from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least, share
 
-TRACK = Kind("track", "cluster.track")
+TRACK = Kind("track", "cluster.track", several=True)
 KINDS = {
     "task": TASK,
     "search": SEARCH,
@@ -91,9 +91,8 @@ class Config:
     run: RunFolder = field(default_factory=RunFolder)
 
     def __post_init__(self) -> None:
-        at_least(self, rounds=0, lag=0, problems=1, unit=1, budget=1, retry=0)
-        if self.retry > 1:
-            raise ValueError(f"retry is {self.retry}; expected a share between 0 and 1")
+        at_least(self, rounds=0, lag=0, problems=1, unit=1, budget=1, drift=0)
+        share(self, "retry", "audit_share")
         generate, train = self.generate, self.train
         shared = 0 < generate.gpus < 1 and 0 < train.gpus < 1
         if generate.transfer != "host" and not (train.gpus and generate.gpus):
@@ -118,12 +117,22 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
     file = file or "command line"
     try:
         settings.typed(found, schema)
+        check_parts(found)
         check_temperature(found)
         if found.rounds:
             check_rows(found)
-    except ValueError as error:
+    except (ValueError, UserError) as error:
         raise UserError(f"{file}: {error}") from None
     return found
+
+
+def check_parts(config: DictConfig) -> None:
+    """Raises UserError where a search, a judge, a way to learn or a filter refuses its options."""
+    for key, kind in (("search", SEARCH), ("judge", JUDGE), ("learn", LEARN)):
+        if config[key] is not None:
+            settings.part(config[key], kind).make()
+    for name, section in config.filters.items():
+        settings.part(section, FILTER, str(name)).make()
 
 
 def check_temperature(config: DictConfig) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book, history_of, problem_of
-from cluster.folder.layout import TASK_RECORD, model_folder, model_key, plan_key, round_key
+from cluster.folder.layout import TASK_RECORD, arm_key, model_folder, model_key, plan_key, round_key
 from cluster.remote import encode
 from cluster.searcher import Unit
 from iteration import curriculum
@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 
 FRAME = 16  # tokens more than an empty prompt shows: a prefix space, a system message's pieces that merge differently
 NAMED = 3  # problems that are named; the others are counted
+
+
+def check_splits(task: str, splits: tuple[str, ...], arms: list[Arm]) -> None:
+    """Raises UserError where an arm takes its problems from a split that the task does not have."""
+    for arm in arms:
+        if arm.split not in splits:
+            where, hint = ("measure.split", f"measure.split={splits[-1]}") if arm.blind else ("task", "task.train=FILE")
+            raise UserError(
+                f"{where}: task {task} has no {arm.split} problems (it has: {', '.join(splits)}); type {hint}"
+                + ("" if arm.blind else ", or rounds=0")
+            )
 
 
 class Planning:
@@ -64,6 +75,16 @@ class Planning:
             raise UserError(f"{self._named(long)}; or task.bad_rows=skip")
         if long:
             self._say(f"WARNING: skipped {self._named(long)}")
+
+    def arms(self, arms: list[Arm]) -> None:
+        """Write down how each arm is searched. Raises UserError where its answers already lie in another round."""
+        store = self._book.store
+        for arm in arms:
+            if not store.put_json(arm_key(arm.name), arm.record()) and self._book.arm(arm.name).round != arm.round:
+                raise UserError(
+                    f"{store.place}: {arm.name} was searched behind another last round; rounds cannot grow here; type "
+                    "run.dir=FOLDER to start another comparison"
+                )
 
     def round(self, number: int, problems: int = 0) -> None:
         """Commit the problems of a round: levels by the solve rates of the rounds before, problems by seed."""

@@ -12,8 +12,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from iteration import words
 from iteration.errors import UserError
-from iteration.parts import Kind, Part, did_you_mean
+from iteration.parts import Kind, Part, did_you_mean, named
 
 
 def read(file: str | Path) -> DictConfig:
@@ -38,14 +39,11 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
     several parts by name. A part that the schema gives a default (None or a name) may be left out.
     file: "" for none. Raises UserError naming the file (or the command line) and the key.
     """
-    for word in dotlist:
-        if "=" not in word.lstrip("="):
-            raise UserError(f"command line: found {word!r}, expected KEY=VALUE, e.g. rounds=3")
     whole = OmegaConf.structured(schema)
     parts = [key for key in whole if key in kinds or OmegaConf.is_dict(whole._get_node(key)) and "name" in whole[key]]
-    words = [f"{word}''" if word.endswith("=") else word for word in name_parts(dotlist, parts)]  # "KEY=" is the empty text
+    typed_words = name_parts(dotlist, parts)
     of_file = read(file) if str(file) else OmegaConf.create({})
-    sources = [(str(file) or "command line", of_file), ("command line", OmegaConf.from_dotlist(words))]
+    sources = [(str(file) or "command line", of_file), ("command line", words.read(typed_words))]
     for key in parts:
         if isinstance(sources[0][1].get(key), str):
             sources[0][1][key] = {"name": sources[0][1][key]}
@@ -65,17 +63,20 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
                 whole[key] = _section(key, kind, raw, str(file))
             elif whole[key] is not None:
                 whole[key] = _section(key, kind, whole, str(file))
+    words.fit(sources[1][1], typed_words, whole)
     for where, source in sources:
         check_keys(whole, source, where)
-        for key in source:
-            try:
-                whole = OmegaConf.merge(whole, {key: source[key]})
-            except OmegaConfBaseException as error:
-                what = str(error).splitlines()[0]
-                raise UserError(f"{where}: {error.full_key or key}: {what}{expected_type(error)}") from None
-    for key in sorted(OmegaConf.missing_keys(whole)):
-        raise UserError(f"{file}: {key} is missing; type {key}=VALUE or add it to the file")
-    OmegaConf.resolve(whole)
+        try:
+            whole = OmegaConf.merge(whole, source)
+        except OmegaConfBaseException as error:
+            what = str(error).splitlines()[0]
+            raise UserError(f"{where}: {error.full_key}: {what}{expected_type(error)}") from None
+    try:
+        for key in sorted(OmegaConf.missing_keys(whole)):
+            raise UserError(f"{file}: {key} is missing; type {key}=VALUE or add it to the file")
+        OmegaConf.resolve(whole)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{file or 'command line'}: {error.full_key}: {str(error).splitlines()[0]}") from None
     OmegaConf.set_readonly(whole, True)
     return whole
 
@@ -103,10 +104,10 @@ def _chain(key: str, kind: Kind, raw: DictConfig, sources: list[DictConfig]) -> 
     return found
 
 
-def name_parts(words: list[str], parts: list[str]) -> list[str]:
+def name_parts(given: list[str], parts: list[str]) -> list[str]:
     """A plain word in place of a section is the part's name: `search=beam` stands for `search.name=beam`."""
     names = re.compile(rf"({'|'.join(parts)})=(?!null$)([A-Za-z_][\w.]*)")
-    return [f"{match[1]}.name={match[2]}" if (match := names.fullmatch(word)) else word for word in words]
+    return [f"{match[1]}.name={match[2]}" if (match := names.fullmatch(word)) else word for word in given]
 
 
 def expect_section(source: DictConfig, key: str, where: str, prefix: str = "") -> None:
@@ -166,7 +167,7 @@ def checked_options(part: type, given: dict, where: str) -> dict:
     except OmegaConfBaseException as error:
         raise UserError(f"{where}: {error.full_key}: {str(error).splitlines()[0]}{expected_type(error)}") from None
     except ValueError as error:
-        raise UserError(str(error)) from None
+        raise UserError(named(error, part, f"{where}: ")) from None
     return whole
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from iteration.parts import at_least
+
 
 @dataclass
 class Shape:
@@ -18,6 +20,9 @@ class Shape:
     head_dim: int = 32
     intermediate_size: int = 256
     context: int = 256  # longest sequence in tokens
+
+    def __post_init__(self) -> None:
+        at_least(self, hidden_size=1, layers=1, heads=1, kv_heads=1, head_dim=1, intermediate_size=1, context=1)
 
 
 def build(folder: Path, vocabulary: Sequence[str], shape: Shape, seed: int) -> None:

@@ -78,7 +78,7 @@ VERDICT = pa.schema(
 ERRORS = "error.log"  # the traceback of what ended the last driver
 TASK_RECORD = "task"  # written once: {"files": {name: digest}, "held_out": [ids]}
 TABLES = "tables.json"  # in the folder that holds a comparison's seeds
-_TRACE_ID = re.compile(r"r(\d{5})/([\w.-]+)/u(\d{5})/t\d{3,}/n\d{4,}")
+_TRACE_ID = re.compile(r"r(\d{5})/([\w.-]+)/u(\d{5})/t\d{3,}(/n\d{4,})?")
 
 
 def round_key(number: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.folder.store import Store
@@ -31,3 +33,12 @@ def runs_below(folder: str | Path) -> list[Store]:
     """The stores of the runs in a folder on a disk, and of the seeds of its comparisons; the oldest first."""
     configs = [*Path(folder).glob("*/config.yaml"), *Path(folder).glob("*/*/config.yaml")]
     return [Store(path.parent) for path in sorted(configs, key=lambda path: path.stat().st_mtime)]
+
+
+@contextlib.contextmanager
+def writing(place: str | Path, hint: str = "") -> Iterator[None]:
+    """What cannot be written (or read) inside is a UserError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename or place}: {error.strerror or error}{hint}") from None

@@ -1,8 +1,8 @@
-"""The isolated process that runs a model's text (cluster/sandbox.py starts it, as a file).
+"""The isolated process that runs a model's text (cluster/sandbox/walls.py starts it, as a file).
 
 It answers requests about that text until it is killed. Nothing here is trusted once the text runs: the other side reads plain
-data only (cluster/inside.py, Guest). Imports are few because a process may be started for each answer: requests are marshalled,
-as they come from the trusted side; replies are JSON, which is safe to read.
+data only (cluster/sandbox/inside.py, Guest). Imports are few because a process may be started for each answer: requests are
+marshalled, as they come from the trusted side; replies are JSON, which is safe to read.
 """
 
 import _collections_abc

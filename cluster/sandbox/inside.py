@@ -1,8 +1,8 @@
-"""The trusted processes inside the sandbox (cluster/sandbox.py starts them, as a file).
+"""The trusted processes inside the sandbox (cluster/sandbox/walls.py starts them, as a file).
 
 A *factory* imports a module once and forks a process for each *seat*, which calls functions of that module, one after another.
-A function may get a guest as an argument, the process that runs a model's text (cluster/guest.py). Only plain data comes from
-it, and nothing that decides a verdict is ever in its memory. Messages are JSON after a length of four bytes.
+A function may get a guest as an argument, the process that runs a model's text (cluster/sandbox/guest.py). Only plain data
+comes from it, and nothing that decides a verdict is ever in its memory. Messages are JSON after a length of four bytes.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """The sandbox: runs whatever evaluates a model's text, isolated by bubblewrap and within limits of CPU time and memory.
 
+More than 400 lines: starting, watching and ending isolated processes is one protocol, easier to review in one place.
+
 The walls: user, pid, net, ipc, uts and mount namespaces, a read-only root that holds the system's libraries and Python but
 nothing of the user's, an empty /proc, a small /tmp that is deleted with its process, no environment, and a seccomp filter. The
 kernel does not count root's processes: when started by root, a second bubblewrap runs as nobody inside the first.
 
-A call goes to a *seat*: a process forked from one that has imported the function's module (cluster/inside.py), which takes
-milliseconds. A *guest* is the process that runs a model's text. It serves one call; a few are started in advance. Guests are
-forked by a *nursery* (cluster/guest.py), each into namespaces of its own. A call that takes long gets idle priority.
+A call goes to a *seat*: a process forked from one that has imported the function's module (cluster/sandbox/inside.py), which
+takes milliseconds. A *guest* is the process that runs a model's text. It serves one call; a few are started in advance. Guests
+are forked by a *nursery* (cluster/sandbox/guest.py), each into namespaces of its own. A slow call gets idle priority.
 Sources: bwrap(1), seccomp(2), setrlimit(2).
 """
 
@@ -171,6 +173,7 @@ class Inmate:
         nursery: bool = False,
     ):
         self.socket, theirs = socket.socketpair()
+        self.nursery, self.gone = None, False  # as a guest; as a nursery: it was seen to have died
         self._folder = ""
         fds, environment = [], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
         words = [python(), "-I", "-S", program if not walled else f"{ROOM}/{Path(program).name}", told]
@@ -248,6 +251,7 @@ class Fork:
     """A guest forked by a nursery, with the interface of an Inmate. Raises OSError if the nursery has died."""
 
     def __init__(self, nursery: Inmate):
+        self.nursery = nursery
         self.socket, theirs = socket.socketpair()
         self._report, reports = socket.socketpair()
         self._pidfd, self._pid = -1, 0
@@ -289,6 +293,7 @@ class Fork:
     def lost(self) -> bool:
         """Whether the nursery died, and the guest with it: a missing reply is then not the fault of the guest's text."""
         self._ended()
+        self.nursery.gone |= self._lost
         return self._lost
 
     def end(self) -> int | None:
@@ -553,7 +558,11 @@ class Sandbox:
     def _ready_nursery(self) -> Inmate | None:
         """The process that forks guests; None where it cannot, and each guest is started from scratch, which is slower."""
         with self._nursing:
-            if self._forks and (self._nursery is None or self._nursery.process.poll() is not None):
+            old = self._nursery
+            if self._forks and (old is None or old.gone or old.process.poll() is not None):
+                if old:
+                    old.gone = True
+                    old.end()
                 made = self._inmate({"rules": self._rules, "megabytes": self._options.files_mb}, b"")
                 self._forks = not made.wait_ready() and _can_fork(made)
                 if self._forks:
@@ -584,7 +593,7 @@ class Sandbox:
             if isinstance(guest, OSError):
                 raise guest
             why = guest.wait_ready()
-            if guest.lost():  # while it was waiting
+            if guest.lost() or guest.nursery and guest.nursery.gone:  # while it was waiting
                 guest.end()
             elif why:
                 guest.end()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from cluster.engine import share_of_gpus
 from iteration import tiny
-from iteration.parts import at_least, one_of
+from iteration.parts import above, at_least, one_of
 
 
 @dataclass
@@ -26,6 +26,9 @@ class Optimise:
 
     def __post_init__(self) -> None:
         at_least(self, rows=1, row_tokens=1, micro_rows=1, warmup=0, weight_decay=0)
+        above(self, lr=0, clip=0)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas is {self.betas}; expected two numbers from 0 up to, but not including, 1")
         one_of(self, schedule=("cosine", "linear", "constant"))
 
 

@@ -46,7 +46,7 @@ def act(known: argparse.Namespace) -> int:
     from cluster.console import console
     from cluster.folder.book import Book
     from cluster.folder.layout import set_folder
-    from cluster.folder.place import open_run
+    from cluster.folder.place import open_run, writing
     from cluster.verbs.verify import grader_of, split_options
 
     book = Book(open_run(known.run))
@@ -54,7 +54,7 @@ def act(known: argparse.Namespace) -> int:
     grader = grader_of(known.verifier, OmegaConf.to_container(given, resolve=True), sandbox)
     name = set_name(known.verifier, grader.tag)
     try:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        with writing(known.run), Progress(console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task("grading again", total=None)
             changes = regrade(book, grader, name, lambda done, units: progress.update(bar, completed=done, total=units))
     finally:

@@ -23,16 +23,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
-    from cluster.folder.place import open_run
+    from cluster.folder.place import open_run, writing
     from cluster.report.gather import gather
     from cluster.report.page import pictures
     from cluster.verbs.driving import draw
 
     stores = {folder.rstrip("/"): open_run(folder) for folder in known.runs}
-    path = draw(stores, known.to, known.price)
+    with writing(known.to or known.runs[0], "; type --to FILE, in a folder that can be written to"):
+        path = draw(stores, known.to, known.price)
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB; one file, open it in a browser)")
     for number, (folder, store) in enumerate(stores.items() if known.pictures else ()):
         where = Path(known.pictures) / (Path(folder).name if number else "")
-        drawn = pictures(gather(store, folder), where)
+        with writing(where):
+            drawn = pictures(gather(store, folder), where)
         print(f"{len(drawn)} pictures in {where}")
     return 0

@@ -46,11 +46,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(known: argparse.Namespace) -> int:
     from cluster.folder.book import Book
-    from cluster.folder.place import open_run
+    from cluster.folder.place import open_run, writing
 
     book = Book(open_run(known.run))
     wanted = Wanted(known.problem, known.state or "", known.kept, known.round, known.split)
-    return export(book, wanted, Path(known.to)) if known.to else show(book, known.run, wanted, known.page)
+    if not known.to:
+        return show(book, known.run, wanted, known.page)
+    with writing(known.to):
+        return export(book, wanted, Path(known.to))
 
 
 @dataclass(frozen=True)

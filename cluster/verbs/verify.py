@@ -118,11 +118,9 @@ def split_options(words: list[str]) -> tuple[DictConfig, dict]:
     from omegaconf import OmegaConf
 
     from iteration.config import name_parts
+    from iteration.words import read
 
-    for word in words:
-        if "=" not in word.lstrip("="):
-            raise UserError(f"command line: found {word!r}, expected KEY=VALUE")
-    found = OmegaConf.from_dotlist(name_parts(words, ["sandbox", "task", "verify"]))
+    found = read(name_parts(words, ["sandbox", "task", "verify"]))
     sandbox = OmegaConf.to_container(found.pop("sandbox", OmegaConf.create({})))
     return found, sandbox
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from iteration.parts import above, at_least, share
+
 
 @dataclass
 class Balance:
@@ -17,10 +19,9 @@ class Balance:
     bins: int = 4  # of the solve rate, from hardest to easiest
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1 or self.bins < 1:
-            raise ValueError(
-                f"filters.balance: share is {self.share} and bins is {self.bins}; expected 0 < share <= 1, bins >= 1"
-            )
+        at_least(self, bins=1)
+        above(self, share=0)
+        share(self, "share")
 
     def keep(self, traces: pa.Table, earlier: pa.Table) -> list[str]:
         bins = [min(self.bins - 1, int(rate * self.bins)) for rate in traces["rate"].to_pylist()]

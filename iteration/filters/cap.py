@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from iteration.parts import at_least
+
 
 @dataclass
 class Cap:
     per_problem: int = 4  # answers kept of one problem
+
+    def __post_init__(self) -> None:
+        at_least(self, per_problem=1)
 
     def keep(self, traces: pa.Table, earlier: pa.Table) -> list[str]:
         kept = Counter(earlier["problem_id"].to_pylist())

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from iteration.filters.distinct import canonical
+from iteration.parts import at_least
 
 
 @dataclass
 class Hindsight:
     steps: int = 3  # answers of fewer steps are left alone
     characters: int = 2  # shorter final answers (a digit) may stand in any line by chance
+
+    def __post_init__(self) -> None:
+        at_least(self, steps=1, characters=1)
 
     def keep(self, traces: pa.Table, earlier: pa.Table) -> list[str]:
         columns = (traces[name].to_pylist() for name in ("prompt", "answer_text", "answer"))

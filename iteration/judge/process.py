@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from iteration.choose import AGGREGATES
+from iteration.parts import one_of
 from iteration.protocols import Ends
 from iteration.steps import Answers, exact, rollouts, step_cuts
 from iteration.types import Examples, Verdict
@@ -28,10 +29,7 @@ class Process:
     learned: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.labels not in ("auto", "steps", "rollouts"):
-            raise ValueError(f"judge.labels is {self.labels!r}; expected auto, steps or rollouts")
-        if self.aggregate not in AGGREGATES:
-            raise ValueError(f"judge.aggregate is {self.aggregate!r}; expected {', '.join(AGGREGATES)}")
+        one_of(self, labels=("auto", "steps", "rollouts"), aggregate=tuple(AGGREGATES))
 
     def cuts(self, token_ids: np.ndarray, ends: Ends, final: bool) -> np.ndarray:
         return step_cuts(token_ids, ends, final)

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from iteration import losses
 from iteration.examples import item_table, paths, pieces, token_counts
+from iteration.parts import above, at_least
 from iteration.types import Examples, State
 
 
@@ -27,6 +28,10 @@ class Dpo:
     per_tree: int = 8  # pairs of one tree, the deepest first
 
     sequences: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        at_least(self, anchor=0, per_tree=1)
+        above(self, beta=0)
 
     def items(self, kept: pa.Table, nodes: Callable[[], pa.Table]) -> pa.Table:
         rows = nodes()

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from iteration.parts import at_least
 from iteration.search.beam import Beam
 from iteration.types import Expand, Meet, Node, State, Tree, Wish
 
@@ -39,9 +40,11 @@ class Adaptive:
 
     def __post_init__(self) -> None:
         if isinstance(self.tree, dict):
-            self.tree = Beam(**self.tree)
-        if self.first < 1:
-            raise ValueError(f"search.first is {self.first}; expected at least 1")
+            try:
+                self.tree = Beam(**self.tree)
+            except ValueError as error:
+                raise ValueError(f"tree.{error}") from None
+        at_least(self, tokens=1, first=1, prior=0, doubt=0)
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Wish, Any, None]:
         yield [Expand(0, self.first, whole=True)]

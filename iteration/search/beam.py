@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iteration.parts import at_least
 from iteration.types import Expand, Node, Tree
 
 
@@ -19,6 +20,9 @@ class Beam:
     width: int = 4  # continuations of each
     times: int = 1  # beams one after another, for as long as the budget lasts
     temperature: float = 1.0  # of its steps, times generate.temperature; above 1 siblings differ more
+
+    def __post_init__(self) -> None:
+        at_least(self, keep=1, width=1, times=1, temperature=0)
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[list[Expand], list[Node], None]:
         for _ in range(self.times):

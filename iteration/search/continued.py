@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from iteration.parts import at_least, share
 from iteration.types import Expand, Node, Tree
 
 
@@ -25,8 +26,8 @@ class Continued:
     continues: ClassVar[bool] = True  # earlier trees are planted
 
     def __post_init__(self) -> None:
-        if not 0 <= self.anew <= 1:
-            raise ValueError(f"search.anew is {self.anew}; expected a share between 0 and 1")
+        at_least(self, n=1, starts=1)
+        share(self, "anew")
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[list[Expand], list[Node], None]:
         begun = [node for node in tree.nodes[1:] if node.worth > 0]

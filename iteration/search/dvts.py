@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iteration.parts import at_least
 from iteration.types import Expand, Node, Tree
 
 
@@ -19,6 +20,9 @@ class Dvts:
     width: int = 4  # continuations of each one's best step
     times: int = 1  # one after another, for as long as the budget lasts
     temperature: float = 1.0  # of its steps, times generate.temperature
+
+    def __post_init__(self) -> None:
+        at_least(self, trees=1, width=1, times=1, temperature=0)
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[list[Expand], list[Node], None]:
         for _ in range(self.times):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iteration.parts import at_least
 from iteration.types import Expand, Node, Tree
 
 
@@ -20,6 +21,9 @@ class Lookahead:
     ahead: int = 1  # greedy steps before a continuation is valued
     times: int = 1  # one after another, for as long as the budget lasts
     temperature: float = 1.0  # of the sampled steps, times generate.temperature
+
+    def __post_init__(self) -> None:
+        at_least(self, keep=1, width=1, ahead=0, times=1, temperature=0)
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[list[Expand], list[Node], None]:
         for _ in range(self.times):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iteration.parts import above, at_least, share
 from iteration.types import Expand, Node, Tree
 
 _C_BASE = 19652
@@ -31,6 +32,11 @@ class Mcts:
     noise: float = 0.0  # share of Dirichlet noise in the root's priors
     alpha: float = 0.3  # of that noise: small is spiky
     temperature: float = 1.0  # of its steps, times generate.temperature
+
+    def __post_init__(self) -> None:
+        at_least(self, simulations=1, width=1, widen=0, power=0, c=0, temperature=0)
+        above(self, alpha=0)
+        share(self, "noise")
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[list[Expand], list[Node], None]:
         children: dict[int, dict[str, Node]] = defaultdict(dict)

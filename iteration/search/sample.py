@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from iteration.parts import at_least
 from iteration.types import Expand, Node, Tree
 
 
@@ -16,6 +17,9 @@ class Sample:
     n: int = 12  # whole answers per problem
 
     judged: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        at_least(self, n=1)
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[list[Expand], list[Node], None]:
         yield [Expand(0, self.n, whole=True)]

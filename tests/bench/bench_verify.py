@@ -127,7 +127,7 @@ def plainly(row: dict) -> bool:
 def humaneval(path: str) -> None:
     with gzip.open(path, "rt") as file:
         rows = [json.loads(line) for line in file]
-    problems, answers = Humaneval(test=path).all() * TIMES, [row["canonical_solution"] for row in rows] * TIMES
+    problems, answers = Humaneval(test=path).all("test") * TIMES, [row["canonical_solution"] for row in rows] * TIMES
     kind = "rlimits" if why_no_walls() else "bubblewrap"
     box = Sandbox(SandboxOptions(name=kind), True, 2.0)
     Code().verify(problems[:40], answers[:40], box)  # warm

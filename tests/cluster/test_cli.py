@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.cli import VERBS, WIDTH, example, main, parser
+from tests.cluster.folder.folders import old, young
 
 TOP = Path(__file__).parents[2]
 
@@ -105,3 +106,25 @@ def test_a_verb_is_needed(capsys):
     with pytest.raises(SystemExit) as end:
         parser().parse_args([])
     assert end.value.code == 2
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_closed_pipe_is_no_traceback(tmp_path, more):
+    for i in range(3):
+        young(tmp_path / f"run{i}")
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "cluster.cli", "runs", str(tmp_path), *more]
+    done = subprocess.run(words, cwd=TOP, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode and len(done.stderr.splitlines()) <= 1, done.stderr
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path, capsys):
+    run = old(tmp_path) / "eval"
+    (tmp_path / "file").touch()
+    (run / "verdicts").touch()  # where a folder should be
+    for verb, *words in (["report", "--to", f"{tmp_path}/file/r.html"], ["regrade", "--verifier", "exact"]):
+        assert main([verb, str(run), *words]) == 2
+        said = capsys.readouterr().err.strip()
+        assert said.startswith(f"flywheel: {tmp_path}") and "\n" not in said, said

@@ -390,7 +390,7 @@ def test_a_problem_without_tests_is_not_a_wrong_answer(box):
 def test_mbpp_and_apps_forms(box, tmp_path):
     rows = [{"text": "Square it.", "test_list": ["assert sq(3) == 9", "assert sq(2) == 4"], "test_setup_code": ""}] * 1
     (tmp_path / "mbpp.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    (problem,) = Mbpp(test=str(tmp_path / "mbpp.jsonl")).all()
+    (problem,) = Mbpp(test=str(tmp_path / "mbpp.jsonl")).all("test")
     assert "assert sq(3) == 9" in Mbpp(test=str(tmp_path / "mbpp.jsonl")).prompt(problem)
     states = [v.state for v in Code().verify([problem] * 2, ["def sq(x): return x * x", "def sq(x): return 9"], box)]
     assert states == [State.CORRECT, State.WRONG]
@@ -400,7 +400,7 @@ def test_mbpp_and_apps_forms(box, tmp_path):
         {"question": "Add as a function.", "input_output": json.dumps(named)},
     ]
     (tmp_path / "apps.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    by_io, by_name = Apps(test=str(tmp_path / "apps.jsonl")).all()
+    by_io, by_name = Apps(test=str(tmp_path / "apps.jsonl")).all("test")
     good, wrong = "def add(a, b):\n    return a + b", "def add(a, b):\n    return a"
     states = [
         v.state for v in Code().verify([by_io, by_name, by_name], ["print(sum(map(int, input().split())))", good, wrong], box)
@@ -489,7 +489,7 @@ MUTANTS = {
 
 @needs_humaneval
 def test_all_canonical_solutions_pass(box):
-    problems = Humaneval(test=str(HUMANEVAL)).all()
+    problems = Humaneval(test=str(HUMANEVAL)).all("test")
     assert len(problems) == 164
     verdicts = Code().verify(problems, [row["canonical_solution"] for row in rows()], box)
     assert [(p.id, v) for p, v in zip(problems, verdicts, strict=True) if v.state != State.CORRECT] == []
@@ -500,7 +500,7 @@ def test_all_canonical_solutions_pass(box):
 @needs_humaneval
 @pytest.mark.parametrize("kind", MUTANTS)
 def test_all_mutants_fail(box, kind):
-    problems, found = Humaneval(test=str(HUMANEVAL)).all(), rows()
+    problems, found = Humaneval(test=str(HUMANEVAL)).all("test"), rows()
     pairs = [(p, MUTANTS[kind](row)) for p, row in zip(problems, found, strict=True)]
     assert len(pairs) == 164
     verdicts = Code().verify([p for p, _ in pairs], [text for _, text in pairs], box)

@@ -22,6 +22,12 @@ warnings.filterwarnings("ignore", module="reasoning_gym")
 RUBBISH = ["", "xyzzy plugh", "<answer></answer>", "I do not know"]
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path):
+    """Some of codeio's generators write files into the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def grader():
     found = Grader(Part(VERIFY, "gym", {"seconds": 20.0}), {"name": "rlimits" if why_no_walls() else "bubblewrap"})

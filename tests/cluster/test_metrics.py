@@ -130,7 +130,8 @@ def test_a_round_as_numbers_for_trackers():
 def test_a_tracker_that_is_not_installed_is_one_line(monkeypatch):
     import sys
 
-    from cluster.config import Run, load
+    from cluster.config import load
+    from cluster.run import Run
 
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match="track.wandb: wandb is not installed; type"):

@@ -266,7 +266,7 @@ def test_an_oracle_needs_a_verifier_that_judges_steps(tmp_path):
 def test_a_split_that_the_task_lacks_is_refused_before_anything_starts(tmp_path, task):
     """It would have measured on training problems."""
     verify = {"expressions": "replay", "theorems": "proof"}[task]
-    with pytest.raises(UserError, match=f"measure.split is validation, but task {task} has no validation problems"):
+    with pytest.raises(UserError, match=f"measure.split: task {task} has no validation problems"):
         Run(load("", [f"task.name={task}", f"verify.name={verify}", "search.name=sample", "name=x", "sandbox=rlimits",
                       f"run.dir={tmp_path / 'run'}", "measure.split=validation"]))  # fmt: skip
     assert not (tmp_path / "run").exists()

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from iteration.config import UserError
+from iteration.errors import UserError
 from iteration.tasks.apps import Apps
 from iteration.tasks.humaneval import Humaneval
 from iteration.tasks.mbpp import Mbpp, of_reference
@@ -55,8 +55,8 @@ def test_two_mbpp_problems_with_one_text_are_two(tmp_path):
     again = written(tmp_path / "b.jsonl", [other])
     with pytest.raises(UserError, match="is also row"):
         Mbpp(train=written(tmp_path / "c.jsonl", [FULL, other]), test=again)
-    split = Mbpp(train=written(tmp_path / "d.jsonl", [FULL]), test=again)
-    assert (len(split.all("train")), len(split.all("test"))) == (1, 1)
+    apart = Mbpp(train=written(tmp_path / "d.jsonl", [FULL]), test=again)
+    assert len(apart.all("train") + apart.all("test")) == 2
 
 
 @pytest.mark.parametrize(
@@ -118,5 +118,6 @@ def test_splits_are_disjoint(tmp_path):
     apps = [{"question": f"Add {i}.", "input_output": json.dumps({"inputs": ["1"], "outputs": ["1"]})} for i in range(60)]
     for kind, rows in ((Mbpp, mbpp), (Humaneval, human), (Apps, apps)):
         task = kind(train=written(tmp_path / "t.jsonl", rows[:40]), validation=written(tmp_path / "v.jsonl", rows[40:]))
-        found = [p.id for split in ("train", "test", "validation") for p in task.draw(split, 0, 100, np.random.default_rng(0))]
+        assert set(task.splits()) == {"train", "test", "validation"}
+        found = [p.id for split in task.splits() for p in task.draw(split, 0, 100, np.random.default_rng(0))]
         assert len(found) == len(set(found)) == 60

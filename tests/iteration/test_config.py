@@ -4,11 +4,11 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import ReadonlyConfigError
 
-from cluster.run import Config, load
-from cluster.verbs import compare
-from cluster.verbs import eval as evaluate
-from cluster.verbs.compare import read
-from iteration.config import UserError, differences, make, part_class, typed
+from cluster import comparison, evaluation
+from cluster.config import Config, load
+from iteration.config import differences, part, typed
+from iteration.errors import UserError
+from iteration.parts import FILTER, SEARCH
 
 GOOD = """
 name: small
@@ -30,13 +30,46 @@ def test_defaults_file_and_command_line_in_this_order(config):
     found = load(config, ["search.n=5", "train.lr=1e-4", "filters.cap.per_problem=3", "seed=4"])
     assert (found.search.n, found.train.lr, found.task.last_level, found.rounds) == (5, 1e-4, 6, 5)
     assert found.run.dir == "runs/small" and list(found.filters) == ["correct", "cap"]
-    assert make(found.search, "search", "iteration.search").n == 5
-    assert make(found.filters.cap, "filters", "iteration.filters", "cap").per_problem == 3
+    assert part(found.search, SEARCH).make().n == 5
+    assert part(found.filters.cap, FILTER, "cap").make().per_problem == 3
     assert typed(found, Config).train.betas == (0.9, 0.98)
 
 
 def test_nothing_behind_the_sign_is_the_empty_text(config):
     assert load(config, ["model.path="]).model.path == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("run.dir=runs/try #2", "runs/try #2"),
+        ("run.dir=#2", "#2"),
+        ("run.dir=~/runs", "~/runs"),
+        ("run.dir=~", "~"),
+        ("run.dir=null", "null"),
+        ("run.dir=a: b, c=[d", "a: b, c=[d"),
+        ("run.dir=${name}-2", "small-2"),
+        ("name=007", "007"),
+        ("name=1e3", "1e3"),
+        (r"generate.step_end=\n\n", "\n\n"),
+        (r"generate.step_end=\\n", r"\n"),
+        ("generate.step_end= ", " "),
+        ("generate.step_end=</step>", "</step>"),
+        ("train.betas=[0.9, 0.95]", (0.9, 0.95)),
+        ("measure.levels=[1, 2]", [1, 2]),
+        ("train.bf16=false", False),
+        ("judge=null", None),
+    ],
+)
+def test_a_word_does_what_is_typed(config, word, value):
+    assert OmegaConf.select(load(config, [word]), word.partition("=")[0]) == value
+
+
+@pytest.mark.parametrize("template", ["[INST] {prompt} [/INST]", "{prompt}", "# {prompt}", "'{prompt}'", r"{prompt} \boxed{}"])
+def test_a_template_is_taken_as_typed(template):
+    found = load("configs/gsm8k.yaml", [f"task.template={template}", "task.train=a.jsonl", r"verify=math"])
+    assert found.task.template == template
+    assert load("configs/gsm8k.yaml", [r"task.template={prompt}\nAnswer:"]).task.template == "{prompt}\nAnswer:"
 
 
 def test_another_part_than_the_file_s_does_not_get_the_file_s_options(config):
@@ -66,7 +99,7 @@ def test_a_part_with_a_default_may_be_left_out(config):
 )
 def test_mistakes_in_a_comparison(option, said):
     with pytest.raises(UserError) as error:
-        read("configs/compare.yaml", [option])
+        comparison.read("configs/compare.yaml", [option])
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
@@ -97,7 +130,13 @@ def test_read_only_after_merging(config):
         ("filters=[cap]", "filters is ['cap'], expected a section"),
         ("filters.cap=4", "filters.cap is 4, expected a section; type filters.cap.KEY=VALUE"),
         ("measure.levels=3", "command line: measure.levels: Invalid value"),
-        ("model.path={a: 1}", "command line: model.path: Cannot convert"),
+        ("measure.levels=[1,2", "command line: measure.levels: found '[1,2', which is not YAML ("),
+        ("rounds=#2", "command line: rounds: Value '#2' of type 'str' could not be converted to Integer"),
+        ("rounds=3 # or more", "command line: rounds: Value '3 # or more'"),
+        ("model.path=${nam}", "model.path: Interpolation key 'nam' not found"),
+        ("model.path=${", "command line: model.path: "),
+        ("train.lr.x=1", "command line: train.lr"),
+        ("=3", "command line: found '=3', expected KEY=VALUE"),
         ("lag=-1", "lag is -1; expected at least 0"),
         ("train.pool=some", "train.pool is 'some'; expected all or last"),
         ("train.start=anew", "train.start is 'anew'; expected previous or base"),
@@ -108,7 +147,7 @@ def test_read_only_after_merging(config):
         ("judge.label=x", "judge.name is missing"),
         ("generate.transfer=rdma", "generate.transfer is 'rdma'; expected host or nccl or ipc"),
         ("generate.transfer=nccl", "sends weights from a GPU to a GPU, but train.gpus is 0 and generate.gpus 0"),
-        ("generate.pipeline=2", "generate.pipeline is 2, but generate.gpus=0 cannot be cut into so many stages"),
+        ("generate.pipeline=2", "generate.pipeline is 2, but gpus=0 cannot be cut into so many stages"),
         ("generate.sleep=true", "needs lag=0 and a share of it for each, generate.gpus=0.5 train.gpus=0.5"),
         ("generate.context=4096", "train.row_tokens is 128, but a trace may have generate.context = 4096 tokens"),
     ],
@@ -122,6 +161,45 @@ def test_mistakes_on_the_command_line(config, option, said):
 def test_weights_between_gpus_are_not_sent_on_one_that_is_shared(config):
     with pytest.raises(UserError, match="nccl is between GPUs; on one that both share, type generate.transfer=ipc"):
         load(config, ["generate.transfer=nccl", "generate.gpus=0.5", "train.gpus=0.5"])
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("rounds=-1", "problems=0", "unit=0", "budget=0", "drift=-1", "retry=-0.1", "audit_share=2"),
+        *("search.n=0", "search.n=-1", "train.micro_rows=0", "train.rows=0", "train.tokens=0", "train.lr=0", "train.clip=0"),
+        *("train.betas=[1,2]", "generate.max_tokens=0", "generate.max_seqs=0", "measure.problems=0", "measure.samples=0"),
+        *("filters.cap.per_problem=0", "model.warm_start.tokens=0", "model.shape.layers=0", "placement.searchers=-1"),
+    ],
+)
+def test_zero_and_negative_values_are_refused_with_the_key_and_the_file(config, word):
+    with pytest.raises(UserError) as error:
+        load(config, [word])
+    key, _, value = word.partition("=")
+    assert f"small.yaml: {key} is " in str(error.value) and "; expected" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "word"),
+    [
+        *(("search=beam", f"search.{name}=0") for name in ("keep", "width", "times")),
+        *(("search=dvts", f"search.{name}=0") for name in ("trees", "width", "times")),
+        *(("search=lookahead", f"search.{name}=0") for name in ("keep", "width", "times")),
+        *(("search=continued", word) for word in ("search.n=0", "search.starts=0", "search.anew=2")),
+        *(("search=mcts", f"search.{name}") for name in ("simulations=0", "width=0", "widen=-1", "alpha=0", "noise=2")),
+        *(("search=adaptive", f"search.{name}=0") for name in ("tokens", "first", "tree.keep")),
+        *(("learn=dpo", f"learn.{name}") for name in ("beta=0", "per_tree=0", "anchor=-1")),
+        ("judge=process", "judge.labels=step"),
+        ("filters.balance={}", "filters.balance.bins=0"),
+        ("filters.balance={}", "filters.balance.share=0"),
+        ("filters.hindsight={}", "filters.hindsight.steps=0"),
+    ],
+)
+def test_parts_refuse_options_when_a_config_is_loaded(config, part, word):
+    with pytest.raises(UserError, match=f"small.yaml: {word.partition('=')[0]} is "):
+        load(config, [part, word, "train.row_tokens=256"])
+    with pytest.raises(UserError, match="compare.arms.beam.search: keep is 0; expected at least 1"):
+        comparison.read("configs/compare.yaml", ["compare.arms.beam.search.keep=0"])
 
 
 @pytest.mark.parametrize(
@@ -155,9 +233,9 @@ def test_a_dotted_name_reaches_a_package_of_the_users_own(tmp_path, monkeypatch)
         "from dataclasses import dataclass\n@dataclass\nclass TwoStep:\n    width: int = 2\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert part_class("search", "iteration.search", "mine.two_step")().width == 2
+    assert SEARCH.part_class("mine.two_step")().width == 2
     with pytest.raises(UserError, match=r"there is no 'mine\.three'"):
-        part_class("search", "iteration.search", "mine.three")
+        SEARCH.part_class("mine.three")
     sys.modules.pop("mine.two_step"), sys.modules.pop("mine")
 
 
@@ -171,7 +249,7 @@ def test_every_shipped_config_loads():
 
     for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")):
         sections = path.read_text()
-        reader = compare.read if "\ncompare:" in sections else evaluate.read if "\neval:" in sections else load
+        reader = comparison.read if "\ncompare:" in sections else evaluation.read if "\neval:" in sections else load
         assert reader(path, []).name == path.stem
         assert len(path.read_text().splitlines()) < 40
 

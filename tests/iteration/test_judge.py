@@ -150,9 +150,9 @@ def test_worth_by_aggregate_and_mistakes_in_the_options():
     scores = [0.5, 0.8]
     assert Process().worth(scores) == pytest.approx(0.4) and Outcome().worth(scores) == 0.8
     assert [Process(aggregate=name).worth(scores) for name in ("min", "last", "mean")] == pytest.approx([0.5, 0.8, 0.65])
-    with pytest.raises(ValueError, match="judge.labels is 'step'; expected auto, steps or rollouts"):
+    with pytest.raises(ValueError, match="labels is 'step'; expected auto or steps or rollouts"):
         Process(labels="step")
-    with pytest.raises(ValueError, match="judge.aggregate is 'max'"):
+    with pytest.raises(ValueError, match="aggregate is 'max'"):
         Process(aggregate="max")
     with pytest.raises(ValueError, match="the verifier cannot judge steps"):
         Process(labels="steps").examples(rows(whole("a", "1", "1")), ENDS, None)

@@ -242,7 +242,7 @@ def test_adaptive_turns_to_tree_search_where_there_is_a_judge_and_sampling_found
 
 def test_the_options_of_the_tree_come_from_a_config_and_the_first_answers_fit():
     assert Adaptive(tree={"keep": 3}).tree == Beam(keep=3)
-    with pytest.raises(ValueError, match="search.first is 0; expected at least 1"):
+    with pytest.raises(ValueError, match="first is 0; expected at least 1"):
         Adaptive(first=0)
 
 

@@ -268,7 +268,7 @@ def test_a_nursery_that_dies_during_a_call_makes_no_verdict(box):
 @needs_walls
 def test_where_nothing_can_be_forked_each_guest_has_walls_of_its_own(monkeypatch):
     """Kernels that forbid namespaces within namespaces: slower, and the same walls."""
-    monkeypatch.setattr("cluster.sandbox._can_fork", lambda nursery: False)
+    monkeypatch.setattr("cluster.sandbox.walls._can_fork", lambda nursery: False)
     sandbox = Sandbox(SandboxOptions(memory_mb=600), True, SECONDS)
     try:
         names = [name for name, text in PROBES.items() if "@" not in text]
