@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -51,10 +52,10 @@ class Run:
     def __init__(self, config: DictConfig, address: str = "", view: View | None = None):
         self.config = config
         if address and "FLYWHEEL_JOB" not in os.environ:  # the working folder of actors is another one
-            moved = OmegaConf.create(OmegaConf.to_container(config))
+            config = copy.deepcopy(config)
+            OmegaConf.set_readonly(config, False)
             for key, value in absolute(config, OF_ACTORS).items():
-                OmegaConf.update(moved, key, value)
-            config = moved
+                OmegaConf.update(config, key, value)
         self.options = settings.typed(config, self.schema)
         self.view = view or View()
         # What is wrong with an option is said now, not in an actor.

@@ -67,3 +67,9 @@ def test_pages(book, capsys):
     assert said.count("r00001/train/") == 2 and "12 answers fit" in said
     assert traces.act(argparse.Namespace(run=book.store.place, page=3, **every)) == 0
     assert "no more answers fit" in capsys.readouterr().out
+
+
+def test_messages_of_a_prompt_are_exported_as_messages():
+    chat = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "1?"}]
+    assert traces.asked(json.dumps({"messages": chat})) == chat
+    assert traces.asked("1?") == [{"role": "user", "content": "1?"}]
