@@ -73,8 +73,8 @@ class RemotePolicy:
         self._send = send  # takes a table WISH, returns an awaitable table STEP
 
     def show(self, problem: Problem) -> Step:
-        text = self._prompts[problem.id]
-        token_ids = encode(self._tokenizer, text)
+        token_ids = encode(self._tokenizer, self._prompts[problem.id])
+        text = shown(self._tokenizer, self._prompts[problem.id])
         return Step(token_ids, np.zeros(len(token_ids), np.float32), text, False)
 
     async def propose(self, tree: Tree, wishes: list[Expand]) -> list[list[Step]]:
@@ -207,12 +207,30 @@ class StepJudge:
 
 
 def encode(tokenizer, prompt: str) -> np.ndarray:
-    """The prompt's tokens, int32 [p], through the chat template where the tokenizer has one."""
+    """The prompt's tokens, int32 [p], through the chat template where the tokenizer has one, without an end of text that the
+    tokenizer appends."""
+    text = shown(tokenizer, prompt)
     if tokenizer.chat_template:
-        chat = [{"role": "user", "content": prompt}]
-        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-        return np.array(tokenizer(prompt, add_special_tokens=False).input_ids, np.int32)
-    return np.array(tokenizer(prompt).input_ids, np.int32)
+        return np.array(tokenizer(text, add_special_tokens=False).input_ids, np.int32)
+    found = tokenizer(text).input_ids
+    if found and found[-1] == tokenizer.eos_token_id:
+        plain = tokenizer(text, add_special_tokens=False).input_ids
+        if ends(found, found[-1]) > ends(plain, found[-1]):
+            found = found[:-1]
+    return np.array(found, np.int32)
+
+
+def ends(token_ids: list[int], end: int) -> int:
+    """How many of the last tokens are the end of text."""
+    return next((i for i, each in enumerate(reversed(token_ids)) if each != end), len(token_ids))
+
+
+def shown(tokenizer, prompt: str) -> str:
+    """The prompt as the model is shown it: through the chat template where the tokenizer has one."""
+    if not tokenizer.chat_template:
+        return prompt
+    chat = [{"role": "user", "content": prompt}]
+    return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
 
 
 def lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.ListArray:

@@ -17,15 +17,17 @@ class StepEnds:
     """Where steps end in tokens: `ends[token_ids]` is bool [t], true for the token with which a step ends.
 
     texts: of each token of the vocabulary, str [vocabulary]; step_end: what ends a step: a line end, an empty line, a tag. It
-    may lie inside a token, or take several.
+    may lie inside a token, or take several. A model's vocabulary may be padded: ids beyond the tokenizer's have no text.
     """
 
     def __init__(self, texts: Sequence[str], step_end: str):
-        self._texts, self._step_end = np.array(texts, object), step_end
-        self._lengths = np.array([len(text) for text in texts], np.int64)
-        self._inside = np.array([step_end in text for text in texts], bool)
+        known = [*texts, ""]  # the last one stands for all ids beyond
+        self._texts, self._step_end = np.array(known, object), step_end
+        self._lengths = np.array([len(text) for text in known], np.int64)
+        self._inside = np.array([step_end in text for text in known], bool)
 
     def __getitem__(self, token_ids: np.ndarray) -> np.ndarray:
+        token_ids = np.minimum(token_ids, len(self._texts) - 1)
         if len(self._step_end) == 1:  # which no two tokens can share
             return self._inside[token_ids]
         found = np.zeros(len(token_ids), bool)
