@@ -23,7 +23,7 @@ from iteration.errors import UserError
 from iteration.measuring import audited
 from iteration.parts import Part
 from iteration.protocols import GradesSteps
-from iteration.respond import seed_of
+from iteration.respond import opened, seed_of
 from iteration.types import Audit, Calibration, State, Verdict
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Judging:
             chosen = decisions.take(pa.array(np.sort(rng.permutation(right)[:n]), pa.int64()))
             problems = self._book.problems(arm, number)
             asked = [problems[name] for name in chosen["problem_id"].to_pylist()]
-            texts = chosen["answer_text"].to_pylist()
+            texts = list(map(opened, chosen["prompt"].to_pylist(), chosen["answer_text"].to_pylist()))
             found: dict[int, list[Verdict]] = {}
 
             def aside(batch: tuple, reason: str) -> None:

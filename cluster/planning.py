@@ -123,12 +123,18 @@ class Planning:
         self._commit(arm.plan_key(0), [problems[i] for i in rng.permutation(len(problems))])
 
     def fresh(self, arm: Arm, levels: list[int], problems: int, measured: Arm) -> None:
-        """Commit held-out problems of each level that are not those of arm `measured`, which decided on promotions."""
+        """Commit held-out problems of each level, none of arm `measured`, which decided on promotions, and none trained on."""
         if self._book.planned(arm, 0):
             return
         known = set(self._book.plan(measured, 0, ["id"])["id"].to_pylist())
         rng = np.random.default_rng(seed_of(self._options.seed, arm.plan))
-        drawn = [self._draw(arm.split, level, problems + len(known), rng) for level in levels]
+        rounds = range(1, self._options.rounds + 1)
+        trained = {_name(problem) for n in rounds for problem in self._book.problems(self._searched, n).values()}
+
+        def barred(problem: Problem) -> bool:
+            return _name(problem) in trained
+
+        drawn = [self._draw(arm.split, level, problems + len(known), rng, barred) for level in levels]
         fresh = [[problem for problem in each if problem.id not in known][:problems] for each in drawn]
         found = [problem for each in fresh for problem in each]
         self._commit(arm.plan_key(0), [found[i] for i in rng.permutation(len(found))])

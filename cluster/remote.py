@@ -76,8 +76,8 @@ class RemotePolicy:
         self._send = send  # takes a table WISH, returns an awaitable table STEP
 
     def show(self, problem: Problem) -> Step:
-        text = self._prompts[problem.id]
-        token_ids = encode(self._tokenizer, text)
+        token_ids = encode(self._tokenizer, self._prompts[problem.id])
+        text = shown(self._tokenizer, self._prompts[problem.id])
         return Step(token_ids, np.zeros(len(token_ids), np.float32), text, False)
 
     async def propose(self, tree: Tree, wishes: list[Expand]) -> list[list[Step]]:
@@ -210,7 +210,25 @@ class StepJudge:
 
 
 def encode(tokenizer, prompt: str) -> np.ndarray:
-    """The prompt's tokens, int32 [p], through the chat template where the tokenizer has one.
+    """The prompt's tokens, int32 [p], as `shown`, without an end of text that the tokenizer appends."""
+    text = shown(tokenizer, prompt)
+    if tokenizer.chat_template:
+        return np.array(tokenizer(text, add_special_tokens=False).input_ids, np.int32)
+    token_ids = tokenizer(text).input_ids
+    if token_ids and token_ids[-1] == tokenizer.eos_token_id:
+        plain = tokenizer(text, add_special_tokens=False).input_ids
+        if ends(token_ids, token_ids[-1]) > ends(plain, token_ids[-1]):
+            token_ids = token_ids[:-1]
+    return np.array(token_ids, np.int32)
+
+
+def ends(token_ids: list[int], end: int) -> int:
+    """How many of the last tokens are the end of text."""
+    return next((i for i, each in enumerate(reversed(token_ids)) if each != end), len(token_ids))
+
+
+def shown(tokenizer, prompt: str) -> str:
+    """The prompt as the model is shown it: through the chat template where the tokenizer has one.
 
     Raises UserError for a prompt that is a list of messages (iteration/chat.py) where the template cannot show it.
     """
@@ -218,17 +236,16 @@ def encode(tokenizer, prompt: str) -> np.ndarray:
     if tokenizer.chat_template:
         chat = messages or [{"role": "user", "content": prompt}]
         try:
-            prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+            return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         except TemplateError as error:
             roles = ", ".join(message["role"] for message in chat)
             raise UserError(f"the model's chat template does not take the messages of a prompt ({roles}): {error}") from None
-        return np.array(tokenizer(prompt, add_special_tokens=False).input_ids, np.int32)
     if messages:
         raise UserError(
             "the prompts are lists of messages, but the model's tokenizer has no chat template; take a chat model, or "
             "type task.prompt_key=COLUMN of a column of text"
         )
-    return np.array(tokenizer(prompt).input_ids, np.int32)
+    return prompt
 
 
 def lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.ListArray:

@@ -106,12 +106,18 @@ def close(grown: list[Node], whole: list[bool]) -> None:
             node.verdict = Verdict(State.UNPARSEABLE, why="cut short by the token limit")
 
 
+def opened(prompt: str, answer: str) -> str:
+    """What a verifier is given: with the <think> that the prompt ends in (a chat template's), so that its end is missed."""
+    return f"<think>{answer}" if prompt.rstrip().endswith("<think>") else answer
+
+
 async def grade(tree: Tree, nodes: list[Node], verifier: AsyncVerifier | None) -> None:
     """Set the verdicts of finished answers that have none."""
     ended = [node for node in nodes if node.step.final and node.verdict is None]
     if not ended or verifier is None:
         return
-    verdicts = await verifier.verify(tree.problem, [tree.answer(node.index) for node in ended])
+    prompt = tree.nodes[0].step.text
+    verdicts = await verifier.verify(tree.problem, [opened(prompt, tree.answer(node.index)) for node in ended])
     for node, verdict in zip(ended, verdicts, strict=True):
         node.verdict = verdict
 
@@ -124,7 +130,7 @@ async def plant(tree: Tree, begun: Sequence[Begun], verifier: AsyncVerifier, jud
     estimation), or the current judge's value.
     """
     ended = [answer for answer in begun if answer.steps[-1].final]
-    texts = ["".join(step.text for step in answer.steps) for answer in ended]
+    texts = [opened(tree.nodes[0].step.text, "".join(step.text for step in answer.steps)) for answer in ended]
     verdicts = await verifier.verify(tree.problem, texts) if ended else []
     states = {answer.id: verdict.state for answer, verdict in zip(ended, verdicts, strict=True)}
     places: dict[tuple[int, bytes], Node] = {}

@@ -17,15 +17,17 @@ class StepEnds:
     """Ends of steps in tokens: `ends[token_ids]` is bool [t], true at the last token of a step.
 
     texts: the text of each token of the vocabulary, str [vocabulary]; step_end: the delimiter of steps: a newline, an empty
-    line, a tag. It may be part of a token, or span several.
+    line, a tag. It may be part of a token, or span several. A model's vocabulary may be padded: ids beyond have no text.
     """
 
     def __init__(self, texts: Sequence[str], step_end: str):
-        self._texts, self._step_end = np.array(texts, object), step_end
-        self._lengths = np.array([len(text) for text in texts], np.int64)
-        self._inside = np.array([step_end in text for text in texts], bool)
+        known = [*texts, ""]  # the last one stands for all ids beyond
+        self._texts, self._step_end = np.array(known, object), step_end
+        self._lengths = np.array([len(text) for text in known], np.int64)
+        self._inside = np.array([step_end in text for text in known], bool)
 
     def __getitem__(self, token_ids: np.ndarray) -> np.ndarray:
+        token_ids = np.minimum(token_ids, len(self._texts) - 1)
         if len(self._step_end) == 1:  # it cannot span tokens
             return self._inside[token_ids]
         ends = np.zeros(len(token_ids), bool)

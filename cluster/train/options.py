@@ -61,12 +61,13 @@ class Train(Optimise):
     gpus: float = 0  # of each rank: 0 trains on the CPU, 1 on a GPU, 0.5 on a GPU that an engine shares
     ranks: int = 1  # processes that share the model (FSDP2); with gpus=1 so many GPUs
     bf16: bool = True  # on GPUs: compute in bfloat16, with weights and moments in float32
+    save_dtype: str = "float32"  # of the weights in the run folder: float32, bfloat16, or the same as the model trained
     lora: int = 0  # rank of low-rank adapters that are trained instead of the weights, and merged into them; 0: all weights
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, tokens=1, checkpoint=0, threads=0, ranks=1, lora=0)
-        one_of(self, start=("previous", "base"), pool=("all", "last"))
+        one_of(self, start=("previous", "base"), pool=("all", "last"), save_dtype=("float32", "bfloat16", "same"))
         share_of_gpus(self.gpus, 1)
 
 

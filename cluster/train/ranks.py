@@ -159,10 +159,31 @@ def whole_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
-def save(model: torch.nn.Module, head: Head, source: Path, target: Path | None, mesh: DeviceMesh | None, lora: int) -> None:
-    """Write a Hugging Face folder, on the rank that is given a target; adapters are merged. Every rank has to call it."""
+def dtype_of(folder: Path) -> str:
+    """The dtype of the weights in a Hugging Face folder, as its config names it: float32 where it does not."""
+    from transformers import AutoConfig
+
+    return str(AutoConfig.from_pretrained(folder).dtype or "float32").removeprefix("torch.")
+
+
+def save(
+    model: torch.nn.Module,
+    head: Head,
+    source: Path,
+    target: Path | None,
+    mesh: DeviceMesh | None,
+    lora: int,
+    dtype: str = "float32",
+) -> None:
+    """Write a Hugging Face folder, on the rank that is given a target; adapters are merged. Every rank has to call it.
+
+    Without adapters the model itself then has that dtype, so what stays in memory is what was written.
+    """
     import torch
 
+    kind = getattr(torch, dtype)
+    if not lora and dtype != "float32":
+        model.to(kind)
     if mesh is None and not lora:
         model.save_pretrained(target)
         return
@@ -172,10 +193,10 @@ def save(model: torch.nn.Module, head: Head, source: Path, target: Path | None, 
     if lora:
         model = adapted(head.model_class.from_pretrained(source, dtype=torch.float32), lora)
         model.load_state_dict(state)
-        model.merge_and_unload().save_pretrained(target)
+        model.merge_and_unload().to(kind).save_pretrained(target)
     else:
         with torch.device("meta"):
-            shell = head.model_class.from_config(model.config)
+            shell = head.model_class.from_config(model.config, dtype=kind)
         tied = getattr(shell, "all_tied_weights_keys", None) or {}
         shell.save_pretrained(target, state_dict={name: value for name, value in state.items() if name not in tied})
 

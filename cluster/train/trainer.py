@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cluster.engine import end_tokens
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import judge_key, model_folder, model_key, model_number, round_key
@@ -63,6 +64,7 @@ class Training:
     learn: Objective
     head: Head = POLICY
     lora: int = 0  # rank of the adapters; 0: all weights are trained
+    dtype: str = "float32"  # of the weights that are committed
     record: dict = field(default_factory=dict)  # further entries of training.json
 
 
@@ -178,6 +180,11 @@ class Trainer:
             raise UserError(f"model.path {path}: no Hugging Face model with safetensors there ({what})") from None
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        if not end_tokens(folder):
+            raise UserError(
+                f"model.path {path}: no end-of-text token there, so no answer would end; name it as eos_token in "
+                "tokenizer_config.json, or as eos_token_id in generation_config.json"
+            )
         write_record(folder, {"from": path})
 
     def train(self, model: str, base: str, learn: Part, group: Group = ALONE) -> dict:
@@ -191,7 +198,8 @@ class Trainer:
             record = {"base": base, "manifest": round_key(model_number(model)), "examples": len(indices), "learn": learn.name}
             source = self._store.folder(model_folder(base))
             options = self._train
-            self._commit(Training(model, source, data, indices, options, part, lora=options.lora, record=record), group)
+            dtype = ranks.dtype_of(source) if options.save_dtype == "same" else options.save_dtype
+            self._commit(Training(model, source, data, indices, options, part, POLICY, options.lora, dtype, record), group)
         return self._committed(model, group)
 
     def judge(self, number: int, base: int, judge: Part, verify: Part, step_end: str, arm: Arm, group: Group = ALONE) -> dict:
@@ -257,7 +265,7 @@ class Trainer:
             steps = fit(model, plan, options, training.learn, checkpoints, group, mesh, norms)
             losses = self._watched(training.name, plan, steps)
             spent = time.monotonic() - before
-            ranks.save(model, training.head, training.source, target, mesh, training.lora)
+            ranks.save(model, training.head, training.source, target, mesh, training.lora, training.dtype)
             if self._stays and not training.lora:  # an engine takes no adapters
                 self._resident = Resident(training.name, model, group, end.pop_all())
         if target is None:

@@ -99,6 +99,7 @@ def regrade(book: Book, grader: Grader, name: str, say: Callable[[int, int], Non
 
     from cluster.folder.verdicts import begin, given, verdict_table
     from iteration.examples import answers
+    from iteration.respond import opened
 
     begin(book.store, name, grader.tag)
     units, changes = list(book.every_unit()), Changes()
@@ -110,7 +111,8 @@ def regrade(book: Book, grader: Grader, name: str, say: Callable[[int, int], Non
         if book.verdicts(name, key) is None:
             problems = book.problems(arm, number)  # an order of options may differ from round to round
             asked = [problems[each] for each in answered["problem_id"].to_pylist()]
-            verdicts = grader.verify(asked, answered["answer_text"].to_pylist())
+            texts = map(opened, answered["prompt"].to_pylist(), answered["answer_text"].to_pylist())
+            verdicts = grader.verify(asked, list(texts))
             book.put_verdicts(name, key, verdict_table(answered["id"].to_pylist(), verdicts, grader.tag))
         changes.add(answered, given(book.verdicts(name, key)))
         say(done, len(units))

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from iteration.extract import bare, clean, explicit, plain_marks
 from iteration.types import Problem, State, Verdict
-from iteration.verify.extract import bare, clean, explicit, plain_marks
 
 _L = r"([B-HJ](?![\w'’])|[AI](?![\w'’]|\s+[a-z]))"  # a letter that is no word: "A train", "I think"
 # "The best option is C", "C is correct": ways to state a letter that only a choice has.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from iteration.extract import clean, explicit, number, numbers, shortest
 from iteration.types import Problem, State, Verdict
-from iteration.verify.extract import clean, explicit, number, numbers, shortest
 
 # What may stand around a number in a stated answer: words and their marks, but nothing that makes another number of it.
 _AROUND = re.compile(r"(?:\\(?:text|mathrm|textbf|mathbf|boxed)(?![A-Za-z])|\\[$%,;:!{}() ]|[^\\+*/^!√π²³_=<>|])*")

@@ -1,6 +1,6 @@
 """Are two mathematical answers the same? Read by math-verify (sympy), compared here, in a sandbox with a limit of time.
 
-What is compared is what an answer states (iteration/verify/extract.py). Numbers and formulas without decimals must be equal
+What is compared is what an answer states (iteration/extract.py). Numbers and formulas without decimals must be equal
 exactly; a decimal may be the rounding of an exact value where it has six decimals or more. Nothing has an absolute tolerance.
 Source of the parser: https://github.com/huggingface/Math-Verify. Its comparison rounds to six decimals and chops what is small,
 so it alone decides only what cannot be evaluated.
@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar
 
+from iteration import extract
+from iteration.extract import Number, number, stated
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
-from iteration.verify import extract
-from iteration.verify.extract import Number, number, stated
 
 # a stated answer in one spelling
 

@@ -20,7 +20,7 @@ from tests.worlds import step
 class Words:
     """A tokenizer of one token a letter."""
 
-    chat_template = None
+    chat_template = eos_token_id = None
 
     def __call__(self, text):
         return type("Encoded", (), {"input_ids": [ord(letter) for letter in text]})

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from cluster.verifier import Grader
+from iteration.parts import VERIFY, Part
 from iteration.respond import Meeting, grade, respond, seed_of
 from iteration.search.sample import Sample
 from iteration.types import Expand, Meet, Problem, State, Step
@@ -22,6 +24,30 @@ def test_sample_is_a_root_and_one_node_an_answer():
     assert [node.verdict.state for node in tree.nodes[1:]] == [State.CORRECT, State.WRONG, State.CORRECT]
     assert tree.nodes[0].verdict is None
     assert tree.cost.tokens == 3 and tree.cost.prompt_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "state"),
+    [
+        ("<|user|>one plus one<|assistant|><think>\n", "one and one is two", State.UNPARSEABLE),
+        ("<|user|>one plus one<|assistant|><think>\n", "one and one</think>two", State.CORRECT),
+        ("<|user|>one plus one<|assistant|><think>\n\n</think>\n", "two", State.CORRECT),
+        ("<|user|>one plus one<|assistant|>", "two", State.CORRECT),
+        ("<|user|>what is <think>?<|assistant|>", "two", State.CORRECT),
+    ],
+)
+def test_thinking_that_the_prompt_opened_and_nothing_closed_is_no_answer(prompt, text, state):
+    class Opens(Scripted):
+        def show(self, problem):
+            return dataclasses.replace(super().show(problem), text=prompt)
+
+    class Judges:
+        async def verify(self, problem, answers):
+            return grader.verify([problem] * len(answers), answers)
+
+    grader = Grader(Part(VERIFY, "exact", {"read": "line"}))
+    tree = asyncio.run(respond(PROBLEM, Sample(n=1), Opens({"p": [step(text)]}), Judges(), None, 1000, seed=7))
+    assert tree.nodes[1].verdict.state == state
 
 
 def test_a_truncated_answer_is_unparseable_even_if_its_text_is_right():

@@ -124,6 +124,70 @@ def test_a_round_trains_on_its_manifest_once(tmp_path):
     assert (tmp_path / "models/m00001/model.safetensors").stat().st_ino == before
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted", "saved"),
+    [
+        (torch.bfloat16, "float32", torch.float32),
+        (torch.bfloat16, "same", torch.bfloat16),
+        (torch.float32, "same", torch.float32),
+        (torch.float32, "bfloat16", torch.bfloat16),
+    ],
+)
+@pytest.mark.parametrize("lora", [0, 2])
+def test_a_model_is_saved_in_the_dtype_that_is_asked_for(tmp_path, folder, given, wanted, saved, lora):
+    """bfloat16 in, bfloat16 out: half the bytes, and the trainer's own logprobs are those of what was saved."""
+    from safetensors.torch import load_file
+    from transformers import AutoTokenizer
+
+    from tests.iteration.test_examples import forest
+
+    load(folder).to(given).save_pretrained(tmp_path / "given")
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "given")
+    store = Store(tmp_path / "run").open()
+    store.put_table("traces/r00002/train/u00005", forest())
+    items = item_table(["r00002/train/u00005/t001/n0003"], [8])
+    options = Train(threads=1, save_dtype=wanted, lora=lora, lr=0.1)
+    trainer = Trainer(str(store.root), Model(path=str(tmp_path / "given")), options, TrainJudge(), seed=0, resident=True)
+    trainer.begin(EXPRESSIONS)
+    for number in (1, 2):  # the second round starts from what the first one saved
+        store.put_table(f"manifests/r0000{number}", manifest_table(items, np.arange(1), np.array([0])))
+        trainer.train(f"m0000{number}", f"m0000{number - 1}", Part(LEARN, "sft", {}))
+        made = store.folder(f"models/m0000{number}")
+        weights = load_file(made / "model.safetensors")
+        assert {each.dtype for each in weights.values()} == {saved}
+        assert json.loads((made / "config.json").read_text())["dtype"] == str(saved).removeprefix("torch.")
+        if not lora:  # what stays in memory, for engines, is what was saved
+            mine = dict(trainer._resident.module.named_parameters())
+            assert all(torch.equal(mine[name], value) for name, value in weights.items())
+    prompt, answer = np.array([8, 3], np.int32), np.array([8, 1], np.int32)
+    model = load(made)
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([[8, 3, 8, 1]])).logits[0, 1:3].log_softmax(-1)
+    assert np.allclose(trainer.logprobs("m00002", prompt, answer), logits[[0, 1], [8, 1]].numpy(), atol=1e-5)
+    before = load_file(store.folder("models/m00001") / "model.safetensors")
+    assert any(not torch.equal(value, before[name]) for name, value in weights.items()), "it was trained"
+
+
+def test_a_model_without_an_end_of_text_is_refused_at_the_start(tmp_path, folder):
+    import shutil
+
+    from iteration.errors import UserError
+
+    endless = tmp_path / "endless"
+    shutil.copytree(folder, endless)
+    for name, keys in {
+        "config.json": ["eos_token_id"],
+        "generation_config.json": ["eos_token_id"],
+        "tokenizer_config.json": ["eos_token"],
+    }.items():
+        record = json.loads((endless / name).read_text())
+        (endless / name).write_text(json.dumps({key: value for key, value in record.items() if key not in keys}))
+    store = Store(tmp_path / "run").open()
+    with pytest.raises(UserError, match="no end-of-text token there, so no answer would end; name it as eos_token"):
+        Trainer(str(store.root), Model(path=str(endless)), Train(threads=1), TrainJudge(), 0).begin(EXPRESSIONS)
+    assert not store.has("models/m00000", "")
+
+
 def test_a_training_that_diverges_commits_no_model(tmp_path):
     from iteration.errors import UserError
 

@@ -5,12 +5,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.engine import Generate
 from cluster.folder.layout import TRACE, filter_key, unit_key
+from cluster.remote import RemotePolicy
+from cluster.searcher import Unit, table
 from cluster.verbs import traces
 from cluster.verbs.traces import Wanted, export
+from iteration import tiny
 from iteration.errors import UserError
-from iteration.types import State
+from iteration.tasks.expressions import VOCABULARY
+from iteration.types import Expand, History, Problem, State, Tree, Verdict
 from tests.cluster.folder.folders import TEST, TRAIN, plan, search, young
+from tests.worlds import step
 
 
 @pytest.fixture
@@ -73,3 +79,55 @@ def test_messages_of_a_prompt_are_exported_as_messages():
     chat = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "1?"}]
     assert traces.asked(json.dumps({"messages": chat})) == chat
     assert traces.asked("1?") == [{"role": "user", "content": "1?"}]
+
+
+@pytest.fixture
+def chat(tmp_path):
+    """(a run whose model has a chat template, that model's folder): two answers to each problem."""
+    from transformers import AutoTokenizer
+
+    tiny.build(tmp_path / "model", VOCABULARY, tiny.Shape(32, 1, 1, 1, 32, 32), 0)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '( ' if m['role'] == 'user' else '' }}{{ m['content'] }}"
+        "{{ ' )' if m['role'] == 'user' else '<eos>' }}{% endfor %}{{ '\\n' if add_generation_prompt else '' }}"
+    )
+    tokenizer.save_pretrained(tmp_path / "model")
+    problems = [Problem(f"p{i}", f"{i} + 5", str(i + 5)) for i in range(4)]
+    policy = RemotePolicy(tokenizer, {problem.id: problem.prompt for problem in problems}, Generate(), None)
+    book, trees = young(tmp_path / "run"), []
+    plan(book, TRAIN, 1, problems, size=4)
+    for problem in problems:
+        trees.append(Tree.root(problem, policy.show(problem), 0))
+        answers = [step(text, model="m00000") for text in ("5 + 5", problem.answer)]
+        for node in trees[-1].grow([Expand(0, 2, True)], [answers]):
+            node.verdict = Verdict(State.CORRECT, problem.answer, 1.0)
+    unit = Unit(TRAIN, 1, 0, problems, [problem.prompt for problem in problems], "m00000", [History()] * 4)
+    book.store.put_table(unit.key, table(unit, trees))
+    return book, tmp_path / "model"
+
+
+def test_a_prompt_is_written_as_the_model_was_shown_it(chat, tmp_path):
+    book, _ = chat
+    export(book, Wanted(), tmp_path / "out.jsonl")
+    row = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[3])
+    assert (row["prompt"], row["completion"]) == ("( 1 + 5 )\n", "6")
+    assert row["messages"] == [{"role": "user", "content": "1 + 5"}, {"role": "assistant", "content": "6"}]
+
+
+@pytest.mark.parametrize("columns", [["messages"], ["prompt", "completion"], []])
+def test_trl_trains_on_an_export(chat, tmp_path, columns):
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    from transformers import AutoTokenizer
+
+    book, model = chat
+    export(book, Wanted(), tmp_path / "out.jsonl")
+    data = datasets.Dataset.from_json(str(tmp_path / "out.jsonl"), cache_dir=str(tmp_path / "cache"))
+    data = data.select_columns(columns) if columns else data  # the file as it is
+    options = trl.SFTConfig(str(tmp_path / "sft"), max_steps=1, use_cpu=True, bf16=False, report_to="none", save_strategy="no")
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    trainer = trl.SFTTrainer(str(model), options, train_dataset=data, processing_class=tokenizer)
+    assert 0 < trainer.train().training_loss < 10 and trainer.state.global_step == 1
+    seen = trainer.train_dataset[3]["input_ids"]
+    shown = "( 1 + 5 )6<eos>" if columns == ["messages"] else "( 1 + 5 )\n6<eos>"
+    assert seen == tokenizer(shown, add_special_tokens=False).input_ids

@@ -437,7 +437,7 @@ def loose(text: str) -> str:
                     break
                 chain.insert(0, bare(a[2]))
             return " \\text{ and } ".join(dict.fromkeys(chain))
-    return bare(lines[-1]) if len(lines) == 1 else ""
+    return bare(lines[-1]) if len(lines) == 1 and not prose(lines[-1]) else ""
 
 
 def stated(text: str, read: str = "auto") -> str:
