@@ -1,5 +1,6 @@
 """Which problems a plan holds when files change or prompts are too long, on a store without actors."""
 
+import dataclasses
 import json
 
 import pytest
@@ -198,3 +199,17 @@ def test_a_multiple_choice_question_is_too_long_with_its_options(tmp_path):
     assert len(run.view.said) == 1 and "WARNING: skipped problem p-" in run.view.said[0]
     run.planning.round(1)
     assert run.store.table("plans/r00001/train").num_rows == 19
+
+
+def test_fresh_held_out_problems_are_none_that_were_trained_on(tmp_path):
+    train, test = write(tmp_path / "train.jsonl", rows(range(100, 120))), write(tmp_path / "test.jsonl", rows(range(7)))
+    options = [f"task.train={train}", f"task.test={test}", "measure.problems=3"]
+    first = start(tmp_path, *options)
+    begin(first)
+    first.planning.round(1)
+    write(tmp_path / "train.jsonl", rows(range(100, 110))), write(tmp_path / "test.jsonl", rows([*range(7), *range(110, 120)]))
+    second = start(tmp_path, *options)
+    begin(second)
+    second.planning.fresh(dataclasses.replace(second.test, plan="compare"), [0], 20, second.test)
+    found = prompts(second, "r00000/compare")
+    assert len(found) == 4 and found | prompts(second, "r00000/test") == {row["prompt"] for row in rows(range(7))}
