@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book, history_of, problem_of
-from cluster.folder.layout import TASK_RECORD, arm_key, model_folder, model_key, plan_key, round_key
+from cluster.folder.layout import TASK_RECORD, arm_key, model_folder, model_key
 from cluster.remote import encode
 from cluster.searcher import Unit
 from iteration import curriculum
@@ -211,14 +211,9 @@ class Planning:
 
     def _held_out(self) -> tuple[set[str], set[str]]:
         """(names, prompts) of the problems that were held out when the run began, and of all that measurements asked."""
-        store = self._book.store
+        store, asked = self._book.store, self._book.held_out()
         record = store.json(TASK_RECORD) if store.has(TASK_RECORD, ".json") else {"held_out": []}
-        names, prompts = set(record["held_out"]), set()
-        for plan in store.names(f"plans/{round_key(0)}"):
-            rows = store.table(plan_key(0, plan.removesuffix(".parquet")), ["id", "prompt"])
-            names |= {each.partition("/")[0] for each in rows["id"].to_pylist()}
-            prompts |= set(rows["prompt"].to_pylist())
-        return names, prompts
+        return {*record["held_out"], *map(_name, asked)}, {problem.prompt for problem in asked}
 
     def _too_long(self, problem: Problem) -> bool:
         return self._size(problem) >= self._options.generate.context
