@@ -39,6 +39,7 @@ def act(known: argparse.Namespace) -> int:
 
 def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     """Submit, print where to look, and follow the log. Returns the exit status for the shell."""
+    from omegaconf import OmegaConf
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobStatus, JobSubmissionClient
 
@@ -48,14 +49,21 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     from iteration.config import read
 
     settings = load(config, options)
+    store = store_at(settings.run.dir)
+    began = OmegaConf.load(store.local("config.yaml")) if store.has("config", ".yaml") else None
     said = "lag" in read(config) or any(option.startswith("lag=") for option in options)
-    if not said and not store_at(settings.run.dir).has("config", ".yaml"):
+    if not said and began is None:
         options = [*options, "lag=1"]  # on a cluster the trainer usually has a device of its own
     moved = absolute(settings, FILES + OF_ACTORS, EXCLUDES)
-    options = [*options, *(f"{key}={json.dumps(to) if isinstance(to, list) else to}" for key, to in moved.items())]
+    if settings.run.fork:
+        other, _, last = settings.run.fork.rpartition("@")
+        moved["run.fork"] = f"{store_at(other).place}@{last}"
+    for key, value in moved.items():
+        if began is None or OmegaConf.select(began, key) != OmegaConf.select(settings, key):  # else the run began with it
+            options = [*options, f"{key}={json.dumps(value) if isinstance(value, list) else value}"]
     if ".." in Path(config).parts:
         config = str(Path(config).resolve())
-    folder = store_at(settings.run.dir).place  # never in the copy of this folder that Ray uploads
+    folder = store.place  # never in the copy of this folder that Ray uploads
     try:
         client = JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:

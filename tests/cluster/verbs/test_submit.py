@@ -116,3 +116,29 @@ def test_a_relative_path_to_nothing_is_refused_before_anything_is_sent(client, t
     key, _, path = word.partition("=")
     said = capsys.readouterr().err
     assert f"{key}: there is no {path} in this folder" in said and said.count("\n") == 1 and client.sent is None
+
+
+def test_a_fork_and_a_config_beside_this_folder_are_sent_by_their_whole_paths(client, tmp_path, monkeypatch):
+    of_files(tmp_path, monkeypatch)
+    (tmp_path / "here/c.yaml").rename(tmp_path / "c.yaml")
+    assert main(["submit", "../c.yaml", "run.fork=runs/other@3", "--address", "http://127.0.0.1:1", "--no-wait"]) == 0
+    words = shlex.split(client.sent["entrypoint"])
+    assert str(tmp_path / "c.yaml") in words and f"run.fork={tmp_path / 'here/runs/other'}@3" in words
+
+
+def test_a_run_is_resumed_with_the_path_that_it_began_with(client, tmp_path, monkeypatch):
+    of_files(tmp_path, monkeypatch)
+    (tmp_path / "run").mkdir()
+    words = [
+        "submit",
+        "c.yaml",
+        f"run.dir={tmp_path / 'run'}",
+        "model.path=models/own",
+        "--address",
+        "http://127.0.0.1:1",
+        "--no-wait",
+    ]
+    for began, sent in [("models/own", False), (tmp_path / "here/models/own", True)]:
+        (tmp_path / "run/config.yaml").write_text(f"model: {{path: {began}}}\n")
+        assert main(words) == 0
+        assert (f"model.path={tmp_path / 'here/models/own'}" in shlex.split(client.sent["entrypoint"])) == sent
