@@ -52,7 +52,7 @@ FLOORS = (
     "searcher generator train crew",
     "view metrics memory",
     "head placement",
-    "config planning judging",
+    "paths config planning judging",
     "run",
     "comparison evaluation",
     "report",
