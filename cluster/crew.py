@@ -1,6 +1,6 @@
-"""Work handed to actors that may die, hang or come late.
+"""Scheduling of work on actors that may die, hang or start late.
 
-A call to an actor names all that it needs (weights by their version), so any free actor may repeat it: Ray restarts a dead
+A call to an actor names everything it needs (weights by version), so any free actor can repeat it: Ray restarts a dead
 actor, its `Crew` makes it ready again, and its work returns to the queue. Only what is committed counts.
 """
 
@@ -18,41 +18,42 @@ import numpy as np
 import ray
 from ray.exceptions import ActorUnschedulableError, ObjectLostError, RayActorError, RaySystemError, WorkerCrashedError
 
-LOOK_SECONDS = 1.0  # between two looks at what takes long
-PING_SECONDS = 30  # an actor that does not answer for so long is restarted
-IN_COMPANY = 2  # deaths beside other units, after which a unit runs alone
-KILLS = 3  # deaths of a unit that ran alone, after which it is set aside
+LOOK_SECONDS = 1.0  # between two checks for late work
+PING_SECONDS = 30  # an actor that does not answer for this long is restarted
+IN_COMPANY = 2  # deaths of actors while other units ran too, after which a unit runs alone
+REPORT_SECONDS = 30  # for Ray to report the death of an actor that its partners have noticed already
+KILLS = 3  # deaths of actors while the unit ran alone, after which it is set aside
 
 
 def lost(error: BaseException | None) -> bool:
-    """Was the machinery lost (an actor, a node, an object), rather than the work wrong?"""
+    """Is the error a lost actor, node or object, not an error of the work itself?"""
     gone = RayActorError, ActorUnschedulableError, WorkerCrashedError, ObjectLostError, RaySystemError
     return isinstance(error, gone)
 
 
 @dataclass(eq=False)
 class Member:
-    """One actor, and what the driver knows of it."""
+    """One actor and its state as the driver sees it."""
 
     name: str
     handle: Any
-    node: str = ""  # where it has to be; "" for anywhere
-    where: str = ""  # the node that it was last seen on; "" before it has started
+    node: str = ""  # the node that it is pinned to; "" for any
+    where: str = ""  # the node that it last reported; "" before it has started
     needs: dict[str, float] = field(default_factory=dict)  # resources
-    group: Any = None  # the placement group that it has to itself
+    group: Any = None  # its own placement group
     ready: bool = False
-    load: int = 0  # attempts that it works on
-    since: float = field(default_factory=time.monotonic)  # not ready since then
-    task: asyncio.Task | None = None  # makes it ready
+    load: int = 0  # attempts in flight
+    since: float = field(default_factory=time.monotonic)  # when it stopped being ready
+    task: asyncio.Task | None = None  # that makes it ready
 
 
 class Crew:
-    """The actors of one kind. `prepare` makes one ready: it is awaited before the first unit, and after each suspicion."""
+    """The actors of one kind. `prepare` makes a member ready: awaited before its first work and after each `suspect`."""
 
     def __init__(self, prepare: Callable[[Member], Awaitable] | None, changed: asyncio.Event, say: Callable, patience: float):
         self.members: list[Member] = []
         self.error: BaseException | None = None
-        self.say, self.patience = say, patience  # seconds before an actor is asked whether it still lives
+        self.say, self.patience = say, patience  # seconds before a slow actor is pinged
         self._prepare, self._changed = prepare, changed
 
     def hire(self, member: Member) -> None:
@@ -66,7 +67,7 @@ class Crew:
             member.task.cancel()
 
     def suspect(self, member: Member) -> None:
-        """It may be dead, or have other weights: it gets no more work until it is ready again."""
+        """The member may be dead or serve other weights: it gets no work until it is ready again."""
         if member in self.members:
             member.ready, member.since = False, time.monotonic()
             if member.task:
@@ -89,7 +90,7 @@ class Crew:
         self._changed.set()
 
     async def _prepared(self, member: Member) -> None:
-        """Await `prepare`; an actor that has run before and does not answer is restarted."""
+        """Await `prepare`; an actor that has run before and does not answer a ping is restarted."""
         prepared = asyncio.ensure_future(self._prepare(member))
         try:
             while not (await asyncio.wait({prepared}, timeout=self.patience))[0]:
@@ -100,7 +101,7 @@ class Crew:
             prepared.cancel()
 
     async def make_ready(self, prepare: Callable[[Member], Awaitable], wait: bool = True) -> None:
-        """All members need something new, e.g. other weights. Returns when the first is ready; the others follow."""
+        """Prepare all members again, e.g. for new weights. Returns when the first is ready; the others follow."""
         self._prepare = prepare
         for member in self.members:
             self.suspect(member)
@@ -108,7 +109,7 @@ class Crew:
             await self.first()
 
     async def first(self, timeout: float | None = None) -> None:
-        """Wait until one of them is ready. Raises TimeoutError, or what went wrong with preparing them."""
+        """Wait until one member is ready. Raises TimeoutError, or the error of `prepare`."""
         async with asyncio.timeout(timeout):
             while not any(member.ready for member in self.members):
                 self.check()
@@ -119,7 +120,7 @@ class Crew:
         self.check()
 
     async def all(self) -> None:
-        """Wait until all of them are ready. Raises what went wrong with preparing them."""
+        """Wait until all members are ready. Raises the error of `prepare`."""
         while not all(member.ready for member in self.members):
             await self.first()
             await asyncio.sleep(0.1)
@@ -129,7 +130,7 @@ class Crew:
             raise self.error
 
     def pick(self, most: int, avoid: Member | None = None) -> Member | None:
-        """The ready member with the least work, if it has less than `most`; `avoid` only where there is no other."""
+        """The ready member with the lowest load, if below `most`; `avoid` only if there is no other."""
         ready = [member for member in self.members if member.ready and member.load < most]
         return min(ready, key=lambda member: (member is avoid, member.load), default=None)
 
@@ -141,16 +142,16 @@ class Crew:
 
 @dataclass(eq=False)
 class Job:
-    """One piece of work, from the queue until it is over."""
+    """One piece of work in the queue."""
 
     each: Any
     deaths: int = 0
-    copied: bool = False  # given to a second team, past its deadline
+    copied: bool = False  # past its deadline: given to a second team
     over: bool = False
 
     @property
     def alone(self) -> bool:
-        """Actors died twice while it ran beside other units: it now runs alone, to find out whether it is the cause."""
+        """Actors died IN_COMPANY times while it ran beside other units: it runs alone, to find out whether it is the cause."""
         return self.deaths >= IN_COMPANY
 
 
@@ -164,19 +165,19 @@ class Attempt:
 
 
 class Spread:
-    """Partners out work to teams of one member of each crew, until all of it is over.
+    """Runs pieces of work on teams of one member of each crew until all of it is done.
 
-    call(team, each) -> ObjectRef; done(result) for each piece of work, once; aside(each, reason) for one that kills its team
-    again and again. A piece that takes longer than `deadline` seconds (and longer than three times the median) is also given to
-    another team: who ends first wins, and the other is cancelled.
+    call(team, each) -> ObjectRef; done(result): once per piece; aside(each, reason): for a piece that keeps killing its team.
+    A piece that takes longer than `deadline` seconds (and longer than three times the median) is also given to another team:
+    the first result wins, and the other attempt is cancelled.
     """
 
     def __init__(self, crews: dict[str, Crew], most: dict[str, int], changed: asyncio.Event, deadline: float, say: Callable):
         self.going: dict[asyncio.Future, Attempt] = {}
         self._crews, self._most, self._changed, self._deadline, self._say = crews, most, changed, deadline, say
-        self.spans: list[tuple[list[str], float, float]] = []  # of what was done: the team's names, since when, how long
-        self._ends: deque[asyncio.Future] = deque()  # of attempts, that were not looked at yet
-        self._looked = time.monotonic()  # at what takes long
+        self.spans: list[tuple[list[str], float, float]] = []  # finished attempts: names of the team, start, seconds
+        self._ends: deque[asyncio.Future] = deque()  # finished attempts, not yet processed
+        self._looked = time.monotonic()  # when late work was last checked
         self._pings: set[asyncio.Task] = set()
 
     async def run(self, work: list, call: Callable, done: Callable, aside: Callable) -> None:
@@ -184,10 +185,10 @@ class Spread:
         try:
             while todo or self.going:
                 self._hand_out(todo, call)
-                await self._something()
+                await self._wait()
                 while self._ends:
                     future = self._ends.popleft()
-                    if future not in self.going:  # dropped meanwhile
+                    if future not in self.going:  # dropped in the meantime
                         continue
                     attempt = self._release(future)
                     if self._ended(attempt, future, done):
@@ -233,8 +234,8 @@ class Spread:
         self._ends.append(future)
         self._changed.set()
 
-    async def _something(self) -> None:
-        """Wait until an attempt ends, a member becomes fit, or it is time to look at what takes long."""
+    async def _wait(self) -> None:
+        """Wait until an attempt ends, a member becomes ready, or LOOK_SECONDS have passed."""
         if self._ends:
             return
         self._changed.clear()
@@ -255,7 +256,7 @@ class Spread:
             ray.cancel(attempt.ref)
 
     def _ended(self, attempt: Attempt, future: asyncio.Future, done: Callable) -> bool:
-        """Is the attempt's job over? Raises what is not a loss of machinery."""
+        """Process a finished attempt. Returns whether its job is over; raises errors of the work itself."""
         if attempt.job.over:
             return True
         error = future.exception()
@@ -266,7 +267,7 @@ class Spread:
             for other in [f for f, each in self.going.items() if each.job is attempt.job] if attempt.job.copied else []:
                 late = self.going[other]
                 self._drop(other)
-                for kind, member in late.team.items():  # it may be hanging
+                for kind, member in late.team.items():  # it may hang
                     if member not in attempt.team.values():
                         self._crews[kind].suspect(member)
             done(future.result())
@@ -275,13 +276,13 @@ class Spread:
             raise error
         attempt.job.deaths += 1
         seconds = time.monotonic() - attempt.since
-        self._say(f"{whose(attempt, future)}; {attempt.job.each} was under way for {seconds:.1f} s and is done again")
+        self._say(f"{whose(attempt, future)}; {attempt.job.each} ran for {seconds:.1f} s and is retried")
         for kind, member in attempt.team.items():
             self._crews[kind].suspect(member)
         return False
 
     def _hurry(self, todo: deque[Job]) -> None:
-        """Give what is past its deadline to another team too, and start actors anew that do not answer."""
+        """Give work past its deadline to a second team too, and restart actors that do not answer."""
         patience = max(self._deadline, 3 * float(np.median([seconds for *_, seconds in self.spans])) if self.spans else 0.0)
         for attempt in list(self.going.values()):
             if time.monotonic() - attempt.since < patience:
@@ -299,25 +300,25 @@ class Spread:
             )
             if others and not attempt.job.copied:
                 attempt.job.copied = True
-                self._say(f"{attempt.job.each} takes longer than {patience:.0f} s; it is also given to others")
+                self._say(f"{attempt.job.each} takes longer than {patience:.0f} s; it is also given to other actors")
                 todo.appendleft(attempt.job)
 
 
 def busy(spans: list[tuple[list[str], float, float]], gap: float = 0.5) -> dict[str, list[tuple[float, float]]]:
-    """{name: [(began, seconds)]}: when each member had work, with pauses of up to `gap` seconds left out."""
-    found: dict[str, list[list[float]]] = {}
+    """{name: [(start, seconds)]}: when each member had work; gaps of up to `gap` seconds are merged."""
+    intervals: dict[str, list[list[float]]] = {}
     for names, began, seconds in sorted(spans, key=lambda span: span[1]):
         for name in names:
-            mine = found.setdefault(name, [])
+            mine = intervals.setdefault(name, [])
             if mine and began <= mine[-1][1] + gap:
                 mine[-1][1] = max(mine[-1][1], began + seconds)
             else:
                 mine.append([began, began + seconds])
-    return {name: [(began, ended - began) for began, ended in mine] for name, mine in found.items()}
+    return {name: [(began, ended - began) for began, ended in mine] for name, mine in intervals.items()}
 
 
 async def ping(member: Member, say: Callable[[str], None]) -> None:
-    """Restart an actor that does not answer; whoever waits for its work then learns that it was lost."""
+    """Restart an actor that does not answer; calls that wait for it then raise its loss."""
     try:
         async with asyncio.timeout(PING_SECONDS):
             await _result(member.handle.ready.remote())
@@ -329,17 +330,31 @@ async def ping(member: Member, say: Callable[[str], None]) -> None:
             raise
 
 
+async def answers(member: Member) -> None:
+    """Make a member ready that needs no preparation: it answers with the node that it runs on."""
+    member.where = await member.handle.ready.remote()
+
+
+async def raise_first(calls: list[asyncio.Future]) -> None:
+    """Wait for all calls (after an error for at most REPORT_SECONDS) and raise an error, a lost actor's before the others':
+    its partners often notice the death before Ray reports it."""
+    await asyncio.wait(calls, timeout=REPORT_SECONDS if any(c.done() and c.exception() for c in calls) else None)
+    errors = [call.exception() for call in calls if call.done() and call.exception()]
+    for error in sorted(errors, key=lambda error: not lost(error)):
+        raise error
+
+
 async def _result(ref: Any) -> Any:
     return await ref
 
 
 def whose(attempt: Attempt, future: asyncio.Future) -> str:
-    """Who died, in words."""
+    """A message that names the actor that died, if the error does."""
     error = future.exception()
     error = getattr(error, "cause", None) or error
-    said, kind = str(error), type(error).__name__
+    message, kind = str(error), type(error).__name__
     for member in attempt.team.values():
         actor_id = getattr(member.handle, "_actor_id", None)
-        if actor_id is not None and actor_id.hex() in said:
+        if actor_id is not None and actor_id.hex() in message:
             return f"{member.name} died ({kind})"
-    return f"an actor died ({kind}: {(said.strip().splitlines() or [''])[0][:200]})"
+    return f"an actor died ({kind}: {(message.strip().splitlines() or [''])[0][:200]})"

@@ -1,5 +1,5 @@
-"""vLLM behind plain functions: batches of prompts in, Arrow tables of answers or arrays of scores out, new weights without a
-restart. Policy and value model are served by the same machinery."""
+"""vLLM behind plain functions: batches of prompts in, Arrow tables of answers or arrays of scores out; weights are updated
+without a restart. Policy and value model share the same code."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from iteration.parts import at_least, one_of
 
-# One row is one wish: continue `token_ids` n times, for a step or (whole) to the end, by at most `max_tokens`; `temperature` is
-# times the engine's own.
+# One row is one wish: continue `token_ids` n times, by one step or (whole) to the end, up to `max_tokens` tokens; `temperature`
+# multiplies the engine's own.
 WISH = pa.schema(
     [
         ("token_ids", pa.list_(pa.int32())),
@@ -46,19 +46,19 @@ STEP = pa.schema(
 
 @dataclass
 class Generate:
-    """How answers are sampled, and what the engine may use."""
+    """How answers are sampled, and the resources of an engine."""
 
     temperature: float = 1.0
-    max_tokens: int = 96  # of one answer; a longer one is cut short and counts as unparseable
-    context: int = 128  # prompt and answer together
-    step_end: str = "\n"  # where a step ends, for searches that go step by step and judges that score steps
-    dtype: str = "auto"  # auto: float32 on CPU, the model's own on GPU
-    max_seqs: int = 256  # answers that the engine works on at once
-    cache_mb: int = 256  # key-value cache on CPU; on GPU vLLM takes what is free
-    gpus: float = 0  # of one engine: 0.5 shares a GPU, 2 and more are tensor parallel
-    pipeline: int = 1  # stages that its layers are cut into, each on gpus/pipeline of its GPUs
-    transfer: str = "host"  # how new weights come: from the folder (host), or from the trainer's GPU by nccl, or ipc on one GPU
-    sleep: bool = False  # on a GPU that it shares: it gives up its memory while the trainer works, and has all of it else
+    max_tokens: int = 96  # of one answer; a longer answer is truncated and counts as unparseable
+    context: int = 128  # tokens of prompt and answer together
+    step_end: str = "\n"  # the delimiter of steps, for searches over steps and judges that score steps
+    dtype: str = "auto"  # auto: float32 on CPU, the model's own dtype on GPU
+    max_seqs: int = 256  # sequences that the engine batches
+    cache_mb: int = 256  # MiB of key-value cache on CPU; on GPU vLLM takes the free memory
+    gpus: float = 0  # per engine: 0.5 shares a GPU, 2 and more are tensor parallel
+    pipeline: int = 1  # pipeline stages, each on gpus/pipeline GPUs
+    transfer: str = "host"  # of new weights: host (from the folder), nccl (from the trainer's GPU), ipc (on a shared GPU)
+    sleep: bool = False  # on a shared GPU: the engine frees its memory while the trainer works, and has all of it otherwise
 
     def __post_init__(self) -> None:
         at_least(self, temperature=0, max_tokens=1, context=2, max_seqs=1, cache_mb=1, pipeline=1)
@@ -69,17 +69,17 @@ class Generate:
                 f"pipeline is {self.pipeline}, but gpus={self.gpus:g} cannot be cut into so many stages; expected a multiple"
             )
         if not self.step_end:
-            raise ValueError("step_end is empty; expected what ends a step, e.g. a line end")
+            raise ValueError("step_end is empty; expected the delimiter of steps, e.g. a newline")
 
 
 def share_of_gpus(gpus: float, most: int) -> None:
-    """Raises ValueError where it is neither a share of one GPU nor a number of them."""
+    """Raises ValueError unless `gpus` is a fraction of one GPU or a whole number up to `most`."""
     if not 0 <= gpus <= most or (gpus > 1 and gpus != int(gpus)):
-        raise ValueError(f"gpus is {gpus:g}; expected a share of a GPU or a whole number, at most {most}")
+        raise ValueError(f"gpus is {gpus:g}; expected a share of a GPU or a whole number up to {most}")
 
 
 def environment(gpus: float, transfer: str = "host") -> dict[str, str]:
-    """What an engine's process needs set before vLLM is imported."""
+    """The environment variables of an engine's process; vLLM reads them on import."""
     quiet = {
         "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
         "VLLM_NO_USAGE_STATS": "1",
@@ -89,30 +89,30 @@ def environment(gpus: float, transfer: str = "host") -> dict[str, str]:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TQDM_DISABLE": "1",
     }
-    if gpus:  # handles of memory on a GPU pass between vLLM's own processes as pickles
+    if gpus:  # vLLM's processes pickle handles of GPU memory
         return quiet | ({"VLLM_ALLOW_INSECURE_SERIALIZATION": "1"} if transfer == "ipc" else {})
     return quiet | {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the worker runs inside the engine's process: half the memory
         "OMP_NUM_THREADS": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the default pins two engines to one core
-        "TORCHDYNAMO_DISABLE": "1",  # else the first call compiles for 20 s
+        "TORCHDYNAMO_DISABLE": "1",  # otherwise the first call compiles for 20 s
     }
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What an engine has done since it started."""
+    """Counters of an engine since it started."""
 
     tokens: int = 0  # generated
-    prompt_tokens: int = 0  # read
-    cached_tokens: int = 0  # of those, found in the prefix cache
-    busy: float = 0.0  # seconds with at least one request inside
-    running: int = 0  # answers that it works on now, if there is room for them in its cache
-    waiting: int = 0  # answers that wait for a place: all of a request's, until its last one is done
+    prompt_tokens: int = 0
+    cached_tokens: int = 0  # prompt tokens that were in the prefix cache
+    busy: float = 0.0  # seconds with at least one request in flight
+    running: int = 0  # answers being generated, if the cache has room for them
+    waiting: int = 0  # answers in the queue: all of a request's, until its last one is done
 
 
 class Served:
-    """One vLLM engine with weights that can be replaced. Create it inside a running event loop."""
+    """One vLLM engine whose weights can be updated. Create it inside a running event loop."""
 
     def __init__(self, folder: str, version: str, options: Generate, **extra):
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -128,7 +128,7 @@ class Served:
 
     @contextlib.contextmanager
     def _request(self, answers: int = 1):
-        """Yields a new request's name, and counts the time in which there is one. answers: that it asks for."""
+        """Yields the id of a new request of `answers` answers, and counts the busy time."""
         if not self._inside:
             self._since = time.monotonic()
         self._count(answers)
@@ -149,7 +149,7 @@ class Served:
         self.ledger.cached_tokens += output.num_cached_tokens or 0
 
     async def update(self, folder: str, version: str, push: Callable[[], Awaitable] | None = None) -> None:
-        """Go on with the weights of another folder of the same shape, which `push` has somebody send. Requests go on."""
+        """Update to the weights in another folder, or to those that `push` sends; same shapes. Requests in flight continue."""
         await self._engine.pause_generation(mode="keep", clear_cache=True)
         try:
             await (push() if push else self._read_folder(folder))
@@ -165,11 +165,11 @@ class Served:
         await self._engine.finish_weight_update()
 
     async def transferring(self, step: str, *arguments: object) -> None:
-        """A step of vLLM's weight-transfer API, which a sender asks for."""
+        """Call a step of vLLM's weight-transfer API for a sender."""
         await getattr(self._engine, step)(*arguments)
 
     async def sleep(self) -> None:
-        """Give up the GPU's memory: the weights wait in the machine's, what was cached is gone."""
+        """Free the GPU's memory: the weights move to host memory, the caches are dropped."""
         async with self._turning:
             if not self._asleep:
                 await self._engine.sleep(level=1)
@@ -188,7 +188,7 @@ class Served:
 
 
 class Scorer(Served):
-    """A value model: one score for each prefix of an answer."""
+    """A value model: one score per prefix of an answer."""
 
     def __init__(self, folder: str, version: str, options: Generate):
         super().__init__(folder, version, options, runner="pooling")
@@ -196,7 +196,7 @@ class Scorer(Served):
     async def score(self, prefixes: pa.Table) -> np.ndarray:
         """prefixes: one column token_ids, list<int32>. Returns float32 [prefixes], probabilities.
 
-        What prefixes share is read once, as far as vLLM's prefix cache holds it (in blocks).
+        Shared prefixes are computed once, in blocks of vLLM's prefix cache.
         """
         jobs = [self._one(prompt.values.to_numpy()) for prompt in prefixes["token_ids"].combine_chunks()]
         logits = np.array(await asyncio.gather(*jobs), np.float32)
@@ -213,7 +213,7 @@ class Scorer(Served):
 
 
 class Engine(Served):
-    """A policy: continuations of prompts."""
+    """A policy: continues prompts."""
 
     def __init__(self, folder: str, version: str, options: Generate):
         self._ends = end_tokens(folder)
@@ -247,7 +247,7 @@ class Engine(Served):
         return output.outputs
 
     async def generate(self, wishes: pa.Table) -> pa.Table:
-        """wishes: schema WISH. Returns schema STEP, wish by wish. Raises vLLM's EngineDeadError if the engine died."""
+        """wishes: schema WISH. Returns schema STEP, ordered by wish. Raises vLLM's EngineDeadError if the engine died."""
         version = self.version
         prompts, rows = wishes["token_ids"].combine_chunks(), wishes.drop_columns("token_ids").to_pylist()
         jobs = [self._one(prompt.values.to_numpy(), self._sampling(row)) for prompt, row in zip(prompts, rows, strict=True)]
@@ -285,18 +285,18 @@ class Engine(Served):
 
 
 def end_tokens(folder: str | Path) -> set[int]:
-    """Every token that ends an answer: the tokenizer's, and those of generation_config.json where there is one."""
+    """Every token id that ends an answer: the tokenizer's, and those of generation_config.json, if it exists."""
     from transformers import AutoTokenizer, GenerationConfig
 
-    found = {AutoTokenizer.from_pretrained(folder).eos_token_id}
+    tokens = {AutoTokenizer.from_pretrained(folder).eos_token_id}
     with contextlib.suppress(OSError):
         ends = GenerationConfig.from_pretrained(folder).eos_token_id
-        found |= set(ends if isinstance(ends, list) else [ends])
-    return found - {None}
+        tokens |= set(ends if isinstance(ends, list) else [ends])
+    return tokens - {None}
 
 
 def engine_arguments(folder: str, options: Generate) -> dict:
-    """vLLM's own options. What differs between CPU and GPU stands here and in `environment`, nowhere else."""
+    """vLLM's own options. CPU and GPU differ only here and in `environment`."""
     from vllm.config import WeightTransferConfig
 
     arguments = {
@@ -305,14 +305,14 @@ def engine_arguments(folder: str, options: Generate) -> dict:
         "max_num_seqs": options.max_seqs,
         "block_size": 32,  # the unit of prefix caching; the default is 128 on CPU
         "generation_config": "vllm",
-        "load_format": "safetensors",  # nothing in a model's folder is ever executed
+        "load_format": "safetensors",  # no code from a model's folder is executed
         "disable_log_stats": True,
-        "logprobs_mode": "processed_logprobs",  # of the distribution that was sampled from, temperature included
+        "logprobs_mode": "processed_logprobs",  # of the sampling distribution, temperature included
         "worker_extension_cls": "cluster.train.transfer.Worker",
         "weight_transfer_config": WeightTransferConfig(backend=options.transfer),
         "dtype": options.dtype,
     }
-    if options.gpus:  # the actor holds all of the engine's GPUs; vLLM's own worker processes share them
+    if options.gpus:  # the actor reserves all GPUs of the engine for vLLM's worker processes
         share = {"gpu_memory_utilization": 0.9 * (1.0 if options.sleep else min(1.0, options.gpus))}
         cut = {"tensor_parallel_size": int(options.gpus) // options.pipeline, "pipeline_parallel_size": options.pipeline}
         several = cut | {"distributed_executor_backend": "mp"} if options.gpus > 1 else {}
@@ -322,7 +322,7 @@ def engine_arguments(folder: str, options: Generate) -> dict:
         "dtype": "float32" if options.dtype == "auto" else options.dtype,
         "enforce_eager": True,
         "kv_cache_memory_bytes": options.cache_mb << 20,
-        # With chunked prefill a prompt split across steps and a seed kill the CPU engine for all callers.
+        # On CPU, a seeded request whose prompt is split by chunked prefill kills the engine.
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(2048, options.context),
     }

@@ -1,4 +1,4 @@
-"""The actors that hold an engine."""
+"""The actors that own an engine: generators (policy) and judges (value model)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cluster.verifier import here
 
 
 class Server:
-    """Async Ray actor: many batches at once, one engine. A call names the weights that it needs, so a new actor in the place
-    of a dead one can answer it. `folder` of the store `root` holds the weights by version."""
+    """Async Ray actor: concurrent batches on one engine. A call names the weights that it needs, so a restarted actor can
+    answer it. The weights are in `folder` of the store `root`, by version."""
 
     kind: type[Served]
 
@@ -33,15 +33,16 @@ class Server:
         return f"{type(self).__name__} {self._number}"
 
     async def ready(self) -> str:
+        """The node that the actor runs on."""
         return here()
 
     async def started(self) -> bool:
-        """Is there an engine, whose weights can be replaced?"""
+        """Is the engine running, so that its weights can be updated?"""
         return self._engine is not None
 
     async def update(self, version: str, senders: Sequence[Any] = ()) -> None:
-        """Serve these weights from now on; starts the engine if it does not run yet. senders: handles of the trainer's ranks
-        that send them together, none where the engine reads them itself."""
+        """Serve these weights; starts the engine if it does not run yet. senders: handles of the trainer's ranks that send them
+        together, empty where the engine reads the folder."""
         async with self._updating:
             if self._engine is None:  # it needs the actor's event loop
                 self._engine = self.kind(str(self._store.folder(f"{self._folder}/{version}")), version, self._options)
@@ -53,7 +54,7 @@ class Server:
                     await self._engine.update(str(self._store.folder(f"{self._folder}/{version}")), version, push)
 
     async def _pushed(self, version: str, senders: Sequence[Any]) -> None:
-        """Have the trainer send weights: its rank 0 calls the five methods below, whose names are vLLM's."""
+        """Ask the trainer's ranks to send weights: rank 0 calls the five methods below, which have vLLM's names."""
         import ray
 
         me, gpus = ray.get_runtime_context().current_actor, max(1, int(self._options.gpus))
@@ -75,13 +76,13 @@ class Server:
         await self._engine.transferring("shutdown_weight_transfer_engine")
 
     async def sleep(self) -> None:
-        """Give up the GPU's memory, until something is asked for."""
+        """Free the GPU's memory until the next request."""
         if self._engine is not None:
             with alive():
                 await self._engine.sleep()
 
     async def _serving(self, version: str) -> Served:
-        """The engine, with these weights. Raises RuntimeError where it has gone on to others."""
+        """The engine, serving these weights. Raises RuntimeError where it serves others."""
         if self._engine is None:
             await self.update(version)
         if self._engine.version != version:
@@ -90,7 +91,7 @@ class Server:
         return self._engine
 
     async def ledger(self) -> Ledger:
-        """What the engine has done since it started."""
+        """The engine's counters since it started."""
         return self._engine.ledger if self._engine else Ledger()
 
     async def close(self) -> None:
@@ -100,7 +101,7 @@ class Server:
 
 
 class Generator(Server):
-    """Holds the policy."""
+    """Serves the policy."""
 
     kind = Engine
 
@@ -116,7 +117,7 @@ class Generator(Server):
 
 
 class Judge(Server):
-    """Holds the value model."""
+    """Serves the value model."""
 
     kind = Scorer
 
@@ -128,10 +129,10 @@ class Judge(Server):
 
 @contextlib.contextmanager
 def alive():
-    """An actor does not outlive its engine: Ray then starts both anew."""
+    """Exit the actor when its engine dies: Ray restarts both."""
     from vllm.v1.engine.exceptions import EngineDeadError
 
     try:
         yield
     except EngineDeadError:
-        os._exit(1)  # not ray.actor.exit_actor, which Ray takes for an end that is wanted
+        os._exit(1)  # not ray.actor.exit_actor, after which Ray does not restart it

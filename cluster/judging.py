@@ -22,7 +22,7 @@ from cluster.view import View
 from iteration.errors import UserError
 from iteration.measuring import audited
 from iteration.parts import Part
-from iteration.protocols import JudgesSteps
+from iteration.protocols import GradesSteps
 from iteration.respond import opened, seed_of
 from iteration.types import Audit, Calibration, State, Verdict
 
@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 
 AUDITED = 64  # answers in one message to the second verifier
 COMPARED = 8  # prompts whose scores by engine and trainer are compared after an update
+
+
+def check_judge(judge: Part | None, verify: Part) -> None:
+    """Raises UserError where a judge uses the verifier's verdicts on steps, and the verifier has none."""
+    if judge and not judge.make().learned and not isinstance(verify.make(), GradesSteps):
+        raise UserError(
+            f"judge.name={judge.name} uses the verifier's verdicts on steps, but verify.name={verify.name} cannot grade steps; "
+            "type judge.name=process"
+        )
 
 
 class Judging:
@@ -113,7 +122,7 @@ class Judging:
         await self.score(arm, model, version, judge, arm)
         measured = Measured.read(self._book, arm, model, version)
         aggregate = judge.options.get("aggregate", "last")
-        steps = verifier.steps if isinstance(verifier, JudgesSteps) else None
+        steps = verifier.steps if isinstance(verifier, GradesSteps) else None
         return [measured.calibration(level, aggregate, steps) for level in self._options.measure.levels]
 
     async def audit(self, arm: Arm, number: int, decisions: pa.Table, part: Part | None) -> Audit | None:

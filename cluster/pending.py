@@ -1,6 +1,6 @@
-"""Who waits for what: said by a driver in log lines after a silence, and by `flywheel doctor` from the run folder.
+"""What is pending, for people: the driver logs it when nothing is committed for a while, `flywheel doctor` shows it.
 
-A driver notes every few seconds what is under way in _tmp/now.json. It is a hint for people; no run ever reads it.
+The driver writes it to _tmp/now.json every few seconds. No run reads that file.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ FEW = 3  # units and actors named; the rest are counted
 
 
 def noted(store: Store) -> dict | None:
-    """What the last driver noted; None where none has yet."""
+    """The last note of a driver; None if there is none."""
     path = store.root / "_tmp" / "now.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def note(store: Store, now: dict) -> None:
-    """Put what is under way where `flywheel doctor` finds it."""
+    """Write a note for `flywheel doctor`."""
     fresh = store.root / "_tmp" / f"now-{os.getpid()}"
     fresh.write_text(json.dumps(now | {"at": time.time()}), encoding="utf-8")
     os.replace(fresh, store.root / "_tmp" / "now.json")
 
 
 def lines(now: dict) -> list[str]:
-    """What is under way, the longest first: one line for each actor that is late, each unit, each training."""
-    found = [f"{each['why']} (for {span(each['seconds'])})" for each in longest(now["actors"])]
+    """One line per late actor, running unit and training, the longest first."""
+    text = [f"{each['why']} (for {span(each['seconds'])})" for each in longest(now["actors"])]
     for unit in longest(now["units"]):
         who = ", ".join(unit["actors"].values())
         line = f"{unit['unit']} for {span(unit['seconds'])} with {who} on node {unit['node'][:8]}"
@@ -39,20 +39,22 @@ def lines(now: dict) -> list[str]:
         if unit["counts"]:
             line += "; waits: " + ", ".join(f"{n} problems for the {kind}" for kind, n in unit["counts"].items())
             line += " (" + ", ".join(f"{problem} since {span(seconds)}" for problem, seconds in unit["slowest"]) + ")"
-        found.append(line)
+        text.append(line)
     rest = len(now["units"]) - FEW
     if rest > 0:
-        found.append(f"and {rest} units more")
+        text.append(f"and {rest} more units")
     done, steps = now["steps"]
     if any(phase["name"] in TRAINING for phase in now["phases"]):
-        found.append(f"the trainer is at step {done} of {steps}" if steps else "the trainer is preparing")
-    return found
+        text.append(f"the trainer is at step {done} of {steps}" if steps else "the trainer is preparing")
+    return text
 
 
 def longest(items: list[dict]) -> list[dict]:
+    """The FEW items with the most seconds, the longest first."""
     return sorted(items, key=lambda each: -each["seconds"])[:FEW]
 
 
 def span(seconds: float) -> str:
+    """A duration in words: "3 min 20 s"."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from asyncio import FIRST_EXCEPTION
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import AuthenticationError, RaySystemError
-from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+from ray.exceptions import RaySystemError
+from ray.util.placement_group import remove_placement_group
 
-from cluster.crew import Crew, Member, Spread, busy, lost, ping
+from cluster import head
+from cluster.crew import Crew, Member, Spread, answers, busy, lost, ping, raise_first
 from cluster.engine import Generate, Ledger, environment
 from cluster.folder.layout import model_key
 from cluster.folder.store import Store
 from cluster.generator import Generator, Judge
+from cluster.head import dashboard_url, start_actor, start_ray, why_late
 from cluster.sandbox.walls import SandboxOptions
 from cluster.searcher import Done, Partners, Searcher, Unit, Waiting
 from cluster.train.options import Model, Train, TrainJudge
@@ -35,23 +34,21 @@ from iteration.errors import UserError
 from iteration.parts import Part, at_least
 from iteration.types import Span
 
-UNITS_IN_FLIGHT = 3  # per engine: while one unit ends, the next ones keep the engine full
+UNITS_IN_FLIGHT = 3  # per engine: the next units keep the engine full while one finishes
 START_SECONDS = 300
 GROUPED = ("train", "judge")  # methods of the trainer that all its ranks work on together
-TOLD_SECONDS = 30  # in which Ray tells that a rank is dead, where others have felt it already
-TRAINER_DEATHS = 5  # in one call, without a step done in between
-NODES_SECONDS = 5  # between two looks at which nodes there are
-LOST_SECONDS = 60  # after which a head that does not answer is taken for dead
+TRAINER_DEATHS = 5  # in one call without a completed step in between, after which the call fails
+NODES_SECONDS = 5  # between two polls of the nodes
 
 
 @dataclass
 class Placement:
-    generators: int = 1  # engines; 0: on every node, also on those that join late, one for two cores or for generate.gpus GPUs
-    judges: int = 1  # engines of value models, where there are any
-    searchers: int = 1  # processes that drive units
-    verifiers: int = 1  # processes that judge
-    deadline: float = 600.0  # seconds of a unit, after which others get it too, and actors that do not answer are started anew
-    silence: float = 60.0  # seconds without anything committed, after which a line says what is pending
+    generators: int = 1  # engines; 0: on every node, also on those that join later, one per two cores or generate.gpus GPUs
+    judges: int = 1  # engines of the value model, if the run has one
+    searchers: int = 1  # processes that search units
+    verifiers: int = 1  # processes that grade answers
+    deadline: float = 600.0  # seconds, after which a unit is also given to other actors, and unresponsive actors are restarted
+    silence: float = 60.0  # seconds without a commit, after which the log lists what is pending
     dashboard: bool = True  # Ray's dashboard, on loopback
 
     def __post_init__(self) -> None:
@@ -59,7 +56,7 @@ class Placement:
 
 
 class Sections(Protocol):
-    """The sections of a run's config that decide on its actors."""
+    """The sections of a run's config that its actors need."""
 
     seed: int
     model: Model
@@ -71,24 +68,24 @@ class Sections(Protocol):
 
 
 class Actors:
-    """The actors of one run: `async with` starts them and stops what was started. Ray starts those anew that die."""
+    """The actors of one run: `async with` starts and stops them. Ray restarts actors that die."""
 
     def __init__(self, options: Sections, task: Part, verify: Part, judge: Part | None, store: Store, address: str, view: View):
         self._options, self._store, self._address, self._view = options, store, address, view
         self._task, self._verify, self._judge = task, verify, judge
-        self.started = False  # there is a cluster
-        self.version = ""  # of the weights that the engines were last served; "" until the first are served, and checked
-        self.judged = ""  # version of the value model that was last served
+        self.started = False  # the cluster is up
+        self.version = ""  # of the weights that the engines serve; "" until the first weights are served and checked
+        self.judged = ""  # version of the value model that the judges serve
         self._changed = asyncio.Event()
         crew = lambda prepare: Crew(prepare, self._changed, view.say, options.placement.deadline)  # noqa: E731
         self.generators, self.judges = crew(None), crew(None)
         self.searchers, self.verifiers, self.trainers = crew(answers), crew(answers), crew(answers)
         self._spread: Spread | None = None
-        self._born = 0  # generators hired so far
-        self._looked = time.monotonic()  # at the nodes
+        self._born = 0  # generators started so far
+        self._looked = time.monotonic()  # when the nodes were last polled
         self._training = Progress()
         self._growing: asyncio.Task | None = None
-        self._turn = asyncio.Lock()  # the trainer's ranks work on one thing at a time: a training, or weights for one engine
+        self._turn = asyncio.Lock()  # the trainer's ranks do one thing at a time: train, or send weights to one engine
 
     async def __aenter__(self) -> Actors:
         try:
@@ -104,9 +101,7 @@ class Actors:
         for crew in self._crews().values():
             crew.close()
         with contextlib.suppress(Exception):  # the cluster may be gone
-            closing = [
-                member.handle.close.remote() for member in [*self.generators.members, *self.judges.members] if member.ready
-            ]
+            closing = [engine.handle.close.remote() for engine in self._engines()]
             if closing:
                 await asyncio.to_thread(ray.wait, closing, num_returns=len(closing), timeout=10)
         ray.shutdown()
@@ -125,7 +120,7 @@ class Actors:
         with self._view.phase(0, "start"):
             if not ray.is_initialized():
                 start_ray(self._address, options.placement.dashboard, self._view.say)
-            # Ray has put its own handler for SIGTERM; ours lets the actors close and the process exit with 75.
+            # Replaces Ray's handler for SIGTERM: the actors close, and the process exits with 75.
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
             self.started = True
             resident = options.generate.transfer == "nccl"  # a shared GPU has no room for the trained model
@@ -133,10 +128,8 @@ class Actors:
             for rank in range(options.train.ranks):
                 name = f"trainer-{rank}" if rank else "trainer"
                 self.trainers.hire(start_actor(Trainer, name, trainer, gpus=options.train.gpus, concurrency=4))
-        url = dashboard_url()
-        self._view.say(
-            (f"Ray at {self._address}" if self._address else "Ray for this run") + (f", dashboard {url}" if url else "")
-        )
+        url, where = dashboard_url(), f"Ray at {self._address}" if self._address else "Ray for this run"
+        self._view.say(where + (f", dashboard {url}" if url else ""))
         if not self._store.has(f"models/{model_key(0)}", ""):
             with self._view.phase(0, "first model"):
                 await self.train("begin", self._task)
@@ -161,15 +154,15 @@ class Actors:
             await self._first(kind)
 
     async def _first(self, kind: str) -> None:
-        """Wait until there is one of a kind. Raises UserError naming what is missing where none can be placed."""
+        """Wait until one actor of a kind is ready. Raises UserError naming the missing resource where none can be placed."""
         while True:
             try:
                 return await self._crews()[kind].first(START_SECONDS)
             except TimeoutError:
                 late = [why for _, _, why in self.missing(kind)]
-                if not any(why.endswith("is starting") for why in late):  # a large model takes its time
-                    said = "; ".join(late) or f"no node of the cluster has room for a {kind}"
-                    raise UserError(f"no {kind} was ready after {START_SECONDS} s: {said}") from None
+                if not any(why.endswith("is starting") for why in late):  # a large model loads slowly
+                    reason = "; ".join(late) or f"no node of the cluster has room for a {kind}"
+                    raise UserError(f"no {kind} was ready after {START_SECONDS} s: {reason}") from None
 
     def _engine(self, kind: type, name: str, number: int, folder: str, node: str = "") -> Member:
         options = self._options.generate
@@ -182,15 +175,15 @@ class Actors:
         self._born += 1
 
     async def _grow(self) -> None:
-        """Keep an engine for every two cores (or for so many GPUs) of every node, while nodes come and go."""
+        """Keep one engine per two cores (or per generate.gpus GPUs) on every node as nodes join and leave."""
         while True:
-            nodes = await asyncio.to_thread(ray.nodes)  # where the head is gone, check_alive says so
+            nodes = await asyncio.to_thread(ray.nodes)  # check_alive reports a lost head
             alive = {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
-            for gone in [each for each in self.generators.members if each.node not in alive]:
-                self._view.say(f"{gone.name} is gone with its node {gone.node[:8]}")
-                self.generators.dismiss(gone)
-                if gone.group:
-                    remove_placement_group(gone.group)
+            for lost_engine in [each for each in self.generators.members if each.node not in alive]:
+                self._view.say(f"{lost_engine.name} is lost with its node {lost_engine.node[:8]}")
+                self.generators.dismiss(lost_engine)
+                if lost_engine.group:
+                    remove_placement_group(lost_engine.group)
             gpus = self._options.generate.gpus
             for node, holds in alive.items():
                 room = int(holds.get("GPU", 0) / gpus) if gpus else (int(holds.get("CPU", 0)) + 1) // 2
@@ -201,16 +194,12 @@ class Actors:
             await asyncio.sleep(NODES_SECONDS)
 
     async def search(
-        self,
-        phase: str,
-        units: list[Unit],
-        done: Callable[[Done], None],
-        aside: Callable[[Unit, str], None],
+        self, phase: str, units: list[Unit], done: Callable[[Done], None], aside: Callable[[Unit, str], None]
     ) -> None:
-        """Search units, a bounded number at a time. Raises the first error; what was committed stays committed.
+        """Search units, a bounded number at a time. Raises the first error; committed units stay committed.
 
-        phase: what it is done for, e.g. measure; aside(unit, reason): is called for a unit that kills its actors again and
-        again.
+        phase: what the search is for, e.g. measure; done(result): called once per committed unit; aside(unit, reason):
+        called for a unit that keeps killing its actors.
         """
         call = lambda team, unit: team["searcher"].handle.search.remote(unit, self._partners(team))  # noqa: E731
         await self._hand_out(phase, units, any(unit.judge for unit in units), call, done, aside)
@@ -223,7 +212,7 @@ class Actors:
         done: Callable[[Done], None],
         aside: Callable[[tuple, str], None],
     ) -> None:
-        """Let value model `version` score the answers of committed units: {unit's key: key of its scores}."""
+        """Score the answers of committed units with value model `version`. keys: {unit's key: key of its scores}."""
         call = lambda team, each: team["searcher"].handle.score.remote(*each, self._partners(team), judge, version)  # noqa: E731
         await self._hand_out("score", list(keys.items()), True, call, done, aside)
 
@@ -231,7 +220,7 @@ class Actors:
         return partners(team, [each for each in self.verifiers.members if each.ready])
 
     async def audit(self, batches: list[tuple], part: Part, done: Callable, aside: Callable) -> None:
-        """Let the verifiers judge batches (number, problems, answers) by another `part`; done((number, verdicts)) for each."""
+        """Grade batches (number, problems, answers) with another verifier `part`; calls done((number, verdicts)) for each."""
         call = lambda team, each: team["verifier"].handle.audit.remote(*each, part)  # noqa: E731
         spread = Spread({"verifier": self.verifiers}, {}, self._changed, self._options.placement.deadline, self._view.say)
         await spread.run(batches, call, done, aside)
@@ -250,15 +239,15 @@ class Actors:
             self._spread = None
 
     async def train(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the trainer, of all its ranks where they work together (GROUPED); again where one of them died: a
-        training goes on from its last checkpoint. Returns what rank 0 does."""
+        """Call a method of the trainer, on all ranks if it is in GROUPED. Retried when a rank dies: training resumes from its
+        last checkpoint. Returns the result of rank 0."""
         if method not in GROUPED:
             return await self._train(self.trainers.members[:1], method, arguments)
         async with self._turn:
-            if self._options.generate.sleep:  # the GPU is the trainer's alone until it is done
-                await self._told(self._engines(), "sleep")
+            if self._options.generate.sleep:  # the trainer has the GPU to itself until it is done
+                await self._call_all(self._engines(), "sleep")
                 return await self._train(self.trainers.members, method, arguments)
-            await self._told(self.trainers.members, "release")
+            await self._call_all(self.trainers.members, "release")
         return await self._train(self.trainers.members, method, arguments)
 
     async def _train(self, ranks: Sequence[Member], method: str, arguments: tuple) -> Any:
@@ -273,7 +262,7 @@ class Actors:
                         break
                     for each in ranks:
                         await ping(each, self._view.say)
-                await self._all_told(calls)
+                await raise_first(calls)
                 return calls[0].result()
             except Exception as error:
                 if not lost(error):
@@ -281,9 +270,9 @@ class Actors:
                 deaths, before = (1 if self._training.done > before else deaths + 1), self._training.done
                 if deaths == TRAINER_DEATHS:
                     raise
-                self._view.say(f"the trainer was lost at step {self._training.done}; Ray starts it anew")
+                self._view.say(f"the trainer was lost at step {self._training.done}; Ray restarts it")
                 for each in ranks:
-                    if len(ranks) > 1:  # the others wait for the dead one
+                    if len(ranks) > 1:  # the other ranks wait for the dead one
                         ray.kill(each.handle, no_restart=False)
                     self.trainers.suspect(each)
             finally:
@@ -293,22 +282,23 @@ class Actors:
     def _engines(self) -> list[Member]:
         return [each for each in [*self.generators.members, *self.judges.members] if each.ready]
 
-    async def _told(self, those: Sequence[Member], method: str) -> None:
-        """Call a method of all of them; one that died holds nothing either."""
-        for error in await asyncio.gather(*(getattr(each.handle, method).remote() for each in those), return_exceptions=True):
+    async def _call_all(self, members: Sequence[Member], method: str) -> None:
+        """Call a method of each member. Dead members are ignored: they hold no memory."""
+        calls = (getattr(each.handle, method).remote() for each in members)
+        for error in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(error, Exception) and not lost(error):
                 raise error
 
     async def give(self, engine: Member, version: str) -> None:
-        """Make an engine ready: it serves these weights. It reads them itself, or the trainer's ranks send it what they
-        hold, one engine at a time; where one of them does not hold it (any more), rank 0 sends the committed folder."""
+        """Make an engine serve these weights. It reads them from the folder, or the trainer's ranks send the weights they hold,
+        one engine at a time; if a rank does not hold them (any more), rank 0 sends the committed folder."""
         await answers(engine)
         options = self._options.generate
-        sent = options.transfer != "host" and await engine.handle.started.remote()  # one that starts reads the folder
+        sent = options.transfer != "host" and await engine.handle.started.remote()  # a starting engine reads the folder
         if not (sent or options.sleep):
             await engine.handle.update.remote(version)
             return
-        await asyncio.shield(asyncio.ensure_future(self._sent(engine, version)))  # not left in the middle
+        await asyncio.shield(asyncio.ensure_future(self._sent(engine, version)))  # runs to its end when this call is cancelled
 
     async def _sent(self, engine: Member, version: str) -> None:
         async with self._turn:
@@ -319,7 +309,7 @@ class Actors:
                     senders = [each.handle for each in (ranks if all(held) else ranks[:1])]
                     await engine.handle.update.remote(version, senders)
             except Exception as error:
-                for each in [*ranks, engine]:  # who was in the midst of it would wait for the others; all is committed
+                for each in [*ranks, engine]:  # those in the collective call would wait for ever; the weights are committed
                     ray.kill(each.handle, no_restart=False)
                 for each in ranks:
                     self.trainers.suspect(each)
@@ -335,15 +325,8 @@ class Actors:
         groups = [Group(rank, len(ranks), address) for rank in range(len(ranks))]
         return [getattr(each.handle, method).remote(*arguments, group) for each, group in zip(ranks, groups, strict=True)]
 
-    async def _all_told(self, calls: list[asyncio.Future]) -> None:
-        """Raise what went wrong: the loss of a rank before what others say of it, who notice it first."""
-        await asyncio.wait(calls, timeout=TOLD_SECONDS if any(c.done() and c.exception() for c in calls) else None)
-        errors = [call.exception() for call in calls if call.done() and call.exception()]
-        for error in sorted(errors, key=lambda error: not lost(error)):
-            raise error
-
     async def progress(self) -> tuple[dict[str, Ledger], Progress]:
-        """({engine's name: what it has done since it started}, the training under way)."""
+        """({engine's name: its counters since it started}, the current training)."""
 
         async def ask(call: Any, otherwise: Any) -> Any:
             try:
@@ -361,19 +344,13 @@ class Actors:
         return {each.name: ledger for each, ledger in zip(ready, ledgers, strict=True)}, self._training
 
     async def check_alive(self) -> None:
-        """Raises RuntimeError where this process has lost its cluster: nothing would ever end."""
+        """Poll the cluster every NODES_SECONDS. Raises RuntimeError where this process has lost it."""
         if time.monotonic() - self._looked < NODES_SECONDS:
             return
-        self._looked, own = time.monotonic(), ray.get_runtime_context().get_node_id()
-        try:
-            async with asyncio.timeout(LOST_SECONDS):
-                nodes = await asyncio.to_thread(ray.nodes)
-        except TimeoutError:
-            raise RuntimeError(f"Ray's head has not answered for {LOST_SECONDS} s") from None
-        if not any(node["Alive"] for node in nodes if node["NodeID"] == own):
-            raise RuntimeError("Ray has lost the node of this process (its raylet died)")
+        self._looked = time.monotonic()
+        await head.check_alive()
 
-    # who waits for what
+    # what is pending
 
     def missing(self, kind: str = "") -> list[tuple[str, float, str]]:
         """(actor, seconds, why) of every actor that is not ready."""
@@ -385,7 +362,7 @@ class Actors:
         return [(each.name, time.monotonic() - each.since, why_late(each, free, nodes)) for each in late]
 
     async def pending(self) -> dict:
-        """What is under way and for how long, as plain data: units with their actors and problems, and actors that are late."""
+        """What is running and for how long, as plain data: units with their actors and problems, and actors that are late."""
         attempts = list(self._spread.going.values()) if self._spread else []
         searchers = {attempt.team["searcher"] for attempt in attempts}
 
@@ -395,7 +372,7 @@ class Actors:
                     return await asyncio.ensure_future(searcher.handle.waiting.remote())
             return []
 
-        waiting = {each.unit: each for found in await asyncio.gather(*map(ask, searchers)) for each in found}
+        waiting = {each.unit: each for units in await asyncio.gather(*map(ask, searchers)) for each in units}
         nothing = Waiting("", {}, [])
         now = time.monotonic()
         units = [
@@ -414,104 +391,8 @@ class Actors:
         return {"units": units, "actors": late, "steps": [self._training.done, self._training.steps]}
 
 
-async def answers(each: Member) -> None:
-    """Makes an actor ready that needs nothing more: it answers, and says on which node."""
-    each.where = await each.handle.ready.remote()
-
-
 def partners(team: dict[str, Member], verifiers: Sequence[Member] = ()) -> Partners:
-    """What a unit is searched with; the other verifiers are asked again what the team's own failed at."""
+    """The actors that search a unit. The other verifiers retry what the team's own verifier failed at."""
     others = tuple(each.handle for each in verifiers if each is not team["verifier"])
     judge = team["judge"].handle if "judge" in team else None
     return Partners(team["generator"].handle, team["verifier"].handle, judge, others)
-
-
-def why_late(each: Member, free: dict[str, float], nodes: list[dict[str, float]]) -> str:
-    """What an actor waits for that has not started."""
-    if each.group and placement_group_table(each.group)["state"] == "CREATED":  # what it needs is kept for it
-        return f"{each.name} is starting"
-    for name, wanted in each.needs.items():
-        most = max((node.get(name, 0) for node in nodes), default=0)
-        if most < wanted:
-            return f"{each.name} needs {wanted:g} {name} on one node, but the largest of {len(nodes)} nodes has {most:g}"
-        if free.get(name, 0) < wanted:
-            return f"{each.name} waits for {wanted:g} {name}; {free.get(name, 0):g} of the cluster's are free"
-    return f"{each.name} is starting"
-
-
-def start_ray(address: str, dashboard: bool, say: Callable[[str], None] = print) -> None:
-    """Join the cluster at `address`, or start a private one that ends with this process."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address:
-        join(address, say)
-        return
-    ray.init(
-        address="local",
-        include_dashboard=dashboard,
-        dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        logging_level="ERROR",
-        namespace="flywheel",
-    )
-    token = Path.home() / ".ray" / "auth_token"
-    if token.is_file():
-        token.chmod(0o600)  # Ray writes 0644
-
-
-def join(address: str, say: Callable[[str], None]) -> None:
-    from ray._raylet import AuthenticationMode, get_authentication_mode
-
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace=f"flywheel-{os.getpid()}")
-    except ConnectionError as error:
-        raise UserError(f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]})") from None
-    except AuthenticationError:
-        raise UserError(
-            f"--address {address}: the cluster asks for a token; put it in ~/.ray/auth_token, type export RAY_AUTH_MODE=token"
-        ) from None
-    if ray.get(ray.remote(without_token).options(num_cpus=0).remote()):
-        if get_authentication_mode() != AuthenticationMode.DISABLED:  # its messages to us would be refused, without a word
-            raise UserError(
-                f"--address {address}: the cluster asks for no token, but this process does; start the cluster's nodes with "
-                "RAY_AUTH_MODE=token, or type export RAY_AUTH_MODE=disabled"
-            )
-        say(
-            f"WARNING: the Ray cluster at {address} asks for no token: whoever reaches its ports can run code on it. "
-            "Start its nodes with RAY_AUTH_MODE=token"
-        )
-
-
-def without_token() -> bool:
-    """Runs on the cluster: does it let in whoever comes?"""
-    from ray._raylet import AuthenticationMode, get_authentication_mode
-
-    return get_authentication_mode() == AuthenticationMode.DISABLED
-
-
-def dashboard_url() -> str:
-    url = getattr(ray._private.worker._global_node, "webui_url", "") or ""
-    return f"http://{url}" if url else ""
-
-
-def start_actor(
-    kind: type,
-    name: str,
-    arguments: tuple,
-    environment: dict[str, str] | None = None,
-    gpus: float = 0,
-    concurrency: int = 1,
-    node: str = "",
-) -> Member:
-    """Start a named actor of `kind`; Ray restarts it when it dies. CPU cores are not reserved: the operating system
-    shares them out better. node: where it has to be; "" spreads actors over the nodes that there are."""
-    options = {"name": name, "num_cpus": 0, "num_gpus": gpus, "max_concurrency": concurrency, "max_restarts": -1}
-    options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False) if node else "SPREAD"
-    group = None
-    if gpus > 1:  # reserved together on one node, whose GPUs see each other fastest
-        where = [{"ray.io/node-id": node}] if node else None
-        group = placement_group([{"GPU": gpus}], "STRICT_PACK", name, bundle_label_selector=where)
-        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(group, 0)
-    if environment:
-        options["runtime_env"] = {"env_vars": environment}
-    handle = ray.remote(kind).options(**options).remote(*arguments)
-    return Member(name, handle, node, needs={"GPU": gpus} if gpus else {}, group=group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,26 +13,78 @@ import pyarrow.compute as pc
 
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book, history_of, problem_of
-from cluster.folder.layout import model_folder, model_key
+from cluster.folder.layout import TASK_RECORD, arm_key, model_folder, model_key, plan_key, round_key
 from cluster.remote import encode
 from cluster.searcher import Unit
 from iteration import curriculum
+from iteration.chat import messages_of
 from iteration.errors import UserError
 from iteration.examples import tally, tree_of
 from iteration.measuring import solve_rates
-from iteration.protocols import Task
+from iteration.protocols import Enumerable, FromFiles, Task
 from iteration.respond import seed_of
 from iteration.types import History, Problem
 
 if TYPE_CHECKING:
     from cluster.config import Config
 
+FRAME = 16  # tokens more than an empty prompt shows: a prefix space, a system message's pieces that merge differently
+NAMED = 3  # problems that are named; the others are counted
+
+
+def check_splits(task: str, splits: tuple[str, ...], arms: list[Arm]) -> None:
+    """Raises UserError where an arm takes its problems from a split that the task does not have."""
+    for arm in arms:
+        if arm.split not in splits:
+            where, hint = ("measure.split", f"measure.split={splits[-1]}") if arm.blind else ("task", "task.train=FILE")
+            raise UserError(
+                f"{where}: task {task} has no {arm.split} problems (it has: {', '.join(splits)}); type {hint}"
+                + ("" if arm.blind else ", or rounds=0")
+            )
+
 
 class Planning:
-    """options: of the run; searched: the arm whose answers are trained on, in every round."""
+    """options: of the run; searched: the arm whose answers are trained on, in every round; say: tells people a line."""
 
-    def __init__(self, task: Task, book: Book, options: Config, searched: Arm):
-        self._task, self._book, self._options, self._searched = task, book, options, searched
+    def __init__(self, task: Task, book: Book, options: Config, searched: Arm, say: Callable[[str], None] = print):
+        self._task, self._book, self._options, self._searched, self._say = task, book, options, searched, say
+        self._sizes: dict[str, int] = {}  # tokens of prompts, by their text
+
+    def check(self) -> None:
+        """Say what changed in the task's files since the run began, and which problems' prompts are too long.
+
+        Needs the first model. Raises UserError where such problems are refused.
+        """
+        splits = self._task.splits()
+        listed = {split: self._task.all(split) if isinstance(self._task, Enumerable) else [] for split in splits}
+        files = dict(self._task.fingerprint()) if isinstance(self._task, FromFiles) else {}
+        held_out = sorted({problem.id for split in splits if split != "train" for problem in listed[split]})
+        if not self._book.store.put_json(TASK_RECORD, {"files": files, "held_out": held_out}):
+            before = self._book.store.json(TASK_RECORD)["files"]
+            for name in sorted({*files, *before}):
+                if files.get(name) != before.get(name):
+                    what = "is new" if name not in before else "is not read any more" if name not in files else "has changed"
+                    self._say(f"WARNING: {name} {what} since this run began; what was held out then is not trained on")
+        everything = [problem for each in listed.values() for problem in each]
+        shown = {_roles(problem): self._task.prompt(problem) for problem in everything}
+        for roles, each in shown.items():
+            if roles:
+                encode(self.tokenizer, each)  # raises where the chat template does not take them
+        long = [problem for problem in everything if self._too_long(problem)]
+        if long and isinstance(self._task, FromFiles) and self._task.bad_rows == "refuse":
+            raise UserError(f"{self._named(long)}; or task.bad_rows=skip")
+        if long:
+            self._say(f"WARNING: skipped {self._named(long)}")
+
+    def arms(self, arms: list[Arm]) -> None:
+        """Write down how each arm is searched. Raises UserError where its answers already lie in another round."""
+        store = self._book.store
+        for arm in arms:
+            if not store.put_json(arm_key(arm.name), arm.record()) and self._book.arm(arm.name).round != arm.round:
+                raise UserError(
+                    f"{store.place}: {arm.name} was searched behind another last round; rounds cannot grow here; type "
+                    "run.dir=FOLDER to start another comparison"
+                )
 
     def round(self, number: int, problems: int = 0) -> None:
         """Commit the problems of a round: levels by the solve rates of the rounds before, problems by seed."""
@@ -42,11 +95,18 @@ class Planning:
             solved |= solve_rates(self._book.nodes(self._searched, before, ["level", "state"]))
         rng = np.random.default_rng(seed_of(self._options.seed, "problems", number))
         history = self._history(number)
-        again = self._unsolved(number, history, rng)
+        ids, prompts = self._held_out()
+
+        def held_out(problem: Problem) -> bool:
+            return _name(problem) in ids or problem.prompt in prompts
+
+        again = [problem for problem in self._unsolved(number, history, rng) if not held_out(problem)]
         wanted = curriculum.shares(self._task.levels(), solved, (problems or self._options.problems) - len(again))
         known = {problem.id for problem in again}
-        drawn = [p for level, n in wanted.items() for p in self._task.draw("train", level, n, rng)]
+        drawn = [p for level, n in wanted.items() for p in self._draw("train", level, n, rng, held_out)]
         chosen = again + [problem for problem in drawn if problem.id not in known]
+        if not chosen:
+            raise UserError(f"round {number}: no training problem is left that is neither held out nor too long")
         # Levels are mixed over the units, so that units take about the same time.
         mixed = [chosen[i] for i in rng.permutation(len(chosen))]
         self._commit(self._searched.plan_key(number), mixed, history)
@@ -57,7 +117,7 @@ class Planning:
             return
         rng = np.random.default_rng(seed_of(self._options.seed, "held-out"))
         wanted = self._options.measure
-        problems = [p for level in wanted.levels for p in self._task.draw(arm.split, level, wanted.problems, rng)]
+        problems = [p for level in wanted.levels for p in self._draw(arm.split, level, wanted.problems, rng)]
         if not problems:
             raise UserError(f"measure.levels {wanted.levels}: the task has no held-out problem of these levels")
         self._commit(arm.plan_key(0), [problems[i] for i in rng.permutation(len(problems))])
@@ -68,7 +128,7 @@ class Planning:
             return
         known = set(self._book.plan(measured, 0, ["id"])["id"].to_pylist())
         rng = np.random.default_rng(seed_of(self._options.seed, arm.plan))
-        drawn = [self._task.draw(arm.split, level, problems + len(known), rng) for level in levels]
+        drawn = [self._draw(arm.split, level, problems + len(known), rng) for level in levels]
         fresh = [[problem for problem in each if problem.id not in known][:problems] for each in drawn]
         found = [problem for each in fresh for problem in each]
         self._commit(arm.plan_key(0), [found[i] for i in rng.permutation(len(found))])
@@ -125,18 +185,77 @@ class Planning:
         names = sorted(name for name in found if name in history and not history[name].solved)
         return [found[names[i]] for i in rng.permutation(len(names))[:most]]
 
+    def _draw(
+        self, split: str, level: int, n: int, rng: np.random.Generator, barred: Callable[[Problem], bool] | None = None
+    ) -> list[Problem]:
+        """Up to `n` problems of a level that are neither barred nor too long. Raises UserError where all are too long."""
+
+        def unfit(problem: Problem) -> bool:
+            return bool(barred and barred(problem)) or self._too_long(problem)
+
+        # A list is drawn from with as many more as may be taken away; other tasks make problems as they are asked.
+        listed = self._task.all(split) if isinstance(self._task, Enumerable) else []
+        more = sum(unfit(problem) for problem in listed if problem.level == level)
+        drawn = self._task.draw(split, level, n + more, rng)
+        fit = [problem for problem in drawn if not unfit(problem)]
+        long = [problem for problem in drawn if self._too_long(problem)]
+        if long and not fit:
+            raise UserError(self._named(long))
+        return fit[:n]
+
+    def _held_out(self) -> tuple[set[str], set[str]]:
+        """(names, prompts) of the problems that were held out when the run began, and of all that measurements asked."""
+        store = self._book.store
+        record = store.json(TASK_RECORD) if store.has(TASK_RECORD, ".json") else {"held_out": []}
+        names, prompts = set(record["held_out"]), set()
+        for plan in store.names(f"plans/{round_key(0)}"):
+            rows = store.table(plan_key(0, plan.removesuffix(".parquet")), ["id", "prompt"])
+            names |= {each.partition("/")[0] for each in rows["id"].to_pylist()}
+            prompts |= set(rows["prompt"].to_pylist())
+        return names, prompts
+
+    def _too_long(self, problem: Problem) -> bool:
+        return self._size(problem) >= self._options.generate.context
+
+    def _size(self, problem: Problem) -> int:
+        """Tokens of a problem's prompt as the model is shown it; an upper bound where that leaves room enough."""
+        shown = self._task.prompt(problem)
+        most = len(shown.encode()) + self._frame
+        if most < self._options.generate.context:
+            return most
+        if shown not in self._sizes:
+            self._sizes[shown] = len(encode(self.tokenizer, shown))
+        return self._sizes[shown]
+
+    @cached_property
+    def _frame(self) -> int:
+        """Tokens that a chat template and a tokenizer add to a prompt: no more than its bytes and these."""
+        return len(encode(self.tokenizer, "")) + FRAME
+
+    def _named(self, long: list[Problem]) -> str:
+        names = ", ".join(problem.id for problem in long[:NAMED]) + (", ..." if len(long) > NAMED else "")
+        many = f"{len(long)} problems ({names}): their prompts have up to"
+        which = many if len(long) > 1 else f"problem {names}: its prompt has"
+        room = self._options.generate.context
+        return (
+            f"{which} {max(map(self._size, long))} tokens, but generate.context is {room} for prompt "
+            "and answer; type generate.context=N (and train.row_tokens=N) and another run.dir"
+        )
+
     def _commit(self, key: str, problems: list[Problem], history: dict[str, History] | None = None) -> None:
-        tokenizer, room = self.tokenizer, self._options.generate.context
-        for problem in problems:  # said now, and not by an engine in the middle of a round
-            needed = len(encode(tokenizer, self._task.prompt(problem)))
-            if needed >= room:
-                raise UserError(
-                    f"problem {problem.id}: its prompt has {needed} tokens, but generate.context is {room} for prompt and "
-                    f"answer; type generate.context=N (and train.row_tokens=N) and another run.dir"
-                )
         columns = {name: [getattr(problem, name) for problem in problems] for name in ("id", "prompt", "answer", "level")}
         units = [i // self._options.unit for i in range(len(problems))]
         before = [(history or {}).get(problem.id, History()) for problem in problems]
         columns |= {name: [getattr(each, name) for each in before] for name in ("tried", "solved", "tree")}
         shown = [self._task.prompt(problem) for problem in problems]
         self._book.store.put_table(key, pa.table(columns | {"shown": shown, "unit": units}))
+
+
+def _roles(problem: Problem) -> tuple[str, ...]:
+    """Whose messages a problem's prompt holds, in order; () for plain text."""
+    return tuple(message["role"] for message in messages_of(problem.prompt) or ())
+
+
+def _name(problem: Problem) -> str:
+    """What a problem is counted by: its id without the order of its options."""
+    return problem.id.partition("/")[0]

@@ -1,4 +1,4 @@
-"""What `respond` asks, over actors: policy, verifier and judges. All problems of a unit ask at once, as one message."""
+"""Policy, verifier and judges of `respond`, backed by actors. The requests of all problems of a unit share one message."""
 
 from __future__ import annotations
 
@@ -9,38 +9,41 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
+from jinja2 import TemplateError
 from ray.exceptions import RayActorError
 
 from cluster.engine import WISH, Generate
+from iteration.chat import messages_of
+from iteration.errors import UserError
 from iteration.protocols import Ends, Value
 from iteration.respond import seed_of
 from iteration.types import Expand, Node, Problem, State, Step, Tree, Verdict
 
-CUT = Step(np.zeros(0, np.int32), np.zeros(0, np.float32), "", False, cut=True)  # where there is no room for a token
+CUT = Step(np.zeros(0, np.int32), np.zeros(0, np.float32), "", False, cut=True)  # an answer without room for another token
 
 
 class Batcher:
-    """Gathers what is asked for in one turn of the event loop into one message to an actor."""
+    """Batches the requests of one turn of the event loop into one message to an actor."""
 
     def __init__(self, send: Callable):
         self._send = send  # takes a list of requests, returns an awaitable list of replies
         self._waiting: list[tuple[object, asyncio.Future]] = []
         self._tasks: set[asyncio.Task] = set()
-        self._since: dict[asyncio.Future, tuple[str, float]] = {}  # who waits for an answer, and since when
+        self._since: dict[asyncio.Future, tuple[str, float]] = {}  # pending requests: problem, start
 
     async def ask(self, problem: Problem, request: object) -> object:
-        """What is asked for one problem; returns the reply."""
+        """Send a request for one problem; returns the reply."""
         future = asyncio.get_running_loop().create_future()
         self._since[future] = problem.id, time.monotonic()
         future.add_done_callback(lambda future: self._since.pop(future, None))
         if not self._waiting:
-            # Behind every coroutine that is ready to run in this turn.
+            # Runs after every coroutine that is ready in this turn.
             asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append((request, future))
         return await future
 
     def waiting(self) -> list[tuple[str, float]]:
-        """The problems that wait for an answer, and their seconds."""
+        """(problem id, seconds) of each pending request."""
         now = time.monotonic()
         return [(problem, now - since) for problem, since in self._since.values()]
 
@@ -63,7 +66,7 @@ class Batcher:
 
 
 class RemotePolicy:
-    """`Policy` over a Generator actor: the wishes of all problems cross as one Arrow table."""
+    """`Policy` over a Generator actor: the wishes of all problems are sent as one Arrow table."""
 
     def __init__(self, tokenizer, prompts: dict[str, str], options: Generate, send: Callable):
         self._tokenizer = tokenizer
@@ -83,7 +86,7 @@ class RemotePolicy:
     async def _propose(self, asked: list[tuple[Tree, list[Expand]]]) -> list[list[list[Step]]]:
         wanted, prompts, seeds, rooms = [], [], [], []
         for tree, wishes in asked:
-            born = len(tree.nodes)  # the index that a wish's first node will have makes its seed its own
+            born = len(tree.nodes)  # seeds differ by the index of a wish's first new node
             for wish in wishes:
                 pieces = [node.step.token_ids for node in tree.path(wish.node)]
                 prompts.append(np.concatenate(pieces))
@@ -92,9 +95,9 @@ class RemotePolicy:
                 rooms.append(min(self._options.max_tokens - answered, self._options.context - len(prompts[-1])))
                 wanted.append(wish)
                 born += wish.n
-        # An answer without room for one more token is cut here; a prompt without any is an error of the engine's.
+        # An answer without room for another token is cut here; for a prompt without room the engine raises.
         going = [i for i, (wish, room) in enumerate(zip(wanted, rooms, strict=True)) if room > 0 or not wish.node]
-        found = [[CUT] * wish.n for wish in wanted]
+        grown = [[CUT] * wish.n for wish in wanted]
         if going:
             wishes = pa.table(
                 [
@@ -107,16 +110,16 @@ class RemotePolicy:
                 ],
                 schema=WISH,
             )
-            for i, grown in zip(going, steps(await self._send(wishes), len(going)), strict=True):
-                found[i] = grown
-        each = iter(found)
+            for i, replies in zip(going, steps(await self._send(wishes), len(going)), strict=True):
+                grown[i] = replies
+        each = iter(grown)
         return [[next(each) for _ in wishes] for _, wishes in asked]
 
 
 class RemoteVerifier:
-    """`AsyncVerifier` over Verifier actors: the ends of all problems cross as one message.
+    """`AsyncVerifier` over Verifier actors: the answers of all problems are sent as one message.
 
-    What the first actor failed at is asked once more of each other one; where there is none, of the first again.
+    Failed verdicts are retried once on each other actor; if there is no other, on the first again.
     """
 
     def __init__(self, sends: list[Callable]):
@@ -134,16 +137,16 @@ class RemoteVerifier:
             again = [i for i, verdict in enumerate(verdicts) if verdict.state == State.FAILED]
             if not again:
                 break
-            with contextlib.suppress(RayActorError):  # then they stay failed, which is no verdict
-                found = await send([problems[i] for i in again], [texts[i] for i in again])
-                for i, verdict in zip(again, found, strict=True):
+            with contextlib.suppress(RayActorError):  # their verdicts stay `failed`
+                retried = await send([problems[i] for i in again], [texts[i] for i in again])
+                for i, verdict in zip(again, retried, strict=True):
                     verdicts[i] = verdict
         each = iter(verdicts)
         return [[next(each) for _ in answers] for _, answers in asked]
 
 
 class RemoteJudge:
-    """A learned `Judge` over a Judge actor: the prefixes of all problems cross as one table, and no prefix crosses twice."""
+    """A learned `Judge` over a Judge actor: the prefixes of all problems are sent as one table, each prefix once."""
 
     def __init__(self, part: Value, ends: Ends, send: Callable):
         self._part, self._ends = part, ends
@@ -179,7 +182,7 @@ class RemoteJudge:
 
 
 class StepJudge:
-    """A `Judge` without a model: the verifier's own verdicts on the steps, over a Verifier actor."""
+    """A `Judge` without a model: scores are the verifier's verdicts on the steps, from a Verifier actor."""
 
     def __init__(self, send: Callable):
         self._send = send  # takes problems and answers, returns an awaitable list of lists of verdicts
@@ -195,29 +198,28 @@ class StepJudge:
         pairs = [(tree, node) for tree, nodes in asked for node in nodes]
         texts = [tree.answer(node.index) for tree, node in pairs]
         verdicts = await self._send([tree.problem for tree, _ in pairs], texts)
-        found = iter(zip(pairs, verdicts, strict=True))
-        return [[self._values(*next(found)) for _ in nodes] for _, nodes in asked]
+        each = iter(zip(pairs, verdicts, strict=True))
+        return [[self._values(*next(each)) for _ in nodes] for _, nodes in asked]
 
     @staticmethod
     def _values(pair: tuple[Tree, Node], verdicts: list[Verdict]) -> list[float]:
-        """1 where every step so far is correct; the steps inside the node are the last ones."""
+        """For each step inside the node: 1 where it and all steps before it are correct, else 0."""
         right = np.cumprod([verdict.state == State.CORRECT for verdict in verdicts]).astype(float).tolist()
         inside = sum(bool(line.strip()) for line in pair[1].step.text.splitlines())
         return right[len(right) - inside :] if inside else []
 
 
 def encode(tokenizer, prompt: str) -> np.ndarray:
-    """The prompt's tokens, int32 [p], through the chat template where the tokenizer has one, without an end of text that the
-    tokenizer appends."""
+    """The prompt's tokens, int32 [p], as `shown`, without an end of text that the tokenizer appends."""
     text = shown(tokenizer, prompt)
     if tokenizer.chat_template:
         return np.array(tokenizer(text, add_special_tokens=False).input_ids, np.int32)
-    found = tokenizer(text).input_ids
-    if found and found[-1] == tokenizer.eos_token_id:
+    token_ids = tokenizer(text).input_ids
+    if token_ids and token_ids[-1] == tokenizer.eos_token_id:
         plain = tokenizer(text, add_special_tokens=False).input_ids
-        if ends(found, found[-1]) > ends(plain, found[-1]):
-            found = found[:-1]
-    return np.array(found, np.int32)
+        if ends(token_ids, token_ids[-1]) > ends(plain, token_ids[-1]):
+            token_ids = token_ids[:-1]
+    return np.array(token_ids, np.int32)
 
 
 def ends(token_ids: list[int], end: int) -> int:
@@ -226,11 +228,24 @@ def ends(token_ids: list[int], end: int) -> int:
 
 
 def shown(tokenizer, prompt: str) -> str:
-    """The prompt as the model is shown it: through the chat template where the tokenizer has one."""
-    if not tokenizer.chat_template:
-        return prompt
-    chat = [{"role": "user", "content": prompt}]
-    return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    """The prompt as the model is shown it: through the chat template where the tokenizer has one.
+
+    Raises UserError for a prompt that is a list of messages (iteration/chat.py) where the template cannot show it.
+    """
+    messages = messages_of(prompt)
+    if tokenizer.chat_template:
+        chat = messages or [{"role": "user", "content": prompt}]
+        try:
+            return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in chat)
+            raise UserError(f"the model's chat template does not take the messages of a prompt ({roles}): {error}") from None
+    if messages:
+        raise UserError(
+            "the prompts are lists of messages, but the model's tokenizer has no chat template; take a chat model, or "
+            "type task.prompt_key=COLUMN of a column of text"
+        )
+    return prompt
 
 
 def lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.ListArray:
@@ -241,13 +256,13 @@ def lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.ListArray:
 
 
 def steps(replies: pa.Table, wishes: int) -> list[list[Step]]:
-    """A table STEP as steps, wish by wish; token_ids and logprobs are views into the table."""
-    found: list[list[Step]] = [[] for _ in range(wishes)]
+    """The steps of a table STEP, by wish; token_ids and logprobs are views into the table."""
+    grown: list[list[Step]] = [[] for _ in range(wishes)]
     tokens, logprobs = replies["token_ids"].combine_chunks(), replies["logprobs"].combine_chunks()
     offsets = tokens.offsets.to_numpy()
     flat_tokens, flat_logprobs = tokens.values.to_numpy(), logprobs.values.to_numpy()
     rows = zip(*(replies[name].to_pylist() for name in ("wish", "text", "final", "model", "cut")), strict=True)
     for i, (wish, *rest) in enumerate(rows):
         part = slice(offsets[i], offsets[i + 1])
-        found[wish].append(Step(flat_tokens[part], flat_logprobs[part], *rest))
-    return found
+        grown[wish].append(Step(flat_tokens[part], flat_logprobs[part], *rest))
+    return grown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -20,10 +21,11 @@ from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import TRACE, manifest_key, model_key, model_number, record_key
 from cluster.folder.place import store_at
-from cluster.judging import Judging
+from cluster.judging import Judging, check_judge
 from cluster.metrics import Metrics, Trackers
+from cluster.paths import OF_ACTORS, absolute
 from cluster.placement import Actors
-from cluster.planning import Planning
+from cluster.planning import Planning, check_splits
 from cluster.remote import encode
 from cluster.searcher import Done, Unit
 from cluster.train.examples import manifest_table
@@ -34,9 +36,9 @@ from iteration.errors import UserError
 from iteration.examples import DECISION, answers, decide, generated, order
 from iteration.measuring import Results, diversity, promotion, solve_rates
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Part
-from iteration.protocols import JudgesSteps, Reports
+from iteration.protocols import FromFiles, Reports
 from iteration.respond import seed_of
-from iteration.types import Round, State
+from iteration.types import Diversity, Round, Score, State
 
 NOTE_SECONDS = 5  # between two notes of what is under way
 
@@ -47,7 +49,13 @@ class Run:
     schema: ClassVar[type] = Config
 
     def __init__(self, config: DictConfig, address: str = "", view: View | None = None):
-        self.config, self.options = config, settings.typed(config, self.schema)
+        self.config = config
+        if address and "FLYWHEEL_JOB" not in os.environ:  # the working folder of actors is another one
+            moved = OmegaConf.create(OmegaConf.to_container(config))
+            for key, value in absolute(config, OF_ACTORS).items():
+                OmegaConf.update(moved, key, value)
+            config = moved
+        self.options = settings.typed(config, self.schema)
         self.view = view or View()
         # What is wrong with an option is said now, not in an actor.
         task, self.searching = settings.part(config.task, TASK), settings.part(config.search, SEARCH)
@@ -60,12 +68,14 @@ class Run:
         for key, part in (("verify", self.verify), ("audit", self.auditing)):
             if part:
                 check_walls(f"{key}.name={part.name}", part.make(), self.options.sandbox)
-        self.check_judge()
+        check_judge(self.judge, self.verify)
         self.train, self.test, *self.others = self.arms()
-        self.check_splits()
+        check_splits(task.name, self.task.splits(), [self.test, *self.others] + [self.train] * bool(self.options.rounds))
+        for line in self.task.skipped if isinstance(self.task, FromFiles) else ():
+            self.view.say(f"WARNING: {line}")
         self.store = store_at(self.options.run.dir).open()
         self.book = Book(self.store)
-        self.planning = Planning(self.task, self.book, self.options, self.train)
+        self.planning = Planning(self.task, self.book, self.options, self.train, self.view.say)
         self.engines = asyncio.Lock()  # searching, scoring and measuring take turns with the weights
         self.actors = Actors(self.options, task, self.verify, self.judge, self.store, address, self.view)
         self.judging = Judging(self.book, self.options, self.actors, self.view, self.engines, self.planning)
@@ -83,26 +93,6 @@ class Run:
             Arm("test", "measure", self.options.measure.split, "test", sampled, None, budget, blind=True),
         ]
 
-    def check_judge(self) -> None:
-        """Raises UserError where the judge goes by the verifier's verdicts on steps, and the verifier has none."""
-        if self.judge and not self.judge.make().learned and not isinstance(self.verifier, JudgesSteps):
-            raise UserError(
-                f"judge.name={self.judge.name} uses the verifier's verdicts on steps, but verify.name={self.verify.name} "
-                "cannot judge steps; type judge.name=process"
-            )
-
-    def check_splits(self) -> None:
-        """Raises UserError where an arm takes its problems from a split that the task does not have."""
-        known = self.task.splits()
-        for arm in (self.train, self.test, *self.others):
-            if arm.split not in known and (self.options.rounds or arm.blind):
-                where = f"measure.split is {arm.split}" if arm.blind else f"rounds is {self.options.rounds}"
-                type_this = f"measure.split={known[-1]}" if arm.blind else "task.train=FILE, or rounds=0"
-                raise UserError(
-                    f"{where}, but task {self.config.task.name} has no {arm.split} problems (it has: {', '.join(known)}); "
-                    f"type {type_this}"
-                )
-
     # the loop
 
     async def turn(self) -> None:
@@ -114,8 +104,7 @@ class Run:
             if self.book.finished(self.options.rounds):
                 return
             self.store.sweep()
-            for arm in (self.train, self.test, *self.others):
-                self.write(arm)
+            self.planning.arms([self.train, self.test, *self.others])
             self.trackers.open(self.options.name, self.store.root, OmegaConf.to_container(self.config))
             watch = asyncio.create_task(self._watch())
             work = asyncio.create_task(self._work(watch))
@@ -129,17 +118,6 @@ class Run:
                 await asyncio.wait({work})
                 await ended(watch)
                 self.trackers.close()
-
-    def write(self, arm: Arm) -> None:
-        """Write down how an arm is searched. Raises UserError where its answers already lie in another round."""
-        if self.store.put_json(layout.arm_key(arm.name), arm.record()):
-            return
-        before = self.book.arms()[arm.name].round
-        if before != arm.round:
-            raise UserError(
-                f"{self.store.place}: {arm.name} was searched in round {before}, so rounds cannot grow; type run.dir=FOLDER to "
-                "start another comparison"
-            )
 
     async def _work(self, watch: asyncio.Task) -> None:
         async with self.actors:
@@ -165,17 +143,14 @@ class Run:
 
     async def baseline(self) -> int:
         """Round 0: there is a model, and it is measured."""
+        self.planning.check()
         self.planning.held_out(self.test)
         if not self.book.recorded(0):
-            first = model_key(0)
-            drift = await self.search(self.test, 0, first)
-            record = Round(
-                0, "", "", first, True, "the first model", self.results(0).scores(self.options.measure.levels), drift
-            )
-            record.verifier = self.report(answers(self.book.nodes(self.test, 0)))
-            self.finish(record)
-        self.told(self.book.record(0))
-        return 0
+            drift = await self.search(self.test, 0, model_key(0))
+            report = self.report(answers(self.book.nodes(self.test, 0)))
+            first = Round(0, "", "", model_key(0), True, "the first model", self.scores(0), drift, verifier=report)
+            self.finish(first)
+        return self.told(0)
 
     async def improve(self, number: int, previous: Awaitable[int], answered: int) -> int:
         """Filter, train, measure and promote. Returns the number of the best model so far."""
@@ -199,7 +174,7 @@ class Run:
                 model_out=model_key(best),
                 promoted=best == number,
                 reason=reason,
-                scores=self.results(number if trained else champion).scores(self.options.measure.levels),
+                scores=self.scores(number if trained else champion),
                 counts=self.counts(number, decisions, training),
                 solve_rate=solve_rates(self.book.nodes(self.train, number, ["level", "state"])),
                 tokens={"train": training.get("tokens", 0)},
@@ -214,13 +189,13 @@ class Run:
                 verdicts=self.options.verdicts,
             )
             self.finish(record)
-        found = self.book.record(number)
-        self.told(found)
-        return model_number(found["model_out"])
+        return self.told(number)
 
-    def told(self, record: dict) -> None:
-        self.view.round_done(record)
-        self.done = record
+    def told(self, number: int) -> int:
+        """Show a round's record. Returns the number of its best model."""
+        self.done = self.book.record(number)
+        self.view.round_done(self.done)
+        return model_number(self.done["model_out"])
 
     # what is searched
 
@@ -299,7 +274,7 @@ class Run:
         name, key = self.options.verdicts, layout.filter_key(number)
         units = self.book.units(self.train, number)
         regraded = name and all(self.store.has(layout.verdict_key(name, unit)) for unit in units)
-        return f"verdicts/{name}/{key}" if regraded else key
+        return f"{layout.set_folder(name)}/{key}" if regraded else key
 
     def filter(self, number: int) -> pa.Table:
         """Commit for each answer whether it is kept, or why not."""
@@ -342,6 +317,9 @@ class Run:
         """A model's held-out results."""
         return Results.of(self.book.nodes(self.test, model, ["problem_id", "level", "state"]))
 
+    def scores(self, model: int) -> list[Score]:
+        return self.results(model).scores(self.options.measure.levels)
+
     def promote(self, champion: int, candidate: int) -> tuple[int, str]:
         """The better of two models, and why."""
         try:
@@ -350,7 +328,7 @@ class Run:
             raise UserError(f"{error}; see the column why in {self.store.place}/traces/*/{self.test.name}") from None
         return candidate if better else champion, reason
 
-    def diversity(self, number: int, decisions: pa.Table):
+    def diversity(self, number: int, decisions: pa.Table) -> Diversity:
         nodes = self.book.nodes(self.train, number, ["node", "logprobs", "token_ids", "origin"])
         return diversity(nodes, decisions, len(self.book.plan(self.train, number, ["id"])))
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cluster.engine import Generate
 from cluster.folder.arm import Arm
-from cluster.folder.layout import SCORE, TRACE, model_key, trace_id, unit_key
+from cluster.folder.layout import SCORE, TRACE, model_key, trace_id, unit_key, unit_of
 from cluster.folder.place import store_at
 from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
 from cluster.verifier import here
@@ -25,12 +25,12 @@ from iteration.respond import Meeting, grade, respond, seed_of
 from iteration.steps import begun, step_ends
 from iteration.types import Begun, History, Node, Problem, State, Step, Tree, Verdict
 
-FEW = 3  # problems of a unit that are named where it stands still; the rest are counted
+FEW = 3  # problems of a stalled unit that are named; the rest are counted
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A fixed block of problems of one round: what is searched, committed and redone as a whole."""
+    """A fixed block of problems of one round, searched, committed and retried as a whole."""
 
     arm: Arm  # how it is searched
     round: int
@@ -38,7 +38,7 @@ class Unit:
     problems: list[Problem]
     prompts: list[str]
     model: str  # version of the weights that answer
-    history: list[History]  # of each problem, from the rounds before
+    history: list[History]  # of each problem in earlier rounds
     judge: str = ""  # version of the value model that scores steps; "" for none
 
     @property
@@ -51,45 +51,45 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What the problems of a unit under way wait for."""
+    """What the problems of a running unit wait for."""
 
     unit: str
-    counts: dict[str, int]  # problems by the kind of actor whose answer they wait for
-    slowest: list[tuple[str, float]]  # problems and their seconds, a few
+    counts: dict[str, int]  # problems by the kind of actor that they wait for
+    slowest: list[tuple[str, float]]  # the slowest few problems and their seconds
 
 
 @dataclass(slots=True)
 class Done:
-    """What the driver is told of a committed unit. Only a hint: the listing of the store is the truth."""
+    """The result that a searcher reports for a committed unit. Only a hint: the listing of the store decides."""
 
     key: str
     tokens: int = 0
     states: Counter = field(default_factory=Counter)
-    won: bool = True  # False: another searcher had committed the unit before
-    waves: int = 0  # most of one problem: times that its search waited for the policy
+    won: bool = True  # False: another searcher committed the unit first
+    waves: int = 0  # maximum over its problems: sequential calls to the policy
 
 
 @dataclass(frozen=True, slots=True)
 class Partners:
-    """The actors that a unit is searched with."""
+    """The actors that search a unit."""
 
     generator: Any
     verifier: Any
     judge: Any = None
-    others: tuple = ()  # verifiers that are asked again what the first one failed at
+    others: tuple = ()  # verifiers that retry what the first one failed at
 
 
 class Searcher:
-    """Async Ray actor. It holds no state that a new one would not have."""
+    """Async Ray actor. It is stateless: a restarted one works the same."""
 
     def __init__(self, number: int, root: str, seed: int, generate: Generate, verifier: str = ""):
         from transformers import AutoTokenizer
 
         self._number, self._store, self._seed, self._generate = number, store_at(root), seed, generate
-        self._verifier = verifier  # its name, version and options, for the verdicts
+        self._verifier = verifier  # its name, version and options, stored with verdicts
         self._tokenizer = AutoTokenizer.from_pretrained(self._store.folder(f"models/{model_key(0)}"))
         self._ends = step_ends(self._tokenizer, generate.step_end)
-        self._asking: dict[str, dict[str, Batcher]] = {}  # of the units under way: who is asked, by what kind
+        self._asking: dict[str, dict[str, Batcher]] = {}  # batchers of each running unit, by kind of actor
 
     def __repr__(self) -> str:
         return f"Searcher {self._number}"
@@ -98,16 +98,16 @@ class Searcher:
         return here()
 
     async def waiting(self) -> list[Waiting]:
-        """What the units under way wait for."""
-        found = []
+        """What the running units wait for."""
+        units = []
         for unit, asked in self._asking.items():
             each = {kind: batcher.waiting() for kind, batcher in asked.items()}
             slowest = sorted((one for several in each.values() for one in several), key=lambda one: -one[1])[:FEW]
-            found.append(Waiting(unit, {kind: len(several) for kind, several in each.items() if several}, slowest))
-        return found
+            units.append(Waiting(unit, {kind: len(several) for kind, several in each.items() if several}, slowest))
+        return units
 
     def _judge(self, partners: Partners, judge: Part, version: str) -> RemoteJudge | StepJudge | None:
-        """What scores steps: the verifier itself, or value model `version`; None where there is no such model yet."""
+        """What scores steps: the verifier, or value model `version`; None where no such model exists yet."""
         part = judge.make()
         if not part.learned:
             return StepJudge(partners.verifier.steps.remote)
@@ -118,7 +118,7 @@ class Searcher:
     async def search(self, unit: Unit, partners: Partners) -> Done:
         """Search a unit as its arm says, and commit it.
 
-        Errors of the engine are raised and nothing is committed: a unit exists whole or not at all.
+        Raises errors of the engine; then nothing is committed: a unit exists whole or not at all.
         """
         explorer = unit.arm.search.make()
         prompts = {problem.id: prompt for problem, prompt in zip(unit.problems, unit.prompts, strict=True)}
@@ -136,10 +136,10 @@ class Searcher:
 
     async def _search(self, unit: Unit, explorer, policy: RemotePolicy, ends: RemoteVerifier, scorer: Judge | None) -> Done:
         seeds = [seed_of(self._seed, unit.key, problem.id) for problem in unit.problems]
-        meeting, told = Meeting(len(unit.problems)), None if unit.arm.blind else ends
+        meeting, budget, seen = Meeting(len(unit.problems)), unit.arm.budget, None if unit.arm.blind else ends
         old = await asyncio.to_thread(self._begun, unit.history) if getattr(explorer, "continues", False) else {}
         jobs = [
-            respond(problem, explorer, policy, told, scorer, unit.arm.budget, seed, history, meeting, old.get(history.tree, ()))
+            respond(problem, explorer, policy, seen, scorer, budget, seed, history, meeting, old.get(history.tree, ()))
             for problem, seed, history in zip(unit.problems, seeds, unit.history, strict=True)
         ]
         trees = await asyncio.gather(*jobs)
@@ -147,27 +147,27 @@ class Searcher:
         sampled = [node for tree in trees for node in tree.nodes[1:] if not node.origin]
         stale = {node.step.model for node in sampled if node.step.model} - {unit.model}
         if stale:
-            raise RuntimeError(f"{unit.key} was to be answered by {unit.model}, but {', '.join(sorted(stale))} answered")
+            raise RuntimeError(f"{unit.key} needs answers of {unit.model}, but got answers of {', '.join(sorted(stale))}")
         won = self._store.put_table(unit.key, table(unit, trees, self._verifier))
         states = Counter(str(node.verdict.state) for tree in trees for node in tree.nodes if node.verdict)
         waves = max(tree.cost.waves for tree in trees)
         return Done(unit.key, sum(tree.cost.tokens for tree in trees), states, won, waves)
 
     def _begun(self, histories: list[History]) -> dict[str, list[Begun]]:
-        """The answers of the problems' newest earlier trees, by the trees' ids."""
+        """The answers in the newest earlier tree of each problem, by tree id."""
         units: dict[str, set[str]] = {}
         for history in histories:
             if history.tree:
-                units.setdefault(f"traces/{history.tree.rpartition('/')[0]}", set()).add(history.tree)
-        found: dict[str, list[Begun]] = {}
+                units.setdefault(unit_key(*unit_of(history.tree)), set()).add(history.tree)
+        by_tree: dict[str, list[Begun]] = {}
         columns = ["id", "node", "parent", "token_ids", "logprobs", "text", "final", "model_version", "state"]
         decode = partial(self._tokenizer.decode, skip_special_tokens=True)
         for key, trees in units.items():
-            found |= begun(self._store.table(key, columns), trees, self._ends, decode)
-        return found
+            by_tree |= begun(self._store.table(key, columns), trees, self._ends, decode)
+        return by_tree
 
     async def score(self, key: str, target: str, partners: Partners, judge: Part, version: str) -> Done:
-        """Let a value model score the answers of a committed unit, without generating: a side file (SCORE) under `target`."""
+        """Score the answers of a committed unit with a value model; commits a side file (SCORE) as `target`."""
         nodes = self._store.table(key, ["id", "node", "parent", "token_ids", "final", "text", "problem_id", "state"])
         scorer = self._judge(partners, judge, version)
         trees = trees_of(nodes)
@@ -175,9 +175,9 @@ class Searcher:
         values = await asyncio.gather(*(scorer.score(tree, each) for tree, each in zip(trees, leaves, strict=True)))
         names = [tree.problem.id for tree in trees]  # the roots' trace ids
         rows = [
-            (f"{name.rpartition('/')[0]}/n{node.index:04d}", found)
+            (f"{name.rpartition('/')[0]}/n{node.index:04d}", scores)
             for name, each, scored in zip(names, leaves, values, strict=True)
-            for node, found in zip(each, scored, strict=True)
+            for node, scores in zip(each, scored, strict=True)
         ]
         columns = [
             pa.array([name for name, _ in rows], pa.string()),
@@ -188,23 +188,23 @@ class Searcher:
 
 
 def trees_of(nodes: pa.Table) -> list[Tree]:
-    """A unit's rows as trees, as far as a judge needs them; each problem's id is its root's trace id."""
+    """A unit's rows as trees, with what a judge needs; the id of each problem is its root's trace id."""
     values, offsets = flat(nodes, "token_ids")
-    found: list[Tree] = []
+    trees: list[Tree] = []
     for i, row in enumerate(nodes.drop_columns("token_ids").to_pylist()):
         step = Step(values[offsets[i] : offsets[i + 1]], np.zeros(0, np.float32), row["text"], row["final"])
         if row["node"] == 0:
-            found.append(Tree.root(Problem(row["id"], row["text"], ""), step, 0))
+            trees.append(Tree.root(Problem(row["id"], row["text"], ""), step, 0))
             continue
-        tree = found[-1]
+        tree = trees[-1]
         node = Node(row["node"], row["parent"], tree.nodes[row["parent"]].depth + 1, step)
         node.verdict = Verdict(State(row["state"])) if row["state"] else None
         tree.nodes.append(node)
-    return found
+    return trees
 
 
 def table(unit: Unit, trees: list[Tree], verifier: str = "") -> pa.Table:
-    """A unit's trees as rows, schema TRACE: tree after tree, each from its root on. verifier: who gave the verdicts."""
+    """A unit's trees as rows, schema TRACE, each tree from its root. verifier: name, version and options, for the verdicts."""
     rows = [(number, tree, node) for number, tree in enumerate(trees) for node in tree.nodes]
     verdicts = [node.verdict for _, _, node in rows]
     now = datetime.datetime.now(datetime.UTC)

@@ -1,4 +1,4 @@
-"""Who judges ends, in an actor or at the command line. A verifier that breaks yields `failed`, never `wrong`."""
+"""Grading of finished answers, in an actor or at the command line. A verifier that breaks yields `failed`, never `wrong`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from iteration.types import Problem, State, Verdict
 
 
 class Grader:
-    """A verifier with its sandbox, if it needs one. sandbox: the options of the walls."""
+    """A verifier and its sandbox, if it needs one. sandbox: the fields of SandboxOptions."""
 
     def __init__(self, part: Part, sandbox: dict | None = None):
         self._part = part.make()
@@ -24,13 +24,13 @@ class Grader:
             self.sandbox = Sandbox(SandboxOptions(**(sandbox or {})), self._part.executes, self._part.seconds, **needs)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        """One verdict for each pair, on what stands behind the thinking. What breaks the verifier does so alone."""
+        """One verdict per pair, on the text after the thinking. An answer that breaks the verifier affects no other answer."""
         stated = [behind_thinking(answer) for answer in answers]
         asked = [(problem, text) for problem, text in zip(problems, stated, strict=True) if text is not None]
-        found = iter(self._judged([problem for problem, _ in asked], [text for _, text in asked]) if asked else ())
-        return [UNFINISHED if text is None else next(found) for text in stated]
+        graded = iter(self._graded([problem for problem, _ in asked], [text for _, text in asked]) if asked else ())
+        return [UNFINISHED if text is None else next(graded) for text in stated]
 
-    def _judged(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
+    def _graded(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         try:
             more = (self.sandbox,) if self.sandbox else ()
             verdicts = self._part.verify(problems, answers, *more)
@@ -40,7 +40,7 @@ class Grader:
         except Exception as error:
             if len(problems) == 1:
                 return [Verdict(State.FAILED, why=f"the verifier broke: {type(error).__name__}: {error}")]
-            return [self._judged([problem], [answer])[0] for problem, answer in zip(problems, answers, strict=True)]
+            return [self._graded([problem], [answer])[0] for problem, answer in zip(problems, answers, strict=True)]
 
     def steps(self, problem: Problem, answer: str) -> list[Verdict]:
         return self._part.steps(problem, answer)
@@ -54,23 +54,25 @@ UNFINISHED = Verdict(State.UNPARSEABLE, why="its thinking has no end: no </think
 
 
 def behind_thinking(answer: str) -> str | None:
-    """What an answer states, behind <think> ... </think> as chat templates have it; None where the thinking never ended."""
+    """The part of an answer after <think> ... </think>, as in chat templates; None where the thinking never ends."""
     _, end, stated = answer.rpartition("</think>")
     return stated if end or "<think>" not in answer else None
 
 
 def tag(part: Part) -> str:
-    """What is stored with every verdict: the verifier's name, version and options."""
+    """The verifier's name, version and options, stored with every verdict."""
     return f"{part.name} {getattr(part.make(), 'version', '1')} {json.dumps(part.options, sort_keys=True)}"
 
 
 def check_walls(kind: str, part: object, options: SandboxOptions) -> None:
-    """Raises UserError where a verifier that runs what a model wrote would have no walls on this machine."""
+    """Raises UserError where a verifier runs model-written code, but this machine has no sandbox for it."""
     if getattr(part, "executes", False):
         check(options, True, kind)
 
 
 class Verifier:
+    """Ray actor that grades with the run's verifier `part`, or with others that a call names."""
+
     def __init__(self, number: int, part: Part, sandbox: dict | None = None):
         self._number, self._own, self._sandbox = number, part, sandbox
         self._graders: dict[str, Grader] = {}
@@ -85,26 +87,26 @@ class Verifier:
         return f"Verifier {self._number}"
 
     def ready(self) -> str:
-        """The node. Raises UserError where the verifier cannot work there, e.g. without walls."""
+        """The node that it runs on. Raises UserError where the verifier cannot work there, e.g. without a sandbox."""
         self._grader(self._own)
         return here()
 
     def verify(self, problems: list[Problem], answers: list[str], part: Part | None = None) -> list[Verdict]:
-        """One verdict for each pair, by the run's verifier or by another `part`."""
+        """One verdict per pair, by the run's verifier or by another `part`."""
         return self._grader(part or self._own).verify(problems, answers)
 
     def audit(self, key: int, problems: list[Problem], answers: list[str], part: Part) -> tuple[int, list[Verdict]]:
-        """Another verifier's verdicts on a batch, with the batch's number."""
+        """(key, verdicts) of another verifier `part` on a batch; key: the batch's number."""
         return key, self._grader(part).verify(problems, answers)
 
     def steps(self, problems: list[Problem], answers: list[str]) -> list[list[Verdict]]:
-        """For each answer, which need not be finished, one verdict for each step. Errors of the verifier are raised."""
+        """For each answer, finished or not, one verdict per step. Raises errors of the verifier."""
         own = self._grader(self._own)
         return [own.steps(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
 
 
 def here() -> str:
-    """The node that an actor runs on."""
+    """The id of the node that this actor runs on."""
     import ray
 
     return ray.get_runtime_context().get_node_id()

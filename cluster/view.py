@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live view in a terminal, plain lines elsewhere, a table at the end."""
+"""The console output of a run: a live view in a terminal, plain lines elsewhere, a table at the end."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from cluster.pending import TRAINING
 from cluster.searcher import Done
 from iteration.types import Span
 
-RATE_SECONDS = 15.0  # over which tokens a second are counted
+RATE_SECONDS = 15.0  # window over which tokens per second are averaged
 
 
 @dataclass
 class Phase:
-    """One phase of one round while it lasts."""
+    """A phase of a round in progress."""
 
     number: int
     name: str
     units: int = 0
     done: int = 0
-    seen: int = 0  # `done` when it was last looked at
+    seen: int = 0  # `done` at the last tick
     what: str = "units"
     since: float = field(default_factory=time.monotonic)
     states: Counter = field(default_factory=Counter)
-    note: str = ""  # said when the phase ends
+    note: str = ""  # printed when the phase ends
 
     def unit_done(self, done: Done) -> None:
         self.done += 1
@@ -48,9 +48,9 @@ class Phase:
 
     @property
     def rate(self) -> float | None:
-        """Share of the judged answers that are correct."""
-        judged = sum(n for state, n in self.states.items() if state != "failed")
-        return self.states["correct"] / judged if judged else None
+        """Share of the graded answers that are correct."""
+        graded = sum(n for state, n in self.states.items() if state != "failed")
+        return self.states["correct"] / graded if graded else None
 
     def solved(self) -> str:
         return "" if self.rate is None else f"{self.rate:.1%} solved"
@@ -58,13 +58,13 @@ class Phase:
 
 @dataclass(frozen=True)
 class End:
-    """What is said of a run that is finished."""
+    """The summary of a finished run."""
 
     folder: str
     seconds: float
-    model: str  # the last one
+    model: str  # the last model
     report: str
-    trace: str = ""  # one that was kept, as an example to look at
+    trace: str = ""  # a kept trace, as an example
 
 
 class View:
@@ -73,18 +73,18 @@ class View:
         self.console = console if console.is_terminal else Console(width=110, file=console.file)
         self._rounds = rounds
         self._open: list[Phase] = []  # several with lag=1
-        self.rate = 0.0  # tokens a second: they are counted when a request ends, many at a time, so over some seconds
+        self.rate = 0.0  # tokens per second, averaged, because they are counted when a request ends, many at a time
         self._seen = deque([(time.monotonic(), 0)])
-        self._spans: list[float] = []  # seconds that each finished round took
-        self._number, self._ended = 0, time.monotonic()  # the last finished round, and when it was
-        self._stirred = time.monotonic()  # when anything was last committed or trained
+        self._spans: list[float] = []  # seconds of each finished round
+        self._number, self._ended = 0, time.monotonic()  # the last finished round, and when it ended
+        self._active = time.monotonic()  # the last commit or training step
         self._live: Live | None = None
         self._zero = time.time() - time.monotonic()
         self.seconds: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))  # by round and phase
-        self.spans: list[Span] = []  # what driver and actors did since the last record
+        self.spans: list[Span] = []  # work of driver and actors since the last record
 
     def wall(self, since: float) -> float:
-        """A moment of the monotonic clock in seconds since 1970, for people; a wall clock that jumps does not bend it."""
+        """A time of the monotonic clock as seconds since 1970, robust to jumps of the wall clock."""
         return self._zero + since
 
     def __enter__(self) -> View:
@@ -100,16 +100,16 @@ class View:
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    # what the driver reports
+    # reports of the driver
 
     @contextlib.contextmanager
     def phase(self, number: int, name: str, units: int = 0, done: int = 0) -> Iterator[Phase]:
         phase = Phase(number, name, units, done)
         self._open.append(phase)
-        self._stirred = time.monotonic()
+        self._active = time.monotonic()
         try:
             yield phase
-            self._stirred = time.monotonic()
+            self._active = time.monotonic()
             self.phase_done(phase)
         finally:
             self._open.remove(phase)
@@ -118,16 +118,16 @@ class View:
             self.spans.append(Span(who, name, round(self.wall(phase.since), 2), round(phase.seconds, 2)))
 
     def take_spans(self) -> list[Span]:
-        """What was done since the last call."""
-        found, self.spans = self.spans, []
-        return found
+        """The spans since the last call."""
+        spans, self.spans = self.spans, []
+        return spans
 
     def phase_done(self, phase: Phase) -> None:
-        said = [f"{phase.seconds:6.1f} s", f"{phase.done} units" if phase.units else "", phase.solved(), phase.note]
-        self.say(f"round {phase.number}  {phase.name:<11} " + ", ".join(filter(None, said)))
+        parts = [f"{phase.seconds:6.1f} s", f"{phase.done} units" if phase.units else "", phase.solved(), phase.note]
+        self.say(f"round {phase.number}  {phase.name:<11} " + ", ".join(filter(None, parts)))
 
     def tick(self, tokens: int, training: tuple[int, int]) -> None:
-        """tokens: generated since the start; training: (steps done, steps in all)."""
+        """Update the numbers. tokens: generated since the start; training: (steps done, total steps)."""
         now = time.monotonic()
         if now - self._seen[-1][0] > 0.5:
             self._seen.append((now, tokens))
@@ -139,24 +139,22 @@ class View:
             if phase.name in TRAINING:
                 (phase.done, phase.units), phase.what = training, "steps"
             if phase.done != phase.seen:
-                self._stirred, phase.seen = now, phase.done
+                self._active, phase.seen = now, phase.done
 
     def phases(self) -> list[Phase]:
-        """Those that are open."""
+        """The phases in progress."""
         return list(self._open)
 
     def now(self) -> dict:
-        """The open phases, and the seconds since anything was committed or trained."""
+        """The phases in progress, and the seconds since the last commit or training step, as plain data."""
         phases = [{"number": phase.number, "name": phase.name, "seconds": phase.seconds} for phase in self._open]
-        return {"phases": phases, "silent": time.monotonic() - self._stirred}
+        return {"phases": phases, "silent": time.monotonic() - self._active}
 
     def over(self, end: End, rounds: list[dict]) -> None:
-        """The run is finished. rounds: the records of all of them."""
+        """Print the summary of a finished run. rounds: the records of all rounds."""
         if self._rounds:
             self.console.print(rounds_table(rounds))
-        self.say(
-            f"{end.seconds / 60:.1f} minutes; the run lies in {end.folder}; its last model is {end.folder}/models/{end.model}"
-        )
+        self.say(f"{end.seconds / 60:.1f} minutes; run folder: {end.folder}; last model: {end.folder}/models/{end.model}")
         self.say(f"  report:       {end.report}")
         self.say(f"  status:       ./launch.sh status {end.folder}")
         if self._rounds:
@@ -175,8 +173,8 @@ class View:
         if record["diversity"]:
             varied = record["diversity"]
             self.say(
-                f"round {record['number']}  search: {varied['distinct_correct']:.1f} distinct correct answers a problem, "
-                f"{varied['pass_k']:.1%} solved by {varied['k']} answers, entropy {varied['entropy']:.2f} nats a token"
+                f"round {record['number']}  search: {varied['distinct_correct']:.1f} distinct correct answers per problem, "
+                f"{varied['pass_k']:.1%} solved by {varied['k']} answers, entropy {varied['entropy']:.2f} nats per token"
             )
         failed = record["counts"].get("failed", 0)
         if failed:
@@ -190,8 +188,8 @@ class View:
                 f"accepted answers, {audit['rate']:.1%} [{audit['low']:.1%}, {audit['high']:.1%}]"
             )
         if record.get("verifier"):
-            told = ", ".join(f"{name} {value:+.3f}" for name, value in record["verifier"].items())
-            self.say(f"round {record['number']}  verifier: {told}")
+            numbers = ", ".join(f"{name} {value:+.3f}" for name, value in record["verifier"].items())
+            self.say(f"round {record['number']}  verifier: {numbers}")
         for each in record["calibration"]:
             ranks = [f"AUC {each['auc']:.3f}" if each["auc"] is not None else ""]
             ranks += [f"of steps {each['step_auc']:.3f}" if each["step_auc"] is not None else ""]
@@ -200,7 +198,7 @@ class View:
         if record["number"]:
             self.say(f"round {record['number']}  {record['model_in']} -> {record['model_out']}: {record['reason']}")
 
-    # what is drawn
+    # the live view
 
     def _left(self) -> str:
         if not self._spans:
@@ -224,11 +222,11 @@ class View:
 
 
 class JsonView(View):
-    """The same as JSON, a line an event: message, phase, progress (every ten seconds), round, end."""
+    """The same as JSON, one event per line: message, phase, progress (every ten seconds), round, end."""
 
     def __init__(self, rounds: int = 0, console: Console | None = None):
         super().__init__(rounds, console)
-        self._told = time.monotonic()
+        self._last = time.monotonic()
 
     def __enter__(self) -> View:
         return self
@@ -243,13 +241,13 @@ class JsonView(View):
         self.emit("message", text=line)
 
     def phase_done(self, phase: Phase) -> None:
-        told = {"units": phase.done, "states": dict(phase.states), "note": phase.note}
-        self.emit("phase", round=phase.number, name=phase.name, seconds=round(phase.seconds, 3), **told)
+        fields = {"units": phase.done, "states": dict(phase.states), "note": phase.note}
+        self.emit("phase", round=phase.number, name=phase.name, seconds=round(phase.seconds, 3), **fields)
 
     def tick(self, tokens: int, training: tuple[int, int]) -> None:
         super().tick(tokens, training)
-        if time.monotonic() - self._told >= 10:
-            self._told = time.monotonic()
+        if time.monotonic() - self._last >= 10:
+            self._last = time.monotonic()
             phases = [{"round": p.number, "name": p.name, "done": p.done, "of": p.units, "what": p.what} for p in self._open]
             self.emit("progress", phases=phases, tokens_per_second=round(self.rate, 1))
 

@@ -1,8 +1,8 @@
-"""Choosing one of N answers, for every N at once, from stored traces: nothing is generated again.
+"""Choosing one of N answers, for every N at once, from stored traces, without generating.
 
 All functions take the answers of one problem as `Pool` and work on every group of N of them: the N-th column of a result is the
-accuracy with N answers, averaged over disjoint groups (so an answer counts once for each N). Ties share the credit. An answer
-that could not be read (cut short, empty) votes for nothing and is never chosen while there is another.
+accuracy with N answers, averaged over disjoint groups (so an answer counts once for each N). Ties share the credit. An
+unparseable answer (truncated, empty) has no vote and is never chosen while there is another.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ JUDGED = "vote by the judge"  # what people call `weighted` by a value model's s
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """A problem's answers in the order in which they were found.
+    """A problem's answers in the order of sampling.
 
-    answers: canonical, "" where none could be read; right: bool [n], the answer is the problem's; verified: bool [n], the
-    verifier accepted the whole trace; tokens: int [n], what was generated until each answer was there, from the one before on;
+    answers: canonical, "" where unparseable; right: bool [n], the answer is correct; verified: bool [n], the
+    verifier accepted the whole trace; tokens: int [n], generated between the previous answer and this one;
     values: the judge's scores of each answer's steps, float [s] each; visits: int [n], of the answer's last node.
     """
 
@@ -54,7 +54,7 @@ def _scores(pool: Pool, aggregate: str) -> np.ndarray:
 
 
 def majority(pool: Pool, of: slice = slice(None)) -> float:
-    """The chance that the answer with most votes is right (self-consistency). Source: Wang et al. 2022."""
+    """The probability that the answer with most votes is right (self-consistency). Source: Wang et al. 2022."""
     return weighted(pool, np.ones(len(pool)), of)
 
 
@@ -81,19 +81,19 @@ def best(pool: Pool, scores: np.ndarray, of: slice = slice(None)) -> float:
     readable = np.array([bool(answer) for answer in pool.answers[of]], bool)
     if not readable.any():
         return 0.0
-    found, right = scores[of][readable], pool.right[of][readable]
-    return float(right[found >= found.max() - 1e-12].mean())
+    ranked, right = scores[of][readable], pool.right[of][readable]
+    return float(right[ranked >= ranked.max() - 1e-12].mean())
 
 
 def first_verified(pool: Pool, of: slice = slice(None)) -> float:
-    """The first answer that the verifier accepts: what a verifier at test time would reach (coverage)."""
+    """Whether the verifier accepts any answer: the accuracy with a verifier at test time (coverage)."""
     return float(pool.verified[of].any())
 
 
 def by_visits(nodes: Sequence[tuple[int, int]], temperature: float, rng: np.random.Generator) -> int:
-    """The move to play: from the root down, each child with probability visits^(1/temperature); 0 takes the most visited.
+    """Sample a leaf: from the root down, each child with probability visits^(1/temperature); 0 takes the most visited.
 
-    nodes: (parent, visits) of each node of one tree, the root first. Returns the index of the node in which the walk ends, a
+    nodes: (parent, visits) of each node of one tree, the root first. Returns the index of the last node of the walk, a
     leaf of the visited tree. Source: Silver et al. 2018, temperature-controlled selection.
     """
     below: dict[int, list[int]] = {}
@@ -115,13 +115,13 @@ def by_visits(nodes: Sequence[tuple[int, int]], temperature: float, rng: np.rand
 def curve(pool: Pool, rule: Callable[[Pool, slice], float], sizes: Sequence[int]) -> np.ndarray:
     """A rule's accuracy with each number of answers: float64 [sizes], averaged over the disjoint groups of that size.
 
-    A size beyond the pool takes all there is.
+    A size larger than the pool uses the whole pool.
     """
     n = len(pool)
     if not n:
         return np.zeros(len(sizes))
-    found = []
+    means = []
     for size in sizes:
         size = min(size, n)
-        found.append(np.mean([rule(pool, slice(i, i + size)) for i in range(0, n - size + 1, size)]))
-    return np.array(found)
+        means.append(np.mean([rule(pool, slice(i, i + size)) for i in range(0, n - size + 1, size)]))
+    return np.array(means)

@@ -1,4 +1,4 @@
-"""What tokens cost: floating point operations, device-seconds, money; and what is the cheapest way to an accuracy."""
+"""Cost of tokens in floating point operations, device-seconds and money; the cheapest way to reach an accuracy."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a transformer's operations depend on."""
+    """The sizes of a transformer that determine its operations."""
 
     parameters: int
     layers: int
-    width: int  # of the attention: heads times their size
+    width: int  # of the attention: heads times head size
 
     @classmethod
     def of(cls, config: Mapping, parameters: int) -> Size:
@@ -24,20 +24,20 @@ class Size:
         return cls(parameters, config.get("num_hidden_layers") or 0, heads * head)
 
     def flops(self, tokens: float, context: float) -> float:
-        """Operations to read or generate `tokens` where each looks at `context` tokens: 2 (P + 2 L d ctx) for each.
+        """Operations to read or generate `tokens` where each attends to `context` tokens: 2 (P + 2 L d ctx) per token.
 
         Source: Kaplan et al. 2020, Scaling Laws for Neural Language Models, section 2.1 (2 for multiply and add).
         """
         return 2.0 * tokens * (self.parameters + 2 * self.layers * self.width * context)
 
     def training_flops(self, tokens: float, context: float) -> float:
-        """Forward and backward: three times as much. Source: as above."""
+        """Forward and backward pass: three times as many. Source: as above."""
         return 3 * self.flops(tokens, context)
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to reach an accuracy: which model, with which of its settings, and what all questions cost with it."""
+    """A way to reach an accuracy: the model, its setting, and the operations for all questions."""
 
     model: int
     setting: int
@@ -45,10 +45,10 @@ class Way:
 
 
 def cheapest(spent: np.ndarray, each: np.ndarray, accuracy: np.ndarray, target: float, questions: float) -> Way | None:
-    """The cheapest way to answer `questions` at an accuracy of at least `target`; None where there is none.
+    """The cheapest way to answer `questions` at an accuracy of at least `target`; None if no way reaches it.
 
-    spent: float [models], operations until there is the model; each: float [models, settings], for one question;
-    accuracy: float [models, settings]. Training is paid once, answers are paid for each question: few questions favour search
+    spent: float [models], operations to train the model; each: float [models, settings], operations per question;
+    accuracy: float [models, settings]. Training is paid once, answers per question: few questions favour search
     with an early model, many favour training. Source: Snell et al. 2024, section 7; Villalobos and Atkinson 2023.
     """
     total = np.where(accuracy >= target, spent[:, None] + questions * each, np.inf)
@@ -59,8 +59,8 @@ def cheapest(spent: np.ndarray, each: np.ndarray, accuracy: np.ndarray, target: 
 
 
 def matched(spent: np.ndarray, each: np.ndarray, model: int, questions: float) -> int | None:
-    """For the operations that it takes to train up to `model` and let it answer every question in the first setting: the last
-    setting that the first model can afford instead; None where it cannot afford any.
+    """The largest setting of the first model at equal operations, None if it can afford none: the budget is that of training up
+    to `model` and answering every question with it in the first setting.
 
     spent: float [models]; each: float [models, settings], rising. Source: Snell et al. 2024, section 7 (FLOP-matched).
     """
@@ -70,5 +70,5 @@ def matched(spent: np.ndarray, each: np.ndarray, model: int, questions: float) -
 
 
 def money(device_seconds: float, price: float) -> float:
-    """In the currency of `price`, which is for one device and an hour."""
+    """The cost in the currency of `price`, which is per device and hour."""
     return device_seconds / 3600 * price

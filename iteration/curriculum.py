@@ -1,4 +1,4 @@
-"""Which levels the next round asks for, from the model's own solve history."""
+"""The levels of the next round's problems, from the model's solve rates."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-_FIRST = 3  # levels to begin with, before there is a history
-_FLOOR = 0.1  # what a level counts that teaches little: mastered, or never solved yet
+_FIRST = 3  # levels of the first round
+_FLOOR = 0.1  # minimum weight of a level, e.g. one that is mastered or never solved
 
 
 def shares(levels: Sequence[int], solved: Mapping[int, float], n: int) -> dict[int, int]:
     """Problems for each level, `n` in all.
 
-    solved: share of correct answers by level, each from the last round that asked for it. A level weighs sqrt(p (1 - p)), the
-    deviation of its outcome, and never less than a floor. Asked for are the levels up to the one above the hardest that was
-    ever solved, so that the next level is always prompted. Returns only levels with at least one problem.
+    solved: share of correct answers by level, each from the last round that had it. The weight of a level is sqrt(p (1 - p)),
+    the standard deviation of its outcome, but at least a floor. Levels go up to one above the hardest solved level, so that
+    the next level is always tried. Returns only levels with at least one problem.
     """
     known = [level for level in levels if solved.get(level, 0.0) > 0]
     reach = levels.index(known[-1]) + 1 if known else _FIRST - 1

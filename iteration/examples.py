@@ -1,4 +1,4 @@
-"""From trees to what is trained on: which answers there are, which are kept and why, in which order, and their tokens."""
+"""From trees to training examples: their answers, which of them are kept and why, their order and their tokens."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from iteration.types import State
 Key = TypeVar("Key")
 ANSWER = pa.schema(
     [
-        ("id", pa.string()),  # the id of the node that ended
+        ("id", pa.string()),  # id of the final node
         ("problem_id", pa.string()),
         ("level", pa.int32()),
         ("state", pa.string()),
         ("answer", pa.string()),  # canonical
         ("why", pa.string()),
-        ("answer_text", pa.large_string()),  # the whole answer, prompt excluded
+        ("answer_text", pa.large_string()),  # the whole answer, without the prompt
         ("tokens", pa.int32()),  # prompt and answer
-        ("prompt", pa.large_string()),  # as the model was shown it
-        ("rate", pa.float32()),  # share of the problem's judged answers in this round that are correct
+        ("prompt", pa.large_string()),  # as the model saw it
+        ("rate", pa.float32()),  # share of correct ones among the problem's graded answers of this round
     ]
 )
 DECISION = ANSWER.append(pa.field("reason", pa.string()))  # "" where kept
 
 
 def paths(nodes: pa.Table, ends: np.ndarray) -> list[list[int]]:
-    """For each row index in `ends`, the row indices from the root to it. Rows of one tree stand together, in order."""
+    """For each row index in `ends`, the row indices from the root to it. The rows of a tree are contiguous and in order."""
     parents, numbers = nodes["parent"].to_numpy(), nodes["node"].to_numpy()
-    found = []
+    routes = []
     for end in ends.tolist():
         path = [end]
         root = end - int(numbers[end])  # node 0 of the same tree
         while parents[path[-1]] >= 0:
             path.append(root + int(parents[path[-1]]))
-        found.append(path[::-1])
-    return found
+        routes.append(path[::-1])
+    return routes
 
 
 def trees(nodes: pa.Table) -> list[tuple[int, int]]:
@@ -54,27 +54,27 @@ def token_counts(nodes: pa.Table) -> np.ndarray:
 
 
 def generated(nodes: pa.Table) -> np.ndarray:
-    """Tokens that each row cost: int64 [rows]; prompts, and steps that were taken from earlier rounds, cost nothing."""
+    """Generated tokens of each row: int64 [rows]; 0 for prompts and for steps copied from earlier rounds."""
     counts = token_counts(nodes)
     counts[nodes["node"].to_numpy() == 0] = 0
-    if "origin" in nodes.column_names:  # rows of an older version have none
+    if "origin" in nodes.column_names:  # tables of an older version lack the column
         counts[nodes["origin"].is_valid().to_numpy()] = 0
     return counts
 
 
 def tree_of(name: str) -> str:
-    """The tree that a node's id names: r00003/train/u00042/t007/n0045 is of r00003/train/u00042/t007."""
+    """The tree id of a node id: r00003/train/u00042/t007 of r00003/train/u00042/t007/n0045."""
     return name.rpartition("/")[0]
 
 
 def tally(keys: Iterable[Key], states: Iterable[str | None]) -> dict[Key, list[int]]:
-    """{key: [judged answers, correct ones]}, e.g. by problem; failed verdicts, and nodes without one, are not counted."""
-    found: dict[Key, list[int]] = {}
+    """{key: [graded answers, correct ones]}, e.g. by problem; failed verdicts and nodes without one are not counted."""
+    table: dict[Key, list[int]] = {}
     for key, state in zip(keys, states, strict=True):
-        counts = found.setdefault(key, [0, 0])
+        counts = table.setdefault(key, [0, 0])
         counts[0] += state is not None and state != State.FAILED
         counts[1] += state == State.CORRECT
-    return found
+    return table
 
 
 def answers(nodes: pa.Table) -> pa.Table:
@@ -92,23 +92,23 @@ def answers(nodes: pa.Table) -> pa.Table:
     return pa.table([columns[name] for name in ANSWER.names], schema=ANSWER)
 
 
-def decide(found: pa.Table, earlier: pa.Table, filters: Mapping[str, Filter]) -> pa.Table:
-    """Ask each filter in turn about what those before it kept. Returns `found` with the `reason` column (DECISION)."""
-    reasons = [""] * len(found)
-    left = np.arange(len(found))
+def decide(candidates: pa.Table, earlier: pa.Table, filters: Mapping[str, Filter]) -> pa.Table:
+    """Apply each filter to the answers (ANSWER) that the previous ones kept. Returns all, with their `reason` (DECISION)."""
+    reasons = [""] * len(candidates)
+    left = np.arange(len(candidates))
     for name, each in filters.items():
-        verdicts = each.keep(found.take(left), earlier)
+        verdicts = each.keep(candidates.take(left), earlier)
         for index, reason in zip(left.tolist(), verdicts, strict=True):
             if reason:
                 reasons[index] = f"{name}: {reason}"
         left = left[[not reason for reason in verdicts]]
-    return found.append_column(DECISION.field("reason"), pa.array(reasons, pa.string()))
+    return candidates.append_column(DECISION.field("reason"), pa.array(reasons, pa.string()))
 
 
 def order(tokens: np.ndarray, budget: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """In which order to train: (indices, epochs), both int64 [m]; epoch after epoch, shuffled, until `budget` tokens.
+    """The training order: (indices, epochs), both int64 [m]; each epoch is shuffled, until `budget` tokens.
 
-    tokens: of each example, int [n]. Each example is used once in an epoch; the last epoch may be cut short.
+    tokens: of each example, int [n]. Each example is used once per epoch; the last epoch may be partial.
     """
     tokens = np.asarray(tokens, np.int64)
     if not len(tokens) or budget <= 0:
@@ -120,7 +120,7 @@ def order(tokens: np.ndarray, budget: int, rng: np.random.Generator) -> tuple[np
 
 
 def pieces(nodes: pa.Table, ids: list[str]) -> list[list[np.ndarray]]:
-    """For each named node the tokens of each node from the root (the prompt) to it, int32 [t] each."""
+    """For each node id the tokens of each node from the root (the prompt) to it, int32 [t] each."""
     rows = {name: i for i, name in enumerate(nodes["id"].to_pylist())}
     values, offsets = flat(nodes, "token_ids")
     routes = paths(nodes, np.array([rows[name] for name in ids], np.int64))
@@ -128,7 +128,7 @@ def pieces(nodes: pa.Table, ids: list[str]) -> list[list[np.ndarray]]:
 
 
 def item_table(ids: list[str], tokens: list[int], against: list[str] | None = None) -> pa.Table:
-    """What `Learn.items` returns."""
+    """The table that `Learn.items` returns."""
     columns = [pa.array(ids, pa.string()), pa.array(against or [""] * len(ids), pa.string()), pa.array(tokens, pa.int32())]
     return pa.table(columns, ["id", "against", "tokens"])
 

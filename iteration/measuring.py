@@ -1,4 +1,4 @@
-"""What a round's answers say: accuracy of a model on held-out problems, promotion, solve rates, diversity. Pure functions."""
+"""Measurements of a round's answers: accuracy on held-out problems, promotion, solve rates, diversity. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from iteration.types import Audit, Diversity, Score, State
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A model's answers to held-out problems, by problem: ids [p], levels int [p], judged and correct answers int [p].
+    """A model's answers to held-out problems, by problem: ids [p], levels int [p], graded and correct answers int [p].
 
-    Problems without a judged answer are left out. Ids that agree up to a "/" are one problem that was asked in several ways.
+    Problems without a graded answer are excluded. Ids that are equal up to a "/" are variants of one problem.
     """
 
     ids: list[str]
@@ -44,7 +44,7 @@ class Results:
 
     def scores(self, levels: Sequence[int]) -> list[Score]:
         """pass@1 and pass@k by level, with 95 % intervals."""
-        found = []
+        by_level = []
         for level in levels:
             of = self.levels == level
             if not of.any():
@@ -52,37 +52,37 @@ class Results:
             judged, correct = self.judged[of], self.correct[of]
             k = int(judged.min())
             one, many = bootstrap(correct / judged), float(pass_at_k(judged, correct, k).mean())
-            found.append(Score(level, int(of.sum()), int(judged.max()), one.mean, one.low, one.high, k, many))
-        return found
+            by_level.append(Score(level, int(of.sum()), int(judged.max()), one.mean, one.low, one.high, k, many))
+        return by_level
 
 
 def promotion(before: Results, after: Results, champion: str) -> tuple[bool, str]:
-    """Is a new model promoted, and why: unless it is worse than the best model so far beyond noise.
+    """Whether a new model is promoted, and why: it is, unless it is significantly worse than the best model so far.
 
-    before, after: of the best model and of the new one. Raises ValueError where they share no judged problem.
+    before: results of the best model; after: of the new one. Raises ValueError where they share no graded problem.
     """
     old, new = before.rates(), after.rates()
     shared = [problem for problem in old if problem in new]
     if not shared:
-        raise ValueError("no held-out answer could be judged")
+        raise ValueError("no held-out answer could be graded")
     gain = paired_bootstrap(np.array([old[p] for p in shared]), np.array([new[p] for p in shared]))
-    said = f"held-out pass@1 {100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+    change = f"held-out pass@1 {100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
     if gain.high < 0:
-        return False, f"not promoted, worse beyond noise: {said}; the next round starts from {champion}"
-    return True, f"promoted: {said}"
+        return False, f"not promoted, worse beyond noise: {change}; the next round starts from {champion}"
+    return True, f"promoted: {change}"
 
 
 def solve_rates(nodes: pa.Table) -> dict[int, float]:
-    """Share of correct answers by level; failed verdicts are left out. nodes: the columns level and state."""
+    """Share of correct answers by level; without failed verdicts. nodes: the columns level and state."""
     ended = nodes.drop_null()
     counts = tally(ended["level"].to_pylist(), ended["state"].to_pylist())
     return {level: correct / judged for level, (judged, correct) in sorted(counts.items()) if judged}
 
 
 def diversity(nodes: pa.Table, decisions: pa.Table, problems: int) -> Diversity:
-    """How varied the answers of a round's search were.
+    """Diversity of the answers of a round's search.
 
-    nodes: the columns node, token_ids, logprobs and origin; decisions: of its answers (DECISION); problems: that were searched.
+    nodes: the columns node, token_ids, logprobs and origin; decisions: of its answers; problems: how many were searched.
     """
     right = decisions.filter(pc.equal(decisions["state"], State.CORRECT))
     counts = tally(decisions["problem_id"].to_pylist(), decisions["state"].to_pylist())
@@ -99,7 +99,7 @@ def diversity(nodes: pa.Table, decisions: pa.Table, problems: int) -> Diversity:
 
 
 def audited(states: Sequence[str]) -> Audit:
-    """What a second verifier's verdicts on accepted answers amount to."""
+    """Summarise a second verifier's verdicts on accepted answers."""
     counts: dict[str, int] = defaultdict(int)
     for state in states:
         counts[state] += 1

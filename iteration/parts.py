@@ -1,7 +1,7 @@
 """Parts by name. A part is a dataclass; its fields are its options.
 
 `search.name=beam` is the class Beam in iteration/search/beam.py; a name with dots (`search.name=mine.search.greedy`) is the
-class Greedy in a package of the user's own.
+class Greedy in a user package.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from iteration.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of part: its section in a config, and the package of those that ship."""
+    """A kind of part: its section in a config, and the package of its built-in parts."""
 
     name: str
     package: str
     several: bool = False  # the section holds several parts, by name
 
     def shipped(self) -> list[str]:
-        """The names of the parts that ship."""
-        return [found.name for found in pkgutil.iter_modules(importlib.import_module(self.package).__path__)]
+        """The names of the built-in parts."""
+        return [module.name for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__)]
 
     def part_class(self, name: str, key: str = "") -> type:
-        """The class of a part. Raises UserError where there is none. key: the section that names it, where it is not `name`."""
+        """The class of a part. Raises UserError where there is none. key: the config section, if not the kind's name."""
         key = key or self.name
         module_name = name if "." in name else f"{self.package}.{name}"
         try:
@@ -43,9 +43,9 @@ class Kind:
             near = did_you_mean(name, known)
             raise UserError(f"{key}.name: there is no {name!r}{near} (known: {', '.join(known)})") from None
         wanted = module_name.rpartition(".")[2].replace("_", "").lower()
-        for found in vars(module).values():
-            if inspect.isclass(found) and found.__name__.lower() == wanted and dataclasses.is_dataclass(found):
-                return found
+        for each in vars(module).values():
+            if inspect.isclass(each) and each.__name__.lower() == wanted and dataclasses.is_dataclass(each):
+                return each
         raise UserError(f"{key}.name: {module_name} has no dataclass named like its file ({wanted.capitalize()})")
 
 
@@ -59,7 +59,7 @@ FILTER = Kind("filters", "iteration.filters", several=True)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part that is still to be made: what a config says of it, and what is sent to an actor that makes it."""
+    """The specification of a part: its kind, name and options, as in a config. Actors receive it and make the part."""
 
     kind: Kind
     name: str
@@ -67,7 +67,7 @@ class Part:
 
     @classmethod
     def of(cls, kind: Kind, section: Mapping[str, Any], name: str = "") -> Part:
-        """From a section {"name": ..., option: ...}; name: where the section does not hold it."""
+        """From a section {"name": ..., option: ...}; name: used if the section has none."""
         options = {str(key): value for key, value in section.items() if key != "name"}
         return cls(kind, section.get("name") or name, options)
 
@@ -76,7 +76,7 @@ class Part:
         return self.kind.part_class(self.name)
 
     def make(self) -> Any:
-        """The part with its options. Raises UserError where an option is wrong."""
+        """Create the part. Raises UserError where an option is invalid."""
         try:
             return self.type(**self.options)
         except ValueError as error:
@@ -84,12 +84,12 @@ class Part:
             raise UserError(named(error, self.type, where)) from None
 
     def section(self) -> dict[str, Any]:
-        """As a section of a config: what `of` reads."""
+        """The config section, the inverse of `of`."""
         return {"name": self.name, **self.options}
 
 
-def did_you_mean(found: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(found, known, 1, 0.5)
+def did_you_mean(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -121,7 +121,7 @@ def share(options: Any, *names: str) -> None:
 
 
 def one_of(options: Any, **known: tuple[str, ...]) -> None:
-    """Raises ValueError where an option is none of those known."""
+    """Raises ValueError where an option has none of the known values."""
     for name, values in known.items():
         if getattr(options, name) not in values:
             raise ValueError(f"{name} is {getattr(options, name)!r}; expected {' or '.join(values)}")

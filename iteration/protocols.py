@@ -1,4 +1,4 @@
-"""What each part must offer. A part is a dataclass whose fields are its options; it subclasses nothing."""
+"""The interface of each kind of part. A part is a dataclass whose fields are its options; it needs no base class."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from iteration.types import Call, Examples, Expand, Node, Outcome, Problem, Step
 
 
 class Task(Protocol):
-    """Where problems come from and how they are shown."""
+    """A source of problems and their prompts."""
 
     def levels(self) -> Sequence[int]:
-        """The levels that training may ask for, easiest first."""
+        """The levels that training draws from, easiest first."""
 
     def splits(self) -> tuple[str, ...]:
         """Which of train, validation and test it has. They share no problem, and no other is ever drawn from."""
@@ -24,17 +24,17 @@ class Task(Protocol):
         """Up to `n` different problems of one level of one of its splits."""
 
     def prompt(self, problem: Problem) -> str:
-        """The text that the model is shown."""
+        """The prompt text."""
 
 
 @runtime_checkable
 class Corpus(Protocol):
-    """A task from whose own corpus the first model is made. Without it, `model.path` has to name a model."""
+    """A task with its own corpus, from which the first model is trained. Without it, `model.path` must name a model."""
 
     vocabulary: Sequence[str]  # the words of its tokenizer; the first two are padding and end of text
 
     def corpus(self, tokens: int, rng: np.random.Generator) -> Examples:
-        """At least `tokens` tokens of examples, flawed as people's are."""
+        """Examples of at least `tokens` tokens in total, with errors as in human text."""
 
 
 @runtime_checkable
@@ -52,79 +52,90 @@ class Named(Protocol):
     names: Mapping[str, Problem]
 
 
+@runtime_checkable
+class FromFiles(Protocol):
+    """A task that reads files. Without it, nothing is said of rows that were skipped or of files that changed."""
+
+    bad_rows: str  # what becomes of what cannot be used: skip or refuse
+    skipped: Sequence[str]  # what was left out, a line for each file
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """A digest of the problems of each file, by the file's name."""
+
+
 class Policy(Protocol):
-    """What proposes moves: a language model."""
+    """A language model that proposes moves."""
 
     def show(self, problem: Problem) -> Step:
-        """The prompt as the model is shown it; its logprobs are zeros."""
+        """The prompt as the model sees it; its logprobs are zeros."""
 
     async def propose(self, tree: Tree, wishes: list[Expand]) -> list[list[Step]]:
         """For each wish `n` continuations of the path to its node, sampled with the tree's seed."""
 
 
 class Verifier(Protocol):
-    """Judges finished answers, in batches. An exception of the verifier becomes `failed`, never `wrong`.
+    """Grades finished answers in batches. An exception of the verifier becomes `failed`, never `wrong`.
 
-    One that runs what a model wrote says `executes = True`, one that may hang `executes = False`; both have `seconds`, the CPU
-    that one answer may take, and their `verify` takes a `Sandbox` as third argument. `version` goes with every verdict.
-    Where that takes more than the system's own programs, `program` is the path of it, `folders` are those that it reads, and it
-    `reserves` where it asks for far more addresses than memory.
+    A verifier that runs model-written code sets `executes = True`, one that may hang `executes = False`; both set `seconds`,
+    the CPU limit per answer, and their `verify` takes a `Sandbox` as third argument. `version` is stored with every verdict.
+    If it needs another program than the system's, `program` is its path and `folders` are the folders that it reads;
+    `reserves` is true if it reserves far more address space than memory.
     """
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
-        """One verdict for each pair of problem and answer text (prompt excluded)."""
+        """One verdict per pair of problem and answer text (without the prompt)."""
 
 
 @runtime_checkable
-class JudgesSteps(Protocol):
-    """A verifier that can judge single steps. Without it, judges learn from rollouts, and `judge.name=oracle` is refused."""
+class GradesSteps(Protocol):
+    """A verifier that grades single steps. Without it, judges learn from rollouts, and `judge.name=oracle` is refused."""
 
     def steps(self, problem: Problem, answer: str) -> list[Verdict]:
-        """One verdict for each step of an answer that need not be finished."""
+        """One verdict per step of an answer, finished or not."""
 
 
 @runtime_checkable
 class Reports(Protocol):
-    """A verifier that has something to say of answers as a whole. Without it, the round's record says nothing of the kind."""
+    """A verifier with a report on a whole set of answers. Without it, the field `verifier` of the round's record is empty."""
 
     def report(self, answers: pa.Table) -> dict[str, float]:
-        """Numbers by name, from answers of one model (iteration.examples.ANSWER)."""
+        """Numbers by name, over the answers of one model (iteration.examples.ANSWER)."""
 
 
 class Sandbox(Protocol):
-    """Runs functions by name within limits, many at once (cluster/sandbox.py)."""
+    """Runs functions by name within limits, many at once (cluster/sandbox/walls.py)."""
 
     def run(self, calls: Sequence[Call]) -> list[Outcome]:
-        """One outcome for each call, in order. What a call does raises nothing here."""
+        """One outcome per call, in order. Errors of a call are in its outcome, never raised."""
 
 
 class Judge(Protocol):
-    """A value model's place in `respond`: how likely is each node to end well."""
+    """A value model in `respond`: the probability that a node leads to a correct answer."""
 
     async def score(self, tree: Tree, nodes: Sequence[Node]) -> list[list[float]]:
-        """For each node the scores in [0, 1] after the steps inside it; none for a node without a whole step."""
+        """For each node the scores in [0, 1] after each step inside it; empty for a node without a complete step."""
 
     def worth(self, scores: Sequence[float]) -> float:
-        """What an answer is worth so far, in [0, 1], from the scores of all its steps (at least one)."""
+        """The value of a partial answer, in [0, 1], from the scores of all its steps (at least one)."""
 
 
 class Ends(Protocol):
     """Where steps end in tokens (iteration/steps.py, StepEnds)."""
 
     def __getitem__(self, token_ids: np.ndarray) -> np.ndarray:
-        """token_ids: int32 [t]. Returns bool [t]: with this token a step ends."""
+        """token_ids: int32 [t]. Returns bool [t]: a step ends with this token."""
 
 
 class Value(Protocol):
-    """A kind of value model (iteration/judge/): where it scores, and what it is taught.
+    """A kind of value model (iteration/judge/): where it scores, and its training examples.
 
-    `learned` is False for a judge without a model: the verifier's verdicts on steps are then its scores.
+    `learned` is False for a judge without a model: its scores are then the verifier's verdicts on steps.
     """
 
     learned: bool
 
     def cuts(self, token_ids: np.ndarray, ends: Ends, final: bool) -> np.ndarray:
-        """After how many of the tokens of an answer's piece a score is wanted.
+        """The token positions inside a piece of an answer after which the judge scores.
 
         token_ids: int32 [t]; ends: where steps end in tokens; final: the answer ends here. Returns int64 [s].
         """
@@ -137,46 +148,46 @@ class Value(Protocol):
 
 
 class Search(Protocol):
-    """Decides which moves to pursue. A generator: it yields wishes and is sent the nodes that grew.
+    """Decides which moves to pursue: a generator that yields wishes and is sent the new nodes.
 
-    A search that never looks at a judge's scores says so with `judged = False`, and the judge is then not asked. One that goes
-    on with old work says `continues = True`, and finds the beginnings of the newest earlier round's answers in its tree.
+    A search that does not use the judge's scores sets `judged = False`; the judge is then not called. One that continues
+    earlier work sets `continues = True`; its tree then starts with the partial answers of the newest earlier round.
     """
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Wish, Any, None]:
-        """Yield lists of `Expand` (and get their nodes, in order) or `Meet` (and get what was decided) while more is wanted."""
+        """Yield lists of `Expand` (sent back: the new nodes, in order) or `Meet` (sent back: the decision) until done."""
 
 
 class Learn(Protocol):
-    """What is learnt from traces: which items, as which tokens and weights, and with which loss.
+    """How a policy learns from traces: training items, their tokens and weights, and the loss.
 
-    `sequences`: how many sequences one item holds (2 for a pair).
+    `sequences`: sequences per item (2 for a pair).
     """
 
     sequences: int
 
     def items(self, kept: pa.Table, nodes: Callable[[], pa.Table]) -> pa.Table:
-        """What to train on: columns id (of a node), against (of another, or "") and tokens.
+        """The training items: columns id (of a node), against (id of another node, or "") and tokens.
 
-        kept: the answers that the filters kept (iteration.examples.DECISION); nodes: reads the round's nodes (TRACE).
+        kept: the answers kept by the filters (iteration.examples.DECISION); nodes: reads the round's nodes (TRACE).
         """
 
     def examples(self, nodes: pa.Table, items: list[tuple[str, str]]) -> Examples:
-        """The examples of these (id, against), in order, from the nodes of their unit."""
+        """The examples of the items (id, against), in order, from the nodes of their unit."""
 
     def objective(self, model: Any) -> Callable:
-        """The loss: takes (model, batch of tensors) and returns the sum over the batch; `model` is the one before training."""
+        """The loss function: (model, batch of tensors) -> sum over the batch. `model`: the model before training."""
 
     def total(self, batch: Any) -> float:
-        """What the summed loss of a whole batch is divided by."""
+        """The divisor of the summed loss of a batch."""
 
 
 class Filter(Protocol):
-    """Decides which traces are trained on."""
+    """Selects the traces to train on."""
 
     def keep(self, traces: pa.Table, earlier: pa.Table) -> list[str]:
-        """For each trace "" to keep it, or the reason why not.
+        """For each trace "" to keep it, or the reason to reject it.
 
-        traces: this round's answers as far as earlier filters in the chain kept them, a table of
-        `iteration.examples.ANSWER`; earlier: the same of what earlier rounds kept.
+        traces: this round's answers that the previous filters kept (iteration.examples.ANSWER); earlier: the same columns of
+        the answers kept in earlier rounds.
         """

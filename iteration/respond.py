@@ -1,4 +1,4 @@
-"""The heart: one problem, one search, one tree. The only place that asks the policy, the verifier and the judge."""
+"""The core loop: searches one problem and returns its tree. Only this module calls the policy, the verifier and the judge."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from iteration.types import UNKNOWN, Begun, History, Meet, Node, Problem, State,
 
 
 class AsyncVerifier(Protocol):
-    """A verifier behind a wall: batched, possibly on another machine."""
+    """A verifier in an actor: batched, possibly on another machine."""
 
     async def verify(self, problem: Problem, answers: list[str]) -> list[Verdict]: ...
 
 
 class Meeting:
-    """Where the searches of one unit wait for each other, so that a budget can be shared out between their problems.
+    """A barrier for the searches of one unit, so that a budget can be divided between their problems.
 
-    A meeting takes place when all who have not left wait. Who waits depends on the searches alone, never on who is faster.
+    The barrier opens when all searches that have not left are waiting. Which searches wait never depends on timing.
     """
 
     def __init__(self, searches: int):
@@ -31,14 +31,14 @@ class Meeting:
         self._waiting: list[tuple[Tree, Meet, asyncio.Future]] = []
 
     async def wait(self, tree: Tree, wish: Meet) -> Any:
-        """What all who wait have decided."""
+        """Wait for the others; returns the joint decision."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((tree, wish, future))
         self._begin()
         return await future
 
     def leave(self) -> None:
-        """One search has ended."""
+        """A search has ended."""
         self._searches -= 1
         self._begin()
 
@@ -53,7 +53,7 @@ class Meeting:
 
 
 def seed_of(*parts: object) -> int:
-    """A seed in [0, 2^48) that depends on nothing but its parts (so a redone unit is the same unit)."""
+    """A seed in [0, 2^48) that depends only on its parts (so a retried unit gives the same result)."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big")
 
@@ -70,11 +70,11 @@ async def respond(
     meeting: Meeting | None = None,
     begun: Sequence[Begun] = (),
 ) -> Tree:
-    """Search one problem. `budget` is in generated tokens; it is checked before each wish.
+    """Search one problem. `budget` is in generated tokens, checked before each wish.
 
-    Without a verifier the search is blind, as it is on held-out problems: it sees no verdict, and `grade` judges the tree
-    afterwards. begun: answers of an earlier round, which a search that goes on with them finds in its tree. Errors of the
-    policy are raised: an infrastructure failure must never look like a wrong answer.
+    Without a verifier the search is blind, as on held-out problems: it sees no verdict, and `grade` is called on the tree
+    afterwards. begun: answers of an earlier round, planted in the tree for searches that continue them. Errors of the policy
+    are raised: an infrastructure failure must never count as a wrong answer.
     """
     tree = Tree.root(problem, policy.show(problem), seed, history)
     meeting = meeting or Meeting(1)
@@ -85,13 +85,13 @@ async def respond(
         wish = next(moves, None)
         while wish is not None and tree.cost.tokens < budget:
             if isinstance(wish, Meet):
-                told = await meeting.wait(tree, wish)
+                sent = await meeting.wait(tree, wish)
             else:
-                told = tree.grow(wish, await policy.propose(tree, wish))  # 1 respond, 2 in steps
-                close(told, [each.whole for each in wish for _ in range(each.n)])
-                await asyncio.gather(grade(tree, told, verifier), value(tree, told, judge))  # 4 verify the ends, value the rest
+                sent = tree.grow(wish, await policy.propose(tree, wish))  # 1 respond, 2 in steps
+                close(sent, [each.whole for each in wish for _ in range(each.n)])
+                await asyncio.gather(grade(tree, sent, verifier), value(tree, sent, judge))  # 4 verify the ends, value the rest
             try:
-                wish = moves.send(told)  # 5 tell the search; 3 it decides whether to take more moves
+                wish = moves.send(sent)  # 5 tell the search; 3 it decides whether to take more moves
             except StopIteration:
                 wish = None
     finally:
@@ -100,7 +100,7 @@ async def respond(
 
 
 def close(grown: list[Node], whole: list[bool]) -> None:
-    """What a limit cut short is `unparseable`: neither a finished answer nor a wrong one. whole: of each node, its wish's."""
+    """Mark answers truncated by a limit as `unparseable`. whole: of each node, the `whole` of its wish."""
     for node, finished in zip(grown, whole, strict=True):
         if node.step.cut or (finished and not node.step.final):
             node.verdict = Verdict(State.UNPARSEABLE, why="cut short by the token limit")
@@ -112,7 +112,7 @@ def opened(prompt: str, answer: str) -> str:
 
 
 async def grade(tree: Tree, nodes: list[Node], verifier: AsyncVerifier | None) -> None:
-    """Give finished answers their verdict."""
+    """Set the verdicts of finished answers that have none."""
     ended = [node for node in nodes if node.step.final and node.verdict is None]
     if not ended or verifier is None:
         return
@@ -123,11 +123,11 @@ async def grade(tree: Tree, nodes: list[Node], verifier: AsyncVerifier | None) -
 
 
 async def plant(tree: Tree, begun: Sequence[Begun], verifier: AsyncVerifier, judge: Judge | None) -> None:
-    """Hang the unfinished beginnings of earlier answers below the root: `origin` says whose, and they cost no tokens.
+    """Add the unfinished prefixes of earlier answers below the root; `origin` names their answer, and they cost no tokens.
 
-    Their ends are judged again, by today's verifier, and stay outside: an answer counts in the round that sampled it. A
-    beginning's value is the share of the judged answers through it that ended well (Wang et al. 2024, Math-Shepherd, soft
-    estimation), or what today's judge says of it.
+    Their final steps are not added, only graded again by the current verifier: an answer counts in the round that sampled it.
+    A prefix's value is the share of correct ones among the graded answers through it (Wang et al. 2024, Math-Shepherd, soft
+    estimation), or the current judge's value.
     """
     ended = [answer for answer in begun if answer.steps[-1].final]
     texts = [opened(tree.nodes[0].step.text, "".join(step.text for step in answer.steps)) for answer in ended]
@@ -154,7 +154,7 @@ async def plant(tree: Tree, begun: Sequence[Begun], verifier: AsyncVerifier, jud
 
 
 async def value(tree: Tree, nodes: list[Node], judge: Judge | None) -> None:
-    """Give every node its scores, and what they make it worth."""
+    """Set each node's scores and its value."""
     if judge is not None:
         for node, values in zip(nodes, await judge.score(tree, nodes), strict=True):
             node.values = values

@@ -1,4 +1,4 @@
-"""Numbers with their uncertainty. Every function takes plain arrays, problem by problem."""
+"""Statistics with confidence intervals, from plain arrays with one value per problem."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _RESAMPLES = 2000
 
 
 def pass_at_k(n: np.ndarray, correct: np.ndarray, k: int) -> np.ndarray:
-    """Unbiased pass@k of each problem: the chance that k of its n answers, drawn without replacement, hold a correct one.
+    """Unbiased pass@k of each problem: the probability that k of its n answers, without replacement, contain a correct one.
 
-    n, correct: int [p]. Returns float64 [p], in [0, 1]. Needs k <= n everywhere (ValueError).
+    n, correct: int [p]. Returns float64 [p], in [0, 1]. Raises ValueError unless k <= n for all problems.
     Source: Chen et al. 2021, Evaluating Large Language Models Trained on Code, equation 1: 1 - C(n - c, k) / C(n, k).
     """
     n, correct = np.asarray(n), np.asarray(correct)
@@ -33,7 +33,7 @@ class Interval:
 
 
 def wilson(hits: int, n: int) -> Interval:
-    """A share with its 95 % Wilson score interval; (0, 0, 1) for none of none. Source: Wilson 1927; Brown et al. 2001."""
+    """A proportion with its 95 % Wilson score interval; (0, 0, 1) for n = 0. Source: Wilson 1927; Brown et al. 2001."""
     if not n:
         return Interval(0.0, 0.0, 1.0)
     z, p = 1.959963984540054, hits / n
@@ -48,7 +48,7 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> Interval:
     """Mean of per-problem values with a 95 % percentile bootstrap over problems.
 
     values: float [p]; the answers to one problem are not independent, so problems are resampled, not answers.
-    Where every problem has the same value the bootstrap is blind; the rule of three (3 / p) then gives the far end.
+    If all values are equal, the bootstrap interval has no width; the rule of three (3 / p) is used instead.
     Source: Efron 1979; Miller 2024, Adding Error Bars to Evals. Rule of three: Hanley and Lippman-Hand 1983.
     """
     values = np.asarray(values, np.float64)
@@ -72,7 +72,7 @@ def paired_bootstrap(before: np.ndarray, after: np.ndarray, seed: int = 0) -> In
 
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
-    """The chance that a positive scores above a negative (ties count half); None where one of them is missing.
+    """The probability that a positive scores above a negative (ties count half); None where either class is empty.
 
     scores: float [n]; labels: bool [n]. Source: Mann and Whitney 1947; Hanley and McNeil 1982.
     """
@@ -86,7 +86,7 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def reliability(scores: np.ndarray, labels: np.ndarray, bins: int = 10) -> list[tuple[float, float, int]]:
-    """(mean score, share of positives, count) in equal bins of the score, empty bins left out.
+    """(mean score, share of positives, count) in equal-width bins of the score, without empty bins.
 
     scores: float [n] in [0, 1]; labels: bool [n]. Source: DeGroot and Fienberg 1983.
     """
@@ -98,7 +98,7 @@ def reliability(scores: np.ndarray, labels: np.ndarray, bins: int = 10) -> list[
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The law c = exp(a k^b) with a, b < 0, and how far it is off: the root mean square of c - fit over the points."""
+    """The law c = exp(a k^b) with a, b < 0, and its error: the root mean square of c - fit over the points."""
 
     a: float
     b: float
@@ -112,8 +112,8 @@ class Coverage:
 def coverage_fit(k: np.ndarray, coverage: np.ndarray) -> Coverage | None:
     """Fit c = exp(a k^b) by least squares in c; None with fewer than three points strictly between 0 and 1.
 
-    k, coverage: float [n]. log(-log c) = log(-a) + b log k is a line; it is fitted again and again with the weights
-    (c log c)^2 of the present fit, which is least squares in c to first order.
+    k, coverage: float [n]. log(-log c) = log(-a) + b log k is a line; it is fitted iteratively with the weights
+    (c log c)^2 of the current fit, which is least squares in c to first order.
     Source: Brown et al. 2024, Large Language Monkeys, section 3.1.
     """
     k, coverage = np.asarray(k, np.float64), np.asarray(coverage, np.float64)
@@ -130,9 +130,9 @@ def coverage_fit(k: np.ndarray, coverage: np.ndarray) -> Coverage | None:
 
 
 def maj_at_k(votes: np.ndarray, right: np.ndarray, k: int, draws: int = 400, seed: int = 0) -> float:
-    """The chance that the commonest of k answers, drawn without replacement from one problem's n, is right; ties share it.
+    """The probability that the most common of k answers, drawn without replacement from a problem's n, is right; ties share it.
 
-    votes: int [answers], how often each distinct answer was given, those that could not be read as the last one;
+    votes: int [answers], the count of each distinct answer, with unparseable ones as the last;
     right: bool [answers]; the last is never right. Monte Carlo over `draws` where k < n. Source: Wang et al. 2022.
     """
     votes, right = np.asarray(votes, np.int64), np.asarray(right, bool)
@@ -141,7 +141,7 @@ def maj_at_k(votes: np.ndarray, right: np.ndarray, k: int, draws: int = 400, see
         raise ValueError(f"maj@{k} needs at least {k} answers; found {n}")
     rng = np.random.default_rng(seed)
     drawn = votes[None] if k == n else rng.multivariate_hypergeometric(votes, k, size=draws, method="marginals")
-    drawn, right = drawn[:, :-1], right[:-1]  # what could not be read votes for nothing
+    drawn, right = drawn[:, :-1], right[:-1]  # unparseable answers have no vote
     if not drawn.shape[1]:
         return 0.0
     most = drawn.max(axis=1, keepdims=True)
@@ -150,7 +150,7 @@ def maj_at_k(votes: np.ndarray, right: np.ndarray, k: int, draws: int = 400, see
 
 
 def difficulty_bins(rates: np.ndarray, bins: int = 5) -> np.ndarray:
-    """Quantiles of difficulty by a model's own solve rate: int64 [p], 0 the easiest; equal rates share a bin.
+    """Quantiles of difficulty by the model's solve rate: int64 [p], 0 the easiest; equal rates share a bin.
 
     rates: float [p]. Source: Snell et al. 2024, Scaling LLM Test-Time Compute Optimally, section 3.2.
     """
@@ -161,22 +161,22 @@ def difficulty_bins(rates: np.ndarray, bins: int = 5) -> np.ndarray:
 
 
 def two_fold_choice(scores: np.ndarray, bins: np.ndarray, seed: int = 0) -> tuple[np.ndarray, dict[int, list[int]]]:
-    """The best strategy of each bin, chosen on one half of its problems and scored on the other, and the other way round.
+    """The best strategy of each bin, chosen on one half of its problems and scored on the other, and vice versa.
 
     scores: float [strategies, p]; bins: int [p]. Returns (score of each problem under the strategy that the other fold chose,
-    float64 [p]; {bin: the strategies chosen}). Without the folds the best of several would look better than it is.
+    float64 [p]; {bin: the strategies chosen}). Without the folds the best of several strategies would be biased upwards.
     Source: Snell et al. 2024, section 3.2.
     """
     scores, bins = np.asarray(scores, np.float64), np.asarray(bins)
-    rng, found, chosen = np.random.default_rng(seed), np.zeros(len(bins)), {}
+    rng, chosen_scores, chosen = np.random.default_rng(seed), np.zeros(len(bins)), {}
     for each in np.unique(bins).tolist():
         of = rng.permutation(np.flatnonzero(bins == each))
         folds = of[: len(of) // 2], of[len(of) // 2 :]
         for here, other in (folds, folds[::-1]):
             best = int(scores[:, other if len(other) else here].mean(axis=1).argmax())
-            found[here] = scores[best, here]
+            chosen_scores[here] = scores[best, here]
             chosen.setdefault(each, []).append(best)
-    return found, chosen
+    return chosen_scores, chosen
 
 
 def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where steps end in an answer's tokens, and what each step is worth."""
+"""Boundaries of steps in an answer's tokens, and labels of steps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from iteration.types import Begun, State, Step, Verdict
 
 
 class StepEnds:
-    """Where steps end in tokens: `ends[token_ids]` is bool [t], true for the token with which a step ends.
+    """Ends of steps in tokens: `ends[token_ids]` is bool [t], true at the last token of a step.
 
-    texts: of each token of the vocabulary, str [vocabulary]; step_end: what ends a step: a line end, an empty line, a tag. It
-    may lie inside a token, or take several. A model's vocabulary may be padded: ids beyond the tokenizer's have no text.
+    texts: the text of each token of the vocabulary, str [vocabulary]; step_end: the delimiter of steps: a newline, an empty
+    line, a tag. It may be part of a token, or span several. A model's vocabulary may be padded: ids beyond have no text.
     """
 
     def __init__(self, texts: Sequence[str], step_end: str):
@@ -28,25 +28,25 @@ class StepEnds:
 
     def __getitem__(self, token_ids: np.ndarray) -> np.ndarray:
         token_ids = np.minimum(token_ids, len(self._texts) - 1)
-        if len(self._step_end) == 1:  # which no two tokens can share
+        if len(self._step_end) == 1:  # it cannot span tokens
             return self._inside[token_ids]
-        found = np.zeros(len(token_ids), bool)
+        ends = np.zeros(len(token_ids), bool)
         text, stops = "".join(self._texts[token_ids]), np.cumsum(self._lengths[token_ids])
         at = text.find(self._step_end)
         while at >= 0:
             at += len(self._step_end)
-            found[np.searchsorted(stops, at)] = True
+            ends[np.searchsorted(stops, at)] = True
             at = text.find(self._step_end, at)
-        return found
+        return ends
 
 
 def step_ends(tokenizer: Any, step_end: str) -> StepEnds:
-    """tokenizer: a Hugging Face tokenizer."""
+    """The ends of steps for a Hugging Face tokenizer."""
     return StepEnds(tokenizer.batch_decode([[i] for i in range(len(tokenizer))]), step_end)
 
 
 def step_cuts(token_ids: np.ndarray, ends: Ends, final: bool) -> np.ndarray:
-    """After how many tokens each step of a piece of an answer has ended: int64 [steps]; the last with the answer if `final`."""
+    """The number of tokens up to the end of each step of a piece: int64 [steps]. If `final`, the last step ends the piece."""
     cuts = np.flatnonzero(ends[token_ids]) + 1
     if final and len(token_ids) and (not len(cuts) or cuts[-1] < len(token_ids)):
         cuts = np.append(cuts, len(token_ids))
@@ -54,23 +54,23 @@ def step_cuts(token_ids: np.ndarray, ends: Ends, final: bool) -> np.ndarray:
 
 
 def leaves(nodes: pa.Table) -> list[int]:
-    """The rows (TRACE) below which nothing hangs, roots left out."""
+    """The row indices (TRACE) of nodes without children, roots excluded."""
     parents, numbers = nodes["parent"].to_numpy(), nodes["node"].to_numpy()
     inner = set((np.arange(len(nodes)) - numbers + parents)[parents >= 0].tolist())
     return [i for i in range(len(nodes)) if numbers[i] and i not in inner]
 
 
 def begun(nodes: pa.Table, trees: set[str], ends: Ends, decode: Callable[[np.ndarray], str]) -> dict[str, list[Begun]]:
-    """The answers of some trees of a unit (TRACE), each cut into its steps, by the tree's id.
+    """The answers of some trees of a unit (TRACE), split into steps, by tree id.
 
-    decode: the text of tokens. What cannot be cut without changing its text stays one step.
+    decode: the text of tokens. A piece that cannot be split without changing its text stays one step.
     """
     names = nodes["id"].to_pylist()
     wanted = [i for i in leaves(nodes) if tree_of(names[i]) in trees]
     tokens, offsets = flat(nodes, "token_ids")
     logprobs, _ = flat(nodes, "logprobs")
     texts, finals, models, states = (nodes[name].to_pylist() for name in ("text", "final", "model_version", "state"))
-    found: dict[str, list[Begun]] = {tree: [] for tree in trees}
+    by_tree: dict[str, list[Begun]] = {tree: [] for tree in trees}
     for route in paths(nodes, np.array(wanted, np.int64)):
         steps = []
         for i in route[1:]:
@@ -82,18 +82,20 @@ def begun(nodes: pa.Table, trees: set[str], ends: Ends, decode: Callable[[np.nda
                 cuts, pieces = [stop], [texts[i]]
             for begin, end, piece in zip([first, *cuts], cuts, pieces, strict=False):
                 last = end == stop
-                cut = last and not finals[i] and states[i] is not None  # a limit ended it
+                cut = last and not finals[i] and states[i] is not None  # truncated by a limit
                 steps.append(Step(tokens[begin:end], logprobs[begin:end], piece, last and finals[i], models[i], cut))
         if steps:
-            found[tree_of(names[route[-1]])].append(Begun(names[route[-1]], steps))
-    return found
+            by_tree[tree_of(names[route[-1]])].append(Begun(names[route[-1]], steps))
+    return by_tree
 
 
 def spoken(token_ids: np.ndarray, cuts: list[int], text: str, decode: Callable[[np.ndarray], str]) -> list[str]:
-    """A text cut where its tokens are cut (the last cut is their end); nothing where the pieces do not make the text."""
+    """A text split where its tokens are split (the last cut is their end); empty where the pieces do not add up to the text."""
     pieces = []
     for begin, end in zip([0, *cuts], cuts, strict=False):
-        before = decode(token_ids[begin - 1 : begin]) if begin else ""  # a word may begin with a space only behind another
+        before = (
+            decode(token_ids[begin - 1 : begin]) if begin else ""
+        )  # some tokenizers add a leading space only after another token
         piece = decode(token_ids[max(0, begin - 1) : end])
         if not piece.startswith(before):
             return []
@@ -106,7 +108,7 @@ def spoken(token_ids: np.ndarray, cuts: list[int], text: str, decode: Callable[[
 
 
 class Answers:
-    """The distinct answers of a unit's nodes (TRACE): each leaf of each tree, with the path that leads to it."""
+    """The distinct answers of a unit's nodes (TRACE): the path to each leaf of each tree."""
 
     def __init__(self, nodes: pa.Table):
         values, offsets = flat(nodes, "token_ids")
@@ -118,7 +120,7 @@ class Answers:
         self.problems: list[str] = []
         self.finals: list[bool] = []
         self.states: list[str | None] = []
-        self.counts: list[int] = []  # how often each distinct answer stands there
+        self.counts: list[int] = []  # occurrences of each distinct answer
         places: dict[tuple, int] = {}
         for route in paths(nodes, np.array(leaves(nodes), np.int64)):
             pieces = [values[offsets[i] : offsets[i + 1]] for i in route]
@@ -140,22 +142,24 @@ class Answers:
 
 
 def exact(verdicts: Sequence[Verdict], state: str | None, final: bool, cuts: int) -> np.ndarray:
-    """Labels of an answer's steps: each step's own verdict, also behind a mistake; NaN for a step without one.
+    """Labels of an answer's steps: each step's own verdict, also after a mistake; NaN for a step without one.
 
-    The last step of a finished answer whose steps are all correct is correct only if the whole is (it may stop too early).
-    The product of such labels is 1 as long as there is no mistake. Returns float32 [cuts].
+    If all steps of a finished answer are correct, the label of the last is that of the whole answer (it may stop too early).
+    The product of such labels is 1 until the first mistake. Returns float32 [cuts].
     """
     right = np.array([verdict.state == State.CORRECT for verdict in verdicts], np.float32)[:cuts]
     if final and cuts and right.all() and cuts - 1 <= len(right) <= cuts:
-        right = np.append(right[: cuts - 1], np.float32(state == State.CORRECT))  # also where only the end of text is left
+        right = np.append(
+            right[: cuts - 1], np.float32(state == State.CORRECT)
+        )  # also where only the end-of-text token is left
     return np.append(right, np.full(cuts - len(right), np.nan, np.float32))
 
 
 def rollouts(answers: Answers, cuts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Monte-Carlo labels: for each step of each answer the share of the answers through it that ended well.
+    """Monte-Carlo labels: for each step of each answer the share of correct ones among the answers through it.
 
-    An answer with the same tokens up to a step went through it. Broken verdicts and answers that did not end count for
-    nothing; a step with no judged answer gets NaN. Source: Wang et al. 2024, Math-Shepherd, soft estimation.
+    An answer passes through a step if its tokens up to the step are the same. Failed verdicts and unfinished answers are not
+    counted; a step without a graded answer gets NaN. Source: Wang et al. 2024, Math-Shepherd, soft estimation.
     """
     counts: dict[tuple[str, bytes], list[int]] = {}
     keys = []

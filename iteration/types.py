@@ -1,4 +1,4 @@
-"""The closed data types that pass through the house. Nothing here knows Ray, vLLM or a file format."""
+"""The data types shared by all parts. Independent of Ray, vLLM and file formats."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 
 class State(enum.StrEnum):
-    """How the verifier's judgement of one answer ended."""
+    """The outcome of grading one answer."""
 
     CORRECT = "correct"
     WRONG = "wrong"
-    UNPARSEABLE = "unparseable"  # no answer could be read: truncated, empty, malformed
+    UNPARSEABLE = "unparseable"  # no answer could be extracted: truncated, empty, malformed
     FAILED = "failed"  # the verifier itself broke: never counted as wrong, never trained on
 
 
@@ -35,11 +35,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A proposed move, exactly as the policy sampled it.
+    """A proposed move, as the policy sampled it.
 
     token_ids: int32 [t]; logprobs: float32 [t], of the sampled tokens under the sampling distribution (nats);
-    `final` is true where the policy ended the answer itself (any end-of-text token), `cut` where a token limit did: such a
-    step is neither a finished answer nor can it go on. A step with neither ended at a step boundary.
+    `final` is true where the policy ended the answer (an end-of-text token), `cut` where a token limit truncated it: the
+    answer is then unfinished and cannot be continued. A step with neither ended at a step boundary.
     """
 
     token_ids: np.ndarray
@@ -52,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the verifier says of a finished answer. `answer` is canonical, for votes; `reward` is in [0, 1]."""
+    """A verifier's grade of a finished answer. `answer` is canonical, for votes; `reward` is in [0, 1]."""
 
     state: State
     answer: str = ""
@@ -62,10 +62,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Work for a sandbox: a function by name ("iteration.verify.math:compare") and its plain arguments.
+    """A call for a sandbox: a function by name ("iteration.verify.math:compare") and its plain arguments.
 
-    With `guest` the function is given, before its arguments, a guest to question: a process of its own, behind walls of its
-    own, that may run what a model wrote (cluster/inside.py, Guest).
+    With `guest` the function gets a guest as its first argument: a separate process in a separate sandbox, which may run
+    model-written code (cluster/sandbox/inside.py, Guest).
     """
 
     function: str
@@ -75,9 +75,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a call. state: done | raised (by the function) | late (it took too much time) | broke (the sandbox did).
+    """The result of a call. state: done | raised (by the function) | late (out of time) | broke (the sandbox failed).
 
-    `guest` says how the guest ended, where it ended itself.
+    `guest`: how the guest exited, if it exited by itself.
     """
 
     state: str
@@ -90,9 +90,9 @@ class Outcome:
 class Node:
     """One step in a tree. `parent` is an index into `Tree.nodes`, -1 at the root, whose step is the prompt.
 
-    `values`: the judge's score in [0, 1] after each reasoning step inside (a whole answer holds several), None where no judge
-    was asked; `value`: what the judge makes of all scores from the root to here. `visits` and `prior` are the search's: how
-    often it came here, and the policy's probability of the step among its siblings.
+    `values`: the judge's score in [0, 1] after each reasoning step inside (a whole answer has several), None without a judge;
+    `value`: the judge's aggregate of all scores from the root to here. `visits` and `prior` are set by the search: its visit
+    count, and the policy's probability of the step among its siblings.
     """
 
     index: int
@@ -104,16 +104,16 @@ class Node:
     visits: int = 0
     prior: float | None = None
     verdict: Verdict | None = None
-    origin: str = ""  # trace id of the earlier round's answer that the step was taken from; "" where it was sampled here
+    origin: str = ""  # trace id of the earlier answer that the step is copied from; "" where it was sampled in this search
 
     @property
     def ended(self) -> bool:
-        """Nothing can follow: the answer is finished, or a limit cut it."""
+        """The answer is finished, or truncated by a limit."""
         return self.step.final or self.step.cut
 
     @property
     def worth(self) -> float:
-        """What a search may go by, in [0, 1]: the verdict where one is known, else the judge's score, else one half."""
+        """The value for the search, in [0, 1]: the verdict's reward if known, else the judge's value, else one half."""
         if self.verdict is not None and self.verdict.state != State.FAILED:
             return self.verdict.reward
         return 0.5 if self.value is None else self.value
@@ -121,22 +121,22 @@ class Node:
 
 @dataclass(slots=True)
 class Cost:
-    """What one tree cost, in tokens. `tokens` are those generated: the budget of every search is counted in them.
+    """The cost of one tree in tokens. `tokens` are generated tokens, the unit of every budget.
 
-    Prompt and judge tokens are those sent, also where a prefix cache had them.
+    Prompt and judge tokens are counted as sent, whether or not a prefix cache had them.
     """
 
     tokens: int = 0
     prompt_tokens: int = 0
     judge_tokens: int = 0
-    waves: int = 0  # times that the search waited for the policy, one after another
+    waves: int = 0  # sequential calls to the policy
 
 
 @dataclass(frozen=True, slots=True)
 class Expand:
-    """A search's wish: `n` continuations below `node`, each one step, or up to the end of the answer if `whole`.
+    """A search's wish: `n` continuations of `node`, each one step, or up to the end of the answer if `whole`.
 
-    `temperature`: times the policy's own; above 1 siblings differ more, 0 takes the likeliest tokens (then n is 1).
+    `temperature` multiplies the policy's own; above 1 siblings differ more, 0 is greedy (then n is 1).
     """
 
     node: int
@@ -147,9 +147,9 @@ class Expand:
 
 @dataclass(frozen=True, slots=True)
 class Meet:
-    """A search's wish to wait until every search of the unit that is still going wants to meet, and to decide together.
+    """A search's wish to wait until every running search of the unit wants to meet, for a joint decision.
 
-    `decide` is called once with their trees, ordered by problem, and each search is sent what it returns.
+    `decide` is called once with their trees, ordered by problem id; each search is sent its result.
     """
 
     decide: Callable[[list[Tree]], Any]
@@ -160,7 +160,7 @@ Wish = list[Expand] | Meet
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What earlier rounds made of a problem: judged answers, how many of them were correct, and the newest tree's id."""
+    """A problem in earlier rounds: graded answers, correct ones among them, and the id of the newest tree."""
 
     tried: int = 0
     solved: int = 0
@@ -172,7 +172,7 @@ UNKNOWN = History()
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """An answer of an earlier round, step by step: what a search may go on from. `id`: its trace id."""
+    """An answer of an earlier round as steps, from which a search can continue. `id`: its trace id."""
 
     id: str
     steps: list[Step]
@@ -180,7 +180,7 @@ class Begun:
 
 @dataclass(slots=True)
 class Tree:
-    """What one search of one problem produced. `seed` is the tree's own: the same seed gives the same tree."""
+    """The result of searching one problem. The same `seed` gives the same tree."""
 
     problem: Problem
     seed: int
@@ -190,11 +190,11 @@ class Tree:
 
     @classmethod
     def root(cls, problem: Problem, prompt: Step, seed: int, history: History = UNKNOWN) -> Tree:
-        """A tree with only its root, the prompt as the model is shown it."""
+        """A tree with only its root, the prompt as the model sees it."""
         return cls(problem, seed, [Node(0, -1, 0, prompt)], history=history)
 
     def grow(self, wishes: list[Expand], replies: list[list[Step]]) -> list[Node]:
-        """Hang each wish's steps below its node, duplicates kept, and count their tokens. Returns the new nodes in order."""
+        """Append each wish's steps as children of its node, with duplicates, and count tokens. Returns the new nodes."""
         first = len(self.nodes)
         self.cost.waves += 1
         for wish, steps in zip(wishes, replies, strict=True):
@@ -207,17 +207,17 @@ class Tree:
 
     @staticmethod
     def strongest(nodes: list[Node], n: int) -> list[Node]:
-        """The `n` nodes of highest worth, the earlier of two equals first; of equal siblings only the first."""
+        """The `n` nodes of highest worth, ties by index; of siblings with the same text only the first."""
         distinct = {(node.parent, node.step.text): node for node in reversed(nodes)}
         return sorted(distinct.values(), key=lambda node: (-node.worth, node.index))[:n]
 
     def path(self, node: int) -> list[Node]:
-        """The nodes from the root to `node`, both included."""
-        found = []
+        """The nodes from the root to `node`, inclusive."""
+        nodes = []
         while node >= 0:
-            found.append(self.nodes[node])
+            nodes.append(self.nodes[node])
             node = self.nodes[node].parent
-        return found[::-1]
+        return nodes[::-1]
 
     def answer(self, node: int) -> str:
         """The text of the answer so far, prompt excluded."""
@@ -226,12 +226,12 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What the trainer eats, in columns (a Python object per example would be a list per token).
+    """Training examples as columns: one array per column, not one object per example.
 
-    offsets: int64 [n + 1], where each example begins in the columns below, which are all [T], one example after another.
-    token_ids: int32. positions: int32, counted from 0; where they fall back to 0 within an example a second sequence begins
-    that does not see the first (a pair). weights: float32, what a token counts in the loss, 0 for the prompt. labels: float32,
-    what a value model is to say after each token, where its weight is not 0; zeros for a policy.
+    offsets: int64 [n + 1], the start of each example in the columns below, which are all [T], concatenated.
+    token_ids: int32. positions: int32, from 0; where they restart at 0 within an example, a second sequence begins that does
+    not attend to the first (a pair). weights: float32, a token's weight in the loss, 0 for the prompt. labels: float32, a value
+    model's target after each token, where its weight is not 0; zeros for a policy.
     """
 
     token_ids: np.ndarray
@@ -252,7 +252,7 @@ class Examples:
     def of(
         cls, sequences: list[list[np.ndarray]], weights: list[np.ndarray], labels: list[np.ndarray] | None = None
     ) -> Examples:
-        """From each example's sequences (one, or two for a pair) and, for all its tokens, weights and labels."""
+        """From each example's sequences (one, or two for a pair), and weights and labels per token."""
         parts = [sequence for each in sequences for sequence in each]
         tokens = np.concatenate([np.zeros(0, np.int32), *parts]).astype(np.int32)
         positions = np.concatenate([np.zeros(0, np.int32), *(np.arange(len(part)) for part in parts)]).astype(np.int32)
@@ -263,7 +263,7 @@ class Examples:
 
     @classmethod
     def concat(cls, parts: list[Examples]) -> Examples:
-        """All examples of several, in order."""
+        """Concatenate several, in order."""
         sizes = np.cumsum([0, *(part.offsets[-1] for part in parts)], dtype=np.int64)
         offsets = [np.zeros(1, np.int64), *(part.offsets[1:] + size for part, size in zip(parts, sizes[:-1], strict=True))]
         names = ("token_ids", "positions", "weights", "labels")
@@ -288,43 +288,43 @@ class Score:
 
 @dataclass(slots=True)
 class Diversity:
-    """How varied a round's search was, over its training problems."""
+    """Diversity of a round's search over its training problems."""
 
-    distinct_correct: float  # distinct correct answers to a problem, mean over problems
-    k: int  # answers to each problem that pass_k is about
-    pass_k: float  # share of problems that k answers solve (unbiased)
-    entropy: float  # mean of -log p over the sampled tokens, nats a token
+    distinct_correct: float  # distinct correct answers per problem, mean over problems
+    k: int  # answers per problem for pass_k
+    pass_k: float  # share of problems solved by k answers (unbiased)
+    entropy: float  # mean of -log p over the sampled tokens, nats per token
 
 
 @dataclass(slots=True)
 class Calibration:
-    """How far a judge is to be trusted, on the held-out answers of one level."""
+    """Calibration of a judge on the held-out answers of one level."""
 
     level: int
     answers: int
-    auc: float | None  # of its last score against the verdict; None where all verdicts are alike
-    step_auc: float | None  # of each step's score against the step's own verdict, where the verifier can judge steps
+    auc: float | None  # of its last score against the verdict; None where all verdicts are the same
+    step_auc: float | None  # of each step's score against the step's own verdict, where the verifier grades steps
     reliability: list[tuple[float, float, int]]  # (mean score, share correct, answers) by tenths of the score
-    vote: float  # accuracy of the vote weighted by the judge among the measured answers
-    majority: float  # and of the plain vote
+    vote: float  # accuracy of the judge-weighted vote over the measured answers
+    majority: float  # accuracy of the plain vote
 
 
 @dataclass(slots=True)
 class Audit:
-    """What a second verifier says of a sample of the accepted answers; broken verdicts are not counted."""
+    """A second verifier's grades of a sample of the accepted answers; failed verdicts are not counted."""
 
     checked: int
     rejected: int
-    rate: float  # the share rejected: false positives of the first verifier, if the second is right
+    rate: float  # share rejected: the first verifier's false positives, if the second is right
     low: float  # 95 % Wilson interval
     high: float
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """When an actor worked, and at what."""
+    """A time span in which an actor worked."""
 
-    actor: str  # by name; driver for what it does itself
+    actor: str  # its name, or driver
     phase: str
     began: float  # seconds since 1970
     seconds: float
@@ -332,15 +332,15 @@ class Span:
 
 @dataclass(slots=True)
 class Round:
-    """One round as a record: what went in, what came out, what it cost. Written once, as rounds/r00003.json.
+    """The record of one round: its inputs, outputs and cost. Written once, as rounds/r00003.json.
 
     `seconds` and `tokens` are by phase (search, filter, train, update, measure, judge, score); tokens of judge are those that
-    the search sent to it. `spans`: what was done since the round before was recorded.
+    the search sent to it. `spans`: the work since the record of the previous round.
     """
 
     number: int
     model_in: str  # the model that answered
-    trained: str  # the model that came out of training, "" where there was nothing to train on
+    trained: str  # the trained model, "" where there was nothing to train on
     model_out: str  # the best model after this round, which the next search starts from
     promoted: bool
     reason: str
@@ -350,12 +350,12 @@ class Round:
     solve_rate: dict[int, float] = field(default_factory=dict)  # share of correct answers in the search, by level
     seconds: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
-    loss_first: float = 0.0  # mean over the first twentieth of the steps, nats a token
+    loss_first: float = 0.0  # mean over the first 5 % of the steps, nats per token
     loss_last: float = 0.0
     diversity: Diversity | None = None
     judge: str = ""  # the value model trained in this round
     audit: Audit | None = None
-    verifier: dict[str, float] = field(default_factory=dict)  # what the verifier reports of the round's answers
-    verdicts: str = ""  # the regrading that the training went by, "" for the verdicts of the search
+    verifier: dict[str, float] = field(default_factory=dict)  # the verifier's report on the round's answers
+    verdicts: str = ""  # the regrading used for training, "" for the verdicts of the search
     calibration: list[Calibration] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)

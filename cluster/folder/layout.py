@@ -1,6 +1,7 @@
 """What lies where in a run folder: names of files, schemas of tables, ids of traces. Nothing is read here.
 
 config.yaml                          what the run was started with
+task.json                            digests of the task's files, and the ids of all held-out problems
 arms/test.json                       how a set of problems is searched (cluster/folder/arm.py)
 models/m00003/                       a Hugging Face folder and training.json, whole or absent
 plans/r00003/train.parquet           the problems of a round, with their units (and plans/r00000/test.parquet)
@@ -75,8 +76,9 @@ VERDICT = pa.schema(
     ]
 )
 ERRORS = "error.log"  # the traceback of what ended the last driver
+TASK_RECORD = "task"  # written once: {"files": {name: digest}, "held_out": [ids]}
 TABLES = "tables.json"  # in the folder that holds a comparison's seeds
-_TRACE_ID = re.compile(r"r(\d{5})/([\w.-]+)/u(\d{5})/t\d{3,}/n\d{4,}")
+_TRACE_ID = re.compile(r"r(\d{5})/([\w.-]+)/u(\d{5})/t\d{3,}(/n\d{4,})?")
 
 
 def round_key(number: int) -> str:

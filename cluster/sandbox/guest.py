@@ -1,24 +1,26 @@
-"""The process that runs a model's text, behind walls (cluster/sandbox.py starts it there, as a file).
+"""The isolated process that runs a model's text (cluster/sandbox/walls.py starts it, as a file).
 
-It answers questions about that text until it is killed. Nothing here is trusted once the text runs: who asks sees plain data
-only (cluster/inside.py, Guest). It is started for each answer, so it imports what costs nothing: questions come by marshal,
-from a side that it may trust, and replies go as JSON, which is safe to read.
+It answers requests about that text until it is killed. Nothing here is trusted once the text runs: the other side reads plain
+data only (cluster/sandbox/inside.py, Guest). Imports are few because a process may be started for each answer: requests are
+marshalled, as they come from the trusted side; replies are JSON, which is safe to read.
 """
 
 import _collections_abc
 import _json
 import _socket
 import _struct
+import builtins
 import marshal
 import os
 import resource
 import sys
 
-ITEMS = 100_000  # taken out of an iterator
+ITEMS = 100_000  # read from an iterator, at most
+VIEWS = ((type({}.keys()), "k"), (type({}.values()), "v"), (type({}.items()), "m"))  # of a dict
 
 
 def pack(value: object, keep: list) -> object:
-    """A value as lists, texts and numbers. What is not plain stays where it is, in `keep`, and is named by its place there."""
+    """A value as lists, strings and numbers. Other objects are appended to `keep` and stand as their index there."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -38,6 +40,16 @@ def pack(value: object, keep: list) -> object:
         return ["d", [[pack(k, keep), pack(v, keep)] for k, v in value.items()]]
     if isinstance(value, Remote):
         return ["r", value.place]
+    if isinstance(value, range):
+        return ["g", [value.start, value.stop, value.step]]
+    for kind, name in VIEWS:
+        if isinstance(value, kind):
+            return [name, [pack(each, keep) for each in value]]
+    name = getattr(value, "__name__", None) if isinstance(value, (type, type(len))) else None
+    if isinstance(name, str) and getattr(builtins, name, None) is value:
+        return ["y", name]
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return pack(value.item(), keep)
     if isinstance(value, _collections_abc.Iterator):
         return ["i", [pack(each, keep) for each, _ in zip(value, range(ITEMS), strict=False)]]
     keep.append(value)
@@ -45,7 +57,8 @@ def pack(value: object, keep: list) -> object:
 
 
 def unpack(value: object, kept: list | None = None) -> object:
-    """The value again. kept: what places stand for; without it they are objects that equal nothing else."""
+    """The inverse of `pack`. kept: the objects that indices stand for. Without it the value comes from a guest: an index is a
+    `Remote`, and a builtin that is no type raises ValueError."""
     if not isinstance(value, list):
         return value
     kind, *rest = value
@@ -59,12 +72,23 @@ def unpack(value: object, kept: list | None = None) -> object:
         return {unpack(k, kept): unpack(v, kept) for k, v in rest[0]}
     if kind == "r":
         return Remote(rest[0]) if kept is None else kept[rest[0]]
+    if kind == "g":
+        return range(*rest[0])
+    if kind == "y":
+        named = getattr(builtins, rest[0])
+        if kept is None and not isinstance(named, type):
+            raise ValueError("not a type")
+        return named
     items = [unpack(each, kept) for each in rest[0]]
+    if kind == "k":
+        return dict.fromkeys(items).keys()
+    if kind in "vm":
+        return dict(enumerate(items)).values() if kind == "v" else dict(items).items()
     return {"l": list, "t": tuple, "s": set, "f": frozenset, "i": iter}[kind](items)
 
 
 class Remote:
-    """Something that stayed with the guest: it can be handed back, and equals only itself."""
+    """An object that stays with the guest: it can be passed back, and equals only itself."""
 
     def __init__(self, place: int):
         self.place = place
@@ -85,7 +109,7 @@ def text(value: object) -> str:
 
 
 def limit(limits: dict) -> None:
-    """What one process may use. Children inherit it."""
+    """Set the resource limits of this process. Children inherit them."""
 
     def at_most(what: int, most: int) -> None:
         hard = resource.getrlimit(what)[1]
@@ -101,11 +125,12 @@ def limit(limits: dict) -> None:
         at_most(resource.RLIMIT_NPROC, limits["processes"])
     if limits.get("seconds"):
         seconds = max(1, int(limits["seconds"] + 0.999))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # SIGXCPU says why, SIGKILL cannot be ignored
+        # SIGXCPU at the limit, SIGKILL a second later; the first process of a pid namespace does not get SIGXCPU
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + (os.getpid() != 1)))
 
 
 def leave_terminal() -> None:
-    """Give up the terminal that the session may have: nothing is to be written or typed there."""
+    """Give up the controlling terminal, if there is one."""
     try:
         tty = os.open("/dev/tty", os.O_RDWR)
     except OSError:
@@ -117,7 +142,7 @@ def leave_terminal() -> None:
 
 
 def channel() -> int:
-    """The descriptor of the socket, which came as standard input; that is then empty."""
+    """The descriptor of the socket, which was passed as standard input; standard input is then empty."""
     os.dup2(0, 3)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -141,9 +166,10 @@ def send(sock: object, data: bytes) -> None:
 
 
 def serve(sock: object, limits: dict) -> None:
-    """Answer questions until the other side hangs up."""
+    """Answer requests until the other side closes the socket."""
     leave_terminal()
     limit(limits)
+    builtins.exit = builtins.quit = leave
     send(sock, b'{"ready": true}')
     names: dict = {"__name__": "answer"}
     keep: list = []
@@ -173,15 +199,42 @@ def said(error: BaseException) -> str:
 
 def reply_to(asked: dict, names: dict, keep: list, limits: dict) -> object:
     if "define" in asked:
-        exec(compile(asked["define"], "answer.py", "exec"), names)
-        return None
+        return define(asked, names)
+    if "get" in asked:
+        return found(asked["get"], "", names)
     if "program" in asked:
         return program(asked["program"], asked["stdin"], limits)
     if "command" in asked:
         return command(asked["command"], asked["files"], limits)
-    target = names[asked["call"]]
+    target = found(asked["call"], asked["of"], names)
     keywords = {name: unpack(value, keep) for name, value in asked["keywords"].items()}
     return target(*(unpack(value, keep) for value in asked["arguments"]), **keywords)
+
+
+def define(asked: dict, names: dict) -> list[str]:
+    """Run a text as a module, between two other texts. Returns those of the names that it does not define."""
+    exec(compile(asked["before"], "before.py", "exec"), names)
+    for name in asked["names"]:
+        names.pop(name, None)
+    exec(compile(asked["define"], "answer.py", "exec"), names)
+    missing = [name for name in asked["names"] if not (name in names or hasattr(names.get(asked["of"]), name))]
+    if not missing:
+        exec(compile(asked["after"], "setup.py", "exec"), names)
+    return missing
+
+
+def found(name: str, of: str, names: dict) -> object:
+    """A name of the module; if it is missing, the method of that name of a new instance of the class `of`."""
+    if name in names:
+        return names[name]
+    if of in names:
+        return getattr(names[of](), name)
+    raise NameError(f"name {name!r} is not defined")
+
+
+def leave(code: object = None) -> None:
+    """exit() and quit(), which the module `site` would define; it is not loaded here."""
+    raise SystemExit(code)
 
 
 def program(source: str, stdin: str, limits: dict) -> dict:
@@ -235,7 +288,132 @@ def command(words: list[str], files: dict[str, str], limits: dict) -> dict:
     return {"status": status, "stdout": texts[0], "error": texts[1][-1000:].strip()}
 
 
+# a nursery: an isolated process that forks a guest for each answer, into namespaces of its own
+
+SPACES = 0x7E020000  # CLONE_NEW: user, pid, net, ipc, uts, cgroup and mount namespaces, so that guests do not see each other
+COMMON = ("bisect", "collections", "copy", "datetime", "functools", "heapq", "io", "itertools", "math", "operator", "random")
+COMMON += ("re", "string", "typing")  # imported once, as most answers do
+
+
+def nursery(sock: object, told: dict) -> None:
+    """Fork a guest for each pair of sockets that arrives: the guest's channel, and one that gets its pidfd, then its status.
+
+    It runs no model's text itself. Guests find nothing in its memory but imported modules.
+    """
+    import ctypes
+    import gc
+    import select
+    import signal
+    import socket
+
+    libc, python = ctypes.PyDLL(None, use_errno=True), ctypes.pythonapi  # PyDLL keeps the interpreter's lock, as os.fork does
+    for function in (python.PyOS_BeforeFork, python.PyOS_AfterFork_Parent, python.PyOS_AfterFork_Child):
+        function.restype = None
+    clone = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+    for name in COMMON:
+        __import__(name)
+    rules = ctypes.create_string_buffer(told["rules"], len(told["rules"]))
+    told["maps"] = [("uid_map", f"{os.geteuid()} {os.geteuid()} 1"), ("gid_map", f"{os.getegid()} {os.getegid()} 1")]
+    leave_terminal()
+    send(sock, b'{"ready": true}')
+    gc.collect()
+    gc.freeze()
+    poll, children, nothing = select.poll(), {}, [ctypes.c_long(0)] * 4
+    poll.register(sock, select.POLLIN)
+    while True:
+        for ready, _ in poll.poll():
+            if ready != sock.fileno():
+                pid, report = children.pop(ready)
+                _, end = os.waitpid(pid, 0)
+                poll.unregister(ready)
+                os.close(ready)
+                with report, suppressed(OSError):
+                    report.send(b"%d" % os.waitstatus_to_exitcode(end))
+                continue
+            _, fds, _, _ = socket.recv_fds(sock, 1, 2)
+            if len(fds) != 2:
+                return
+            python.PyOS_BeforeFork()
+            pid = libc.syscall(clone, SPACES | signal.SIGCHLD, *nothing)
+            if pid == 0:
+                python.PyOS_AfterFork_Child()
+                status = 1
+                try:
+                    os.dup2(fds[0], 3)
+                    os.closerange(4, 4096)
+                    mine = socket.socket(fileno=3)
+                    enclose(libc, told, rules)
+                    serve(mine, told["limits"])
+                    status = 0
+                finally:
+                    os._exit(status)
+            python.PyOS_AfterFork_Parent()
+            os.close(fds[0])
+            report = socket.socket(fileno=fds[1])
+            if pid < 0:
+                with report, suppressed(OSError):
+                    report.send(b"-")
+                continue
+            pidfd = os.pidfd_open(pid)
+            poll.register(pidfd, select.POLLIN)
+            children[pidfd] = pid, report
+            with suppressed(OSError):
+                socket.send_fds(report, [b"p"], [pidfd])
+
+
+class suppressed:
+    """contextlib.suppress, without the imports of contextlib."""
+
+    def __init__(self, kind: type):
+        self.kind = kind
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: object, trace: object) -> bool:
+        return kind is not None and issubclass(kind, self.kind)
+
+
+def enclose(libc: object, told: dict, rules: object) -> None:
+    """Isolate a guest, from inside its new namespaces. Raises OSError where a step fails.
+
+    Empty file systems cover every folder that can be written to, and the process drops all capabilities, including those over
+    its own namespaces, so it reaches no file, process or socket of another guest. Sources: user_namespaces(7), mount(2),
+    capabilities(7), prctl(2), seccomp(2).
+    """
+    import ctypes
+
+    def checked(result: int) -> None:
+        if result:
+            raise OSError(ctypes.get_errno(), "a guest cannot be isolated")
+
+    for name, text in (("setgroups", "deny"), *told["maps"]):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+    checked(libc.mount(None, b"/", None, 0x44000, None))  # MS_REC | MS_PRIVATE
+    size = f"mode=755,size={told['megabytes']}m".encode()
+    for place, flags in (("/tmp", 6), ("/dev/shm", 6), ("/dev/pts", 7), ("/proc", 7)):  # MS_NOSUID | MS_NODEV | MS_RDONLY
+        checked(libc.mount(b"tmpfs", place.encode(), b"tmpfs", flags, size))
+    os.chdir("/tmp")
+    for fd in (0, 1, 2):  # reopened: flags set on the nursery's would be shared by all guests
+        os.dup2(os.open(os.devnull, os.O_RDWR if fd else os.O_RDONLY), fd)
+    os.closerange(4, 16)
+    capability = 0
+    while not libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP; fails after the last one
+        capability += 1
+    checked(capability < 20)
+    checked(libc.prctl(47, 4, 0, 0, 0))  # PR_CAP_AMBIENT, all cleared
+    checked(libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()))
+    checked(libc.prctl(38, 1, 0, 0, 0))  # PR_SET_NO_NEW_PRIVS
+    if len(rules):
+        filters = (ctypes.c_uint64 * 2)(len(rules) // 8, ctypes.addressof(rules))  # struct sock_fprog
+        checked(libc.prctl(22, 2, filters, 0, 0))  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+
+
 if __name__ == "__main__":
     told = marshal.loads(bytes.fromhex(sys.argv[1]))
     sys.path += told["path"]
-    serve(_socket.socket(fileno=channel()), told["limits"])
+    if "rules" in told:
+        nursery(_socket.socket(fileno=channel()), told)
+    else:
+        serve(_socket.socket(fileno=channel()), told["limits"])

@@ -1,8 +1,8 @@
-"""The trusted processes behind the walls of the sandbox (cluster/sandbox.py starts them there, as a file).
+"""The trusted processes inside the sandbox (cluster/sandbox/walls.py starts them, as a file).
 
-A *factory* imports a module once, and forks a process for each *seat*: it calls functions of that module, one after another.
-A function may be given a guest to question, the process that runs what a model wrote (cluster/guest.py): only plain data comes
-from it, and nothing that decides ever lies in its memory. Messages are JSON behind a length of four bytes.
+A *factory* imports a module once and forks a process for each *seat*, which calls functions of that module, one after another.
+A function may get a guest as an argument, the process that runs a model's text (cluster/sandbox/guest.py). Only plain data
+comes from it, and nothing that decides a verdict is ever in its memory. Messages are JSON after a length of four bytes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import socket
 import struct
 import sys
 import traceback
+from collections.abc import Sequence
 
-if __name__ == "__main__":  # it lies beside guest.py there
+if __name__ == "__main__":  # as a file, beside guest.py
     sys.path.insert(0, os.path.dirname(__file__))
     from guest import channel, exactly, limit, pack, said, unpack
 
@@ -28,7 +29,7 @@ else:
     from cluster.sandbox.guest import channel, exactly, limit, pack, said, unpack
 
 MOST = 64 << 20  # bytes of one message
-HASTE = 0.05  # seconds of CPU after which a call only gets what other seats leave
+HASTE = 0.05  # seconds of CPU after which a call gets idle priority
 
 
 def send(sock: socket.socket, message: object) -> None:
@@ -37,7 +38,7 @@ def send(sock: socket.socket, message: object) -> None:
 
 
 def receive(sock: socket.socket, most: int = MOST) -> object:
-    """The next message. Raises EOFError where the other side is gone, ValueError for what is no message."""
+    """The next message. Raises EOFError if the other side is closed, ValueError for an invalid message."""
     (length,) = struct.unpack(">I", exactly(sock, 4))
     if length > most:
         raise ValueError(f"a message of {length} bytes, more than {most}")
@@ -54,14 +55,28 @@ class Guest:
         self._sock, self._seconds, self._output = sock, seconds, output
         self._gone = ""
 
-    def define(self, source: str) -> dict:
-        """Run a text as a module."""
-        return self._ask({"define": source})
+    def define(self, source: str, names: Sequence[str] = (), before: str = "", after: str = "", of: str = "") -> dict:
+        """Run a text as a module, between two others. The value lists those of `names` that it does not define itself.
 
-    def call(self, name: str, arguments: tuple = (), keywords: dict | None = None) -> dict:
-        """Call a function of that module. Plain arguments and values only; anything else is a `Remote`."""
-        packed = [pack(each, []) for each in arguments]
-        return self._ask({"call": name, "arguments": packed, "keywords": {k: pack(v, []) for k, v in (keywords or {}).items()}})
+        of: a class whose methods count as well.
+        """
+        return self._ask({"define": source, "names": list(names), "before": before, "after": after, "of": of})
+
+    def call(self, name: str, arguments: tuple = (), keywords: dict | None = None, of: str = "") -> dict:
+        """Call a function of that module; if it is missing, the method of that name of a new instance of the class `of`.
+
+        A value that is not plain data is returned as a `Remote`. Raises TypeError for an argument that is neither.
+        """
+        kept: list = []
+        packed = [pack(each, kept) for each in arguments]
+        named = {key: pack(each, kept) for key, each in (keywords or {}).items()}
+        if kept:
+            raise TypeError(f"the tests hand over a {type(kept[0]).__name__}; only plain values reach the answer")
+        return self._ask({"call": name, "arguments": packed, "keywords": named, "of": of})
+
+    def get(self, name: str) -> dict:
+        """The value of a name of that module."""
+        return self._ask({"get": name})
 
     def program(self, source: str, stdin: str) -> dict:
         """Run a text as a program: the value is {"status", "stdout", "error"}."""
@@ -95,13 +110,13 @@ class Guest:
 
 
 def give_way(*_: object) -> None:
-    """From now on take only the time that other seats leave: who needs long does not hold up those who do not."""
+    """Take idle priority, so that a slow call does not delay fast ones."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def factory(sock: socket.socket, module: str, limits: dict) -> None:
-    """Import a module, then fork a seat for each socket that comes."""
+    """Import a module, then fork a seat for each socket that arrives."""
     try:
         loaded = importlib.import_module(module)
         getattr(loaded, "warm", lambda: None)()
@@ -109,10 +124,10 @@ def factory(sock: socket.socket, module: str, limits: dict) -> None:
         send(sock, {"error": traceback.format_exc(limit=-3)})
         return
     send(sock, {"ready": True})
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for seats
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # seats are not waited for
     limit(limits)
     gc.collect()
-    gc.freeze()  # a fork then does not copy all pages at its first collection
+    gc.freeze()  # so that the first collection after a fork does not copy all pages
     while True:
         _, fds, _, _ = socket.recv_fds(sock, 1, 1)
         if not fds:
@@ -147,7 +162,7 @@ def seat(sock: socket.socket, module: object) -> None:
         del arguments
         slow = os.sched_getscheduler(0) == os.SCHED_IDLE
         send(sock, reply | {"last": slow})
-        if slow:  # it cannot be made fast again
+        if slow:  # idle priority cannot be undone
             return
 
 

@@ -1,12 +1,15 @@
-"""Where everything runs that evaluates what a model wrote: behind walls, within limits, for as long as it is given.
+"""The sandbox: runs whatever evaluates a model's text, isolated by bubblewrap and within limits of CPU time and memory.
 
-Walls are bubblewrap's: user, pid, net, ipc, uts and mount namespaces, a read-only root that holds the system's libraries,
-Python and nothing of the user's, an empty /proc, a small /tmp that ends with its process, no environment, and a seccomp filter.
-For root, whose processes the kernel does not count, the walls stand twice, and what is inside is nobody.
+More than 400 lines: starting, watching and ending isolated processes is one protocol, easier to review in one place.
 
-A call goes to a *seat*: a process forked from one that has imported the function's module (cluster/inside.py), so it costs
-milliseconds. A *guest*, the process that runs a model's text, lives for one call; some wait ready. A call that needs long gets
-what others leave. Sources: bwrap(1), seccomp(2), setrlimit(2).
+The walls: user, pid, net, ipc, uts and mount namespaces, a read-only root that holds the system's libraries and Python but
+nothing of the user's, an empty /proc, a small /tmp that is deleted with its process, no environment, and a seccomp filter. The
+kernel does not count root's processes: when started by root, a second bubblewrap runs as nobody inside the first.
+
+A call goes to a *seat*: a process forked from one that has imported the function's module (cluster/sandbox/inside.py), which
+takes milliseconds. A *guest* is the process that runs a model's text. It serves one call; a few are started in advance. Guests
+are forked by a *nursery* (cluster/sandbox/guest.py), each into namespaces of its own. A slow call gets idle priority.
+Sources: bwrap(1), seccomp(2), setrlimit(2).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import os
 import py_compile
 import queue
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -38,15 +42,16 @@ from iteration.types import Call, Outcome
 
 INSIDE, GUEST = (Path(__file__).with_name(name) for name in ("inside.py", "guest.py"))
 START_SECONDS = 60.0  # for a factory to import its module
-PATIENCE = 0.06  # seconds after which a call no longer counts among those that keep the cores busy
-AT_ONCE = 32  # calls under way, those that need long included
-STARVED = 0.5  # share of its time that a process waited for a core, above which being late is not its fault
+PATIENCE = 0.06  # seconds after which a call no longer counts towards the number that may start at once
+AT_ONCE = 32  # calls in flight, slow ones included
+CLOSING = 0.05  # seconds between the end of a guest's channel and of the guest
+STARVED = 0.5  # share of its time that a process waited for a core, above which its being late is not held against it
 MEGABYTE = 1 << 20
-FACTORY_MB = 8192  # address space of a factory and of each of its seats, which run no text of a model's
-SETTINGS = ("alternatives", "ld.so.cache", "ocamlfind.conf", "ocamlfind.conf.d")  # what is seen of /etc
-ROOM = "/flywheel"  # where Python's packages and ours lie inside
+FACTORY_MB = 8192  # address space of a factory and of each of its seats, which never run a model's text
+SETTINGS = ("alternatives", "ld.so.cache", "ocamlfind.conf", "ocamlfind.conf.d")  # the visible part of /etc
+ROOM = "/flywheel"  # the folder inside that holds installed packages and ours
 
-# What a filter of system calls refuses. The rest of the kernel is what bubblewrap's walls are for.
+# System calls that the seccomp filter refuses.
 REFUSED = """
 ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_getfd unshare setns mount umount2 pivot_root chroot
 move_mount open_tree fsopen fsmount fsconfig fspick mount_setattr bpf perf_event_open userfaultfd io_uring_setup io_uring_enter
@@ -58,10 +63,10 @@ lookup_dcookie iopl ioperm vhangup nfsservctl
 
 @dataclass
 class SandboxOptions:
-    name: str = "bubblewrap"  # the walls; rlimits: limits only, for texts that you trust not to be hostile
-    memory_mb: int = 1024  # of an untrusted text, all its processes together
-    processes: int = 16  # that it may have
-    files_mb: int = 32  # that it may write, and of one reply or output
+    name: str = "bubblewrap"  # isolation; rlimits: limits only, for code that you trust not to be hostile
+    memory_mb: int = 1024  # of one untrusted text, all its processes together
+    processes: int = 16  # how many it may have
+    files_mb: int = 32  # how much it may write, and the size of one reply or output
 
     def __post_init__(self) -> None:
         if self.name not in ("bubblewrap", "rlimits"):
@@ -69,7 +74,7 @@ class SandboxOptions:
 
 
 def check(options: SandboxOptions, executes: bool, who: str) -> None:
-    """Raises UserError where a verifier that runs what a model wrote would have no walls here."""
+    """Raises UserError where a verifier that runs a model's text could not be isolated on this machine."""
     if options.name == "rlimits" or not executes:
         return
     missing = why_no_walls()
@@ -81,28 +86,28 @@ def check(options: SandboxOptions, executes: bool, who: str) -> None:
 
 
 def why_no_walls() -> str:
-    """What is missing for bubblewrap on this machine; "" where it works."""
+    """Why bubblewrap does not work on this machine; "" where it does."""
     if not shutil.which("bwrap"):
-        return "there is no bwrap (package bubblewrap) on this machine"
+        return "bwrap (package bubblewrap) is not installed"
     tried = subprocess.run([*walls({}, 1), python(), "-I", "-S", "-c", ""], capture_output=True, text=True, timeout=60)
     return "" if tried.returncode == 0 else f"bwrap does not work here ({tried.stderr.strip().splitlines()[-1]})"
 
 
 def python() -> str:
-    """This Python itself, not a virtual environment's link to it."""
+    """The path of this Python, not a virtual environment's link to it."""
     return str(Path(sys.executable).resolve())
 
 
-def walls(shown: dict[Path, str], megabytes: int, program: str = "") -> list[str]:
-    """The command that builds the walls around what follows it. shown: folders and files to be seen inside, and where;
-    program: one that looks into /proc for where it lies.
+def walls(shown: dict[Path, str], megabytes: int, program: str = "", nursery: bool = False) -> list[str]:
+    """The command that isolates the command appended to it. shown: folders and files visible inside, and where; program: one
+    that finds its own path through /proc; nursery: the command isolates its children itself, which takes a /proc.
     """
     base = Path(sys.base_prefix).resolve()
     outer = ["--ro-bind", "/usr", "/usr"]
     if not base.is_relative_to("/usr"):
         shown = {base: str(base)} | shown
     for above in dict.fromkeys(above for place in shown.values() for above in reversed(Path(place).parents[:-1])):
-        outer += ["--perms", "0755", "--dir", str(above)]  # nobody has to get through
+        outer += ["--perms", "0755", "--dir", str(above)]  # readable by nobody
     outer += [word for path, place in shown.items() for word in ("--ro-bind", str(path), place)]
     for name in ("bin", "sbin", "lib", "lib64"):
         if Path("/", name).is_symlink():
@@ -119,19 +124,21 @@ def walls(shown: dict[Path, str], megabytes: int, program: str = "") -> list[str
     clean |= {name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_CORETYPE")}
     rooms += [word for name, value in clean.items() for word in ("--setenv", name, value)]
     itself = []
-    for process in ("self", *range(1, 100)) if program else ():  # all that there will be, as a guest lives for one call
+    for process in ("self", *range(1, 100)) if program else ():  # no pid will be higher: a guest serves one call
         itself += ["--perms", "0755", "--dir", f"/proc/{process}", "--symlink", program, f"/proc/{process}/exe"]
     if os.geteuid():
-        return ["bwrap", *outer, *itself, *unshare, *rooms, "--"]
+        proc = ["--proc", "/proc"] if nursery else itself
+        return ["bwrap", *outer, *proc, *unshare, *rooms, "--remount-ro", "/", "--"]
     # The kernel limits the number of root's processes in no namespace: a second bwrap runs as nobody inside the first.
     first = ["bwrap", "--die-with-parent", "--unshare-pid", *outer, "--dev", "/dev", "--proc", "/proc", "--dir", "/tmp"]
     nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-    second = ["bwrap", *unshare, "--as-pid-1", "--ro-bind", "/", "/", "--tmpfs", "/proc", *itself, "--remount-ro", "/proc"]
+    proc = ["--bind", "/proc", "/proc"] if nursery else ["--tmpfs", "/proc", *itself, "--remount-ro", "/proc"]
+    second = ["bwrap", *unshare, "--as-pid-1", "--ro-bind", "/", "/", *proc]
     return [*first, "--", *nobody, *second, *rooms, "--"]
 
 
 def seccomp_filter() -> bytes:
-    """The compiled filter for `bwrap --seccomp`; nothing where there is no libseccomp."""
+    """The compiled filter for `bwrap --seccomp`; empty without libseccomp."""
     try:
         import pyseccomp
     except (ImportError, OSError, RuntimeError):
@@ -151,8 +158,8 @@ def seccomp_filter() -> bytes:
 
 
 class Inmate:
-    """A process behind walls, and the socket to it. program: a Python file; told: its first argument; rules: a filter; itself:
-    as `program` of `walls`."""
+    """An isolated process and the socket to it. program: a Python file; told: its first argument; rules: a seccomp filter;
+    itself, nursery: `program` and `nursery` of `walls`."""
 
     def __init__(
         self,
@@ -163,13 +170,15 @@ class Inmate:
         walled: bool,
         rules: bytes,
         itself: str = "",
+        nursery: bool = False,
     ):
         self.socket, theirs = socket.socketpair()
+        self.nursery, self.gone = None, False  # as a guest; as a nursery: it was seen to have died
         self._folder = ""
         fds, environment = [], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
         words = [python(), "-I", "-S", program if not walled else f"{ROOM}/{Path(program).name}", told]
         if walled:
-            around = walls(shown | {Path(program): f"{ROOM}/{Path(program).name}"}, options.files_mb, itself)
+            around = walls(shown | {Path(program): f"{ROOM}/{Path(program).name}"}, options.files_mb, itself, nursery)
             if rules:
                 file = os.memfd_create("filter", 0)
                 os.write(file, rules)
@@ -188,7 +197,7 @@ class Inmate:
                 pass_fds=fds,
                 env=environment,
                 cwd=self._folder or "/",
-                process_group=0,  # no session of its own: who gives way does so among its siblings only
+                process_group=0,  # same session: the scheduler compares priorities within one
             )
         finally:
             theirs.close()
@@ -205,20 +214,20 @@ class Inmate:
         return reply.get("error", "")
 
     def family(self) -> list[int]:
-        """The pids of all that is inside, seen from here."""
-        found, todo = [], [self.process.pid]
-        while todo:
-            pid = todo.pop()
-            found.append(pid)
-            with contextlib.suppress(OSError):
-                todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return found
+        """The pids of all processes inside, as this process sees them."""
+        return family_of(self.process.pid)
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def lost(self) -> bool:
+        return False
 
     def end(self) -> int | None:
-        """Kill it with all that is inside. Returns the status with which it had ended itself, None where it had not."""
-        self.socket.close()
+        """Kill it and all processes inside. Returns its exit status if it had already ended, else None."""
         status = self.process.poll()
-        if self._folder:  # no walls: its children end with their session
+        self.socket.close()
+        if self._folder:  # not isolated: its children are killed as a group
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
         if status is None:
@@ -229,12 +238,105 @@ class Inmate:
         return status
 
 
-class Sandbox:
-    """Runs calls, many at a time. `executes`: their guests run what a model wrote, which needs walls.
+def family_of(pid: int) -> list[int]:
+    found, todo = [], [pid]
+    while todo:
+        found.append(todo.pop())
+        with contextlib.suppress(OSError):
+            todo += map(int, Path(f"/proc/{found[-1]}/task/{found[-1]}/children").read_text().split())
+    return found
 
-    seconds: of CPU for one call; program: that guests run, if it is not the system's; folders: that they see beside the
-    system's, at the same place; reserves: the program takes far more addresses than memory, which is then watched, not limited.
-    Raises UserError where there are no walls, or where they would hide one of the folders.
+
+class Fork:
+    """A guest forked by a nursery, with the interface of an Inmate. Raises OSError if the nursery has died."""
+
+    def __init__(self, nursery: Inmate):
+        self.nursery = nursery
+        self.socket, theirs = socket.socketpair()
+        self._report, reports = socket.socketpair()
+        self._pidfd, self._pid = -1, 0
+        self._lost, self._over, self._status = False, False, None
+        try:
+            socket.send_fds(nursery.socket, [b"x"], [theirs.fileno(), reports.fileno()])
+        except OSError:
+            self.end()
+            raise
+        finally:
+            theirs.close()
+            reports.close()
+
+    def wait_ready(self) -> str:
+        """ "" once it is ready, else why not."""
+        self._report.settimeout(START_SECONDS)
+        self.socket.settimeout(START_SECONDS)
+        try:
+            said, fds, _, _ = socket.recv_fds(self._report, 1, 1)
+            self._lost = not said
+            if not fds:
+                return "the sandbox could not fork a guest"
+            self._pidfd = fds[0]
+            told = Path(f"/proc/self/fdinfo/{self._pidfd}").read_text()
+            self._pid = int(told.rpartition("Pid:")[2].split()[0])
+            receive(self.socket)
+        except (EOFError, OSError, TimeoutError):
+            return f"a guest did not start (status {self._ended()})"
+        return ""
+
+    def family(self) -> list[int]:
+        """The pids of all processes inside, as this process sees them."""
+        return family_of(self._pid)
+
+    def kill(self) -> None:
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def lost(self) -> bool:
+        """Whether the nursery died, and the guest with it: a missing reply is then not the fault of the guest's text."""
+        self._ended()
+        self.nursery.gone |= self._lost
+        return self._lost
+
+    def end(self) -> int | None:
+        """As `Inmate.end`."""
+        status = self._ended()
+        self.socket.close()
+        self._report.close()
+        if self._pidfd >= 0:
+            self.kill()
+            os.close(self._pidfd)
+            self._pidfd = -1
+        return status
+
+    def _ended(self) -> int | None:
+        """Its exit status if it had ended itself. One that has closed its channel is ended, or will not answer any more."""
+        if self._over or self._pidfd < 0 or not self._closed():
+            return self._status
+        self._over = True
+        itself = bool(select.select([self._pidfd], [], [], CLOSING)[0])
+        self.kill()
+        self._report.settimeout(START_SECONDS)
+        with contextlib.suppress(OSError):
+            said = self._report.recv(16)
+            self._lost = not said
+            self._status = int(said) if said and itself else None
+        return self._status
+
+    def _closed(self) -> bool:
+        self.socket.settimeout(0)
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+
+class Sandbox:
+    """Runs calls, many at a time. executes: their guests run a model's text, which needs isolation.
+
+    seconds: CPU time of one call; program: what guests run, if it is not one of the system's; folders: what they see besides
+    the system's, at the same path; reserves: the program reserves far more address space than memory, so its memory is watched,
+    not limited. Raises UserError where bubblewrap does not work or would hide one of the folders.
     """
 
     def __init__(
@@ -247,29 +349,32 @@ class Sandbox:
         reserves: bool = False,
     ):
         self._options, self._executes, self._seconds = options, executes, seconds
-        self._wait = 5 * seconds + 5  # for one that sleeps; who works is stopped by its CPU
-        self._most = 60 * seconds + 120  # for a machine that stands still
+        self._wait = 5 * seconds + 5  # wall time of a call that sleeps; one that computes reaches its CPU limit first
+        self._most = 60 * seconds + 120  # wall time of any call, on a machine that is overloaded
         self._walled = options.name == "bubblewrap" and not why_no_walls()
         if executes and options.name == "bubblewrap" and not self._walled:
             raise UserError(why_no_walls())
         self._rules = seccomp_filter() if self._walled else b""
         self._folder = tempfile.TemporaryDirectory(prefix="flywheel-")
-        # A guest is started for each answer: without a compiler's work.
+        # Compiled once: a guest is started for each answer.
         self._guest_program = py_compile.compile(str(GUEST), f"{self._folder.name}/guest.pyc", doraise=True)
         self._factories: dict[str, Inmate] = {}
         self._seats: dict[str, list[socket.socket]] = {}
-        self._spare: queue.SimpleQueue[Inmate | OSError] = queue.SimpleQueue()
-        self._coming = 0  # guests that wait, or are being started
+        self._spare: queue.SimpleQueue[Inmate | Fork | OSError] = queue.SimpleQueue()
+        self._coming = 0  # guests that are ready or being started
         cores = os.cpu_count() or 1
-        # A new seat is slow until it is warm; a guest is always new, and the more begin at a time the less idles between.
+        # Calls that may start at once: calls with a guest alternate between two processes, so more of them keep the cores busy.
         self._turns = {False: threading.Semaphore(cores + 1), True: threading.Semaphore(2 * cores + 2)}
-        self._lock = threading.Lock()
+        self._lock, self._nursing = threading.Lock(), threading.Lock()
         self._threads = ThreadPoolExecutor(AT_ONCE, "sandbox")
         self._starters = ThreadPoolExecutor(os.cpu_count() or 1, "guests")
         self._closed = False
         packages = [path for path in map(Path, sys.path) if path.is_dir() and "site-packages" in path.parts]
         self._packages = {path: f"{ROOM}/site{i}" for i, path in enumerate(packages)}
         self._itself, self._reserves = program, reserves
+        # One nursery forks all guests, where the kernel allows nested namespaces; a prover takes longer than its start anyway.
+        self._forks = self._walled and not program
+        self._nursery: Inmate | None = None
         self._folders = {path: str(path) for path in map(Path, folders) if not path.is_relative_to("/usr")}
         hidden = [place for place in self._folders.values() if Path(place).parts[1:2] in (("tmp",), ("dev",), ("proc",))]
         if hidden and self._walled:
@@ -278,7 +383,7 @@ class Sandbox:
     # what callers use
 
     def run(self, calls: Sequence[Call]) -> list[Outcome]:
-        """One outcome for each call, in order. Nothing that a call does raises here."""
+        """One outcome for each call, in order. An error of a call is an outcome; nothing is raised."""
         self._start_guests(min(sum(call.guest for call in calls), os.cpu_count() or 1))
         return list(self._threads.map(self._one, calls))
 
@@ -291,17 +396,19 @@ class Sandbox:
                 seat.close()
         for each in self._factories.values():
             each.end()
+        if self._nursery:
+            self._nursery.end()
         with contextlib.suppress(queue.Empty):
             while True:
                 left = self._spare.get_nowait()
-                if isinstance(left, Inmate):
+                if not isinstance(left, OSError):
                     left.end()
         self._folder.cleanup()
 
     # one call
 
     def _one(self, call: Call) -> Outcome:
-        for _ in range(2):  # what broke, or starved, is tried once more
+        for _ in range(2):  # an outcome "broke" is retried once
             try:
                 outcome = self._try(call)
             except (OSError, EOFError, ValueError, RuntimeError, queue.Empty) as error:
@@ -328,7 +435,10 @@ class Sandbox:
                 send(seat, asked)
                 outcome = self._reply(seat, module, release, watch)
             finally:
+                lost = bool(guest) and guest.lost()
                 status = guest.end() if guest else None
+            if lost:
+                return Outcome("broke", why="the sandbox lost the process that its guests come from")
             if watch is not None:
                 outcome = watch.judged(outcome, status)
         return outcome
@@ -370,7 +480,7 @@ class Sandbox:
 
     @contextlib.contextmanager
     def _turn(self, guest: bool):
-        """Only so many calls begin at a time; one that needs long makes room for the next."""
+        """Limits how many calls start at once; a call that takes long releases its turn."""
         held = threading.Event()
         self._turns[guest].acquire()
         held.set()
@@ -385,7 +495,7 @@ class Sandbox:
         finally:
             release()
 
-    # who is inside
+    # processes inside
 
     def _seat(self, module: str) -> socket.socket:
         with self._lock:
@@ -427,11 +537,11 @@ class Sandbox:
         return self._factories[module]
 
     def _sites(self) -> list[str]:
-        """Where installed packages are found inside."""
+        """Paths of installed packages, inside."""
         return [place if self._walled else str(path) for path, place in self._packages.items()]
 
     def _start_guests(self, n: int) -> None:
-        """See to it that so many guests wait, or will."""
+        """Start guests until `n` are ready or being started."""
         with self._lock:
             missing = 0 if self._closed else max(0, n - self._coming)
             self._coming += missing
@@ -439,6 +549,29 @@ class Sandbox:
             self._starters.submit(self._new_guest)
 
     def _new_guest(self) -> None:
+        try:
+            nursery = self._ready_nursery()
+            self._spare.put(Fork(nursery) if nursery else self._inmate({}, self._rules))
+        except OSError as error:  # raised where it is taken
+            self._spare.put(error)
+
+    def _ready_nursery(self) -> Inmate | None:
+        """The process that forks guests; None where it cannot, and each guest is started from scratch, which is slower."""
+        with self._nursing:
+            old = self._nursery
+            if self._forks and (old is None or old.gone or old.process.poll() is not None):
+                if old:
+                    old.gone = True
+                    old.end()
+                made = self._inmate({"rules": self._rules, "megabytes": self._options.files_mb}, b"")
+                self._forks = not made.wait_ready() and _can_fork(made)
+                if self._forks:
+                    self._nursery = made
+                else:
+                    made.end()
+            return self._nursery if self._forks else None
+
+    def _inmate(self, more: dict, rules: bytes) -> Inmate:
         limits = {
             "memory": 0 if self._reserves else self._options.memory_mb * MEGABYTE,
             "files": self._options.files_mb * MEGABYTE,
@@ -446,32 +579,44 @@ class Sandbox:
             "seconds": self._seconds,
             "output": self._options.files_mb * MEGABYTE // 8,
         }
-        told = marshal.dumps({"limits": limits, "path": self._sites()}).hex()
+        told = marshal.dumps({"limits": limits, "path": self._sites()} | more).hex()
         shown = self._packages | self._folders
-        try:
-            self._spare.put(Inmate(self._options, self._guest_program, told, shown, self._walled, self._rules, self._itself))
-        except OSError as error:  # who takes it is told
-            self._spare.put(error)
+        return Inmate(self._options, self._guest_program, told, shown, self._walled, rules, self._itself, bool(more))
 
-    def _take_guest(self) -> Inmate:
-        self._start_guests(1)
-        guest = self._spare.get(timeout=START_SECONDS)
-        with self._lock:
-            self._coming -= 1
-        self._start_guests(os.cpu_count() or 1)  # for the next ones
-        if isinstance(guest, OSError):
-            raise guest
-        why = guest.wait_ready()
-        if why:
-            guest.end()
-            raise RuntimeError(why)
-        return guest
+    def _take_guest(self) -> Inmate | Fork:
+        for _ in range(AT_ONCE):
+            self._start_guests(1)
+            guest = self._spare.get(timeout=START_SECONDS)
+            with self._lock:
+                self._coming -= 1
+            self._start_guests(os.cpu_count() or 1)  # for the next calls
+            if isinstance(guest, OSError):
+                raise guest
+            why = guest.wait_ready()
+            if guest.lost() or guest.nursery and guest.nursery.gone:  # while it was waiting
+                guest.end()
+            elif why:
+                guest.end()
+                raise RuntimeError(why)
+            else:
+                return guest
+        raise RuntimeError("the sandbox keeps losing its processes")
+
+
+def _can_fork(nursery: Inmate) -> bool:
+    try:
+        trial = Fork(nursery)
+    except OSError:
+        return False
+    why = trial.wait_ready()
+    trial.end()
+    return not why
 
 
 class Watch:
-    """What a guest that takes long does with its time and memory."""
+    """Watches the time and memory of a guest that takes long."""
 
-    def __init__(self, guest: Inmate, most: int, seconds: float, wait: float, longest: float):
+    def __init__(self, guest: Inmate | Fork, most: int, seconds: float, wait: float, longest: float):
         self._guest, self._most, self._seconds, self._wait, self._longest = guest, most, seconds, wait, longest
         self._began = time.monotonic()
         self._starved = 0.0
@@ -479,7 +624,7 @@ class Watch:
         self._killed = ""
 
     def look(self) -> None:
-        """Give it only the time that others leave from now on; kill it where it takes too much memory or sleeps too long."""
+        """Give it idle priority; kill it if it takes too much memory or sleeps too long."""
         total, worked, waited = 0, 0.0, 0.0
         if not self._behind:
             for pid in self._guest.family():
@@ -496,15 +641,15 @@ class Watch:
             return
         if total > self._most:
             self._killed = "it took too much memory"
-        elif worked > 2 * self._seconds + 1:  # of several processes; of one the kernel sees to it
+        elif worked > 2 * self._seconds + 1:  # several processes together; the kernel limits each one
             self._killed = "it took too much CPU"
-        elif time.monotonic() - self._began - self._starved > self._wait:  # of its own time: waiting for a core is not counted
+        elif time.monotonic() - self._began - self._starved > self._wait:  # waiting for a core does not count
             self._killed = f"it did not end within {self._wait:g} s"
         if self._killed:
-            self._guest.process.kill()
+            self._guest.kill()
 
     def judged(self, outcome: Outcome, status: int | None) -> Outcome:
-        """The outcome with how the guest ended; broken where it was given up because the machine was busy."""
+        """The outcome, with how the guest ended; "broke" if it was late because the machine was busy."""
         spent = time.monotonic() - self._began
         ended = self._killed
         if not ended and status in (128 + signal.SIGXCPU, 128 + signal.SIGKILL, -signal.SIGXCPU, -signal.SIGKILL):

@@ -13,7 +13,7 @@ from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import manifest_key, unit_key, unit_of
 from iteration import losses
-from iteration.protocols import Ends, JudgesSteps, Learn, Value
+from iteration.protocols import Ends, GradesSteps, Learn, Value
 from iteration.types import Examples
 
 COLUMNS = ["id", "node", "parent", "depth", "token_ids", "visits", "state"]  # of a trace, that `Learn.examples` may read
@@ -53,7 +53,7 @@ def labelled(book: Book, arm: Arm, number: int, judge: Value, ends: Ends, verifi
     for before in range(number, 0, -1):
         problems = book.problems(arm, before)
         steps = None
-        if isinstance(verifier, JudgesSteps):
+        if isinstance(verifier, GradesSteps):
             steps = lambda problem, answer, problems=problems: verifier.steps(problems[problem], answer)  # noqa: E731
         for key in book.units(arm, before):
             if read >= tokens:

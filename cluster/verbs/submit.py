@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import re
 import shlex
@@ -43,12 +44,17 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
 
     from cluster.config import load
     from cluster.folder.place import store_at
+    from cluster.paths import FILES, OF_ACTORS, absolute
     from iteration.config import read
 
     settings = load(config, options)
     said = "lag" in read(config) or any(option.startswith("lag=") for option in options)
     if not said and not store_at(settings.run.dir).has("config", ".yaml"):
         options = [*options, "lag=1"]  # on a cluster the trainer usually has a device of its own
+    moved = absolute(settings, FILES + OF_ACTORS, EXCLUDES)
+    options = [*options, *(f"{key}={json.dumps(to) if isinstance(to, list) else to}" for key, to in moved.items())]
+    if ".." in Path(config).parts:
+        config = str(Path(config).resolve())
     folder = store_at(settings.run.dir).place  # never in the copy of this folder that Ray uploads
     try:
         client = JobSubmissionClient(address)
@@ -62,8 +68,8 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
         raise UserError(f"--address {address}: {what}; put the cluster's token in ~/.ray/auth_token") from None
     words = ["-m", "cluster.cli", "run", config, *options, f"run.dir={folder}", "--address", "auto"]
     name = f"{re.sub(r'[^A-Za-z0-9-]', '-', settings.name)}-{uuid.uuid4().hex[:8]}"
-    # Where this folder and this Python are on the cluster too (one machine, a shared disk), the job uses them, so relative
-    # paths of models and problems mean the same; elsewhere it works in the copy that Ray uploads.
+    # Where this folder and this Python are on the cluster too (one machine, a shared disk), the job uses them; elsewhere it
+    # works in the copy that Ray uploads. The paths that are left relative are in both.
     here, python = shlex.quote(os.getcwd()), shlex.quote(sys.executable)
     command = f"exec $python {shlex.join(words)}"
     try:

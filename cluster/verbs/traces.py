@@ -113,6 +113,13 @@ def chosen(book: Book, wanted: Wanted) -> Iterator[pa.Table]:
             yield pa.Table.from_pylist([row for row in rows if wanted.fits(row)], schema=schema())
 
 
+def asked(prompt: str) -> list[dict[str, str]]:
+    """A prompt as messages: its own, or one of the user."""
+    from iteration.chat import messages_of
+
+    return messages_of(prompt) or [{"role": "user", "content": prompt}]
+
+
 def exported(book: Book, arm: Arm, number: int) -> Iterator[list[dict]]:
     """The answers of an arm in a round, unit by unit, as rows of an export."""
     from iteration.examples import answers
@@ -124,7 +131,7 @@ def exported(book: Book, arm: Arm, number: int) -> Iterator[list[dict]]:
         yield [
             {
                 "messages": [
-                    {"role": "user", "content": shown.get(row["problem_id"], row["prompt"])},
+                    *asked(shown.get(row["problem_id"], row["prompt"])),
                     {"role": "assistant", "content": row["answer_text"]},
                 ],
                 "prompt": row["prompt"],

@@ -89,6 +89,9 @@ def asked_for(task: str, words: list[str]) -> tuple[Grader, Task | None]:
     for key in ("task", "verify"):
         if not whole[key].get("name"):
             raise UserError(f"{task}: {key}.name is missing; say which, e.g. {key}.name=math")
+    splits = ("train", "validation", "test")
+    if any(given.get("task") and given.task.get(split) for split in splits):  # no other file is read
+        whole.task |= {split: "" for split in splits if split in whole.task and not given.task.get(split)}
     problems = settings.checked(whole.task, TASK, f"{task}: task").make()
     options = OmegaConf.to_container(whole.verify, resolve=True)
     walls = OmegaConf.to_container(whole.get("sandbox") or DictConfig({}))
@@ -125,14 +128,14 @@ def split_options(words: list[str]) -> tuple[DictConfig, dict]:
 def matched(file: str, task: Task | None) -> tuple[list[Problem], list[str], list[str]]:
     """(problems, answers, names) of a file's rows. Raises UserError naming the row that has no problem."""
     from iteration.protocols import Enumerable, Named
-    from iteration.tasks.file import read_table
+    from iteration.rows import read_rows
     from iteration.types import Problem
 
-    found = read_table(file, "FILE")
-    column = next((name for name in ANSWER_COLUMNS if name in found.column_names), None)
+    found = read_rows(file, "FILE")
+    column = next((name for name in ANSWER_COLUMNS if name in found.columns), None)
     if column is None:
         raise UserError(
-            f"{file}: no column of answers (found: {', '.join(found.column_names)}; expected {', '.join(ANSWER_COLUMNS)})"
+            f"{file}: no column of answers (found: {', '.join(found.columns)}; expected {', '.join(ANSWER_COLUMNS)})"
         )
     known: dict[str, Problem] = {}
     if isinstance(task, Enumerable):
@@ -140,12 +143,18 @@ def matched(file: str, task: Task | None) -> tuple[list[Problem], list[str], lis
             known |= {problem.id: problem, problem.prompt: problem}
     if isinstance(task, Named):
         known |= task.names
-    asked, names = [], []
-    for number, row in enumerate(found.to_pylist(), 1):
-        name = next((str(row[key]) for key in ("id", "task_id", "problem_id") if row.get(key) is not None), "")
-        prompt = str(row.get("prompt") or "")
+    asked, answers, names = [], [], []
+    for number, row in enumerate(found.rows, 1):
+        if isinstance(row, str):
+            raise UserError(f"{file}: row {number}: {row}")
+        try:
+            name = next((text_in(row, key) for key in ("id", "task_id", "problem_id") if row.get(key) is not None), "")
+            prompt, expected = text_in(row, "prompt"), text_in(row, "expected")
+            answers.append(text_in(row, column))
+        except ValueError as error:
+            raise UserError(f"{file}: row {number}: {error}") from None
         if row.get("expected") is not None:
-            asked.append(Problem(name or f"row {number}", prompt, str(row["expected"])))
+            asked.append(Problem(name or f"row {number}", prompt, expected))
         elif name in known or prompt in known:
             asked.append(known.get(name) or known[prompt])
         else:
@@ -154,7 +163,19 @@ def matched(file: str, task: Task | None) -> tuple[list[Problem], list[str], lis
                 f"{file}: row {number} has {what}, which names no problem of the task; add a column expected, or id"
             )
         names.append(name or f"row {number}")
-    return asked, [str(text or "") for text in found[column].to_pylist()], names
+    return asked, answers, names
+
+
+def text_in(row: dict, column: str) -> str:
+    """A row's text in a column; "" where there is none. Raises ValueError naming the column where it holds no text."""
+    from iteration.chat import chat_text
+    from iteration.rows import text_of
+
+    value = row.get(column)
+    try:
+        return "" if value is None else chat_text(value) if isinstance(value, list) else text_of(value)
+    except ValueError as error:
+        raise ValueError(f"column {column}: {error}") from None
 
 
 def table_of(names: list[str], answers: list[str], verdicts: list[Verdict], rows: int) -> Table:

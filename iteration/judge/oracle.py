@@ -1,6 +1,6 @@
 """The verifier's own check of each step as a judge: an upper bound for what a process reward model could do, never a product.
 
-It needs a verifier that can check steps (iteration.protocols.JudgesSteps). 1 where every step so far is correct, else 0.
+It needs a verifier that can check steps (iteration.protocols.GradesSteps). 1 where every step so far is correct, else 0.
 """
 
 from __future__ import annotations

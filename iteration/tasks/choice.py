@@ -1,4 +1,4 @@
-"""Multiple choice (GPQA's form): a question, its right answer and wrong ones, in an order that is drawn anew each time.
+"""Multiple choice (GPQA's form): a question, its right answer and wrong ones, in an order that is drawn for each problem.
 
 A problem keeps its order: it stands in the plan, and in what the verifier says. With `orders` a question is several problems.
 Source: Rein et al. 2023.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from iteration.errors import UserError
+from iteration.rows import text_of
 from iteration.tasks.file import File
 from iteration.types import Problem
 
@@ -34,8 +35,8 @@ class Choice(File):
 
     def answer(self, row: dict) -> str:
         wrong = [row[name] for name in self.wrong_keys]
-        wrong = [str(each) for some in wrong for each in (some if isinstance(some, list) else [some]) if each is not None]
-        options = [str(row[self.answer_key]).strip(), *(each.strip() for each in wrong)]
+        wrong = [text_of(each) for some in wrong for each in (some if isinstance(some, list) else [some]) if each is not None]
+        options = [text_of(row[self.answer_key]).strip(), *(each.strip() for each in wrong)]
         if not 1 < len(options) <= len(LETTERS):
             raise ValueError(f"{len(options)} options; expected 2 to {len(LETTERS)}")
         if len(set(options)) < len(options):

@@ -1,5 +1,6 @@
-"""The tasks of reasoning-gym by name: problems are made up as they are needed (synthetic), scored by the task's own scorer.
+"""The tasks of reasoning-gym by name: synthetic problems, made as they are needed and scored by the task's own scorer.
 
+A problem carries all that its scorer looks at: some tasks make other problems of the same seed in another process.
 Source: Stojanovski et al. 2025, https://github.com/open-thought/reasoning-gym. Eight are refused, with the reason.
 """
 
@@ -53,10 +54,13 @@ class Gym:
     def levels(self) -> Sequence[int]:
         return [0]
 
+    def splits(self) -> tuple[str, ...]:
+        return "train", "test"
+
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
         found: dict[str, Problem] = {}
-        # Of the problems drawn a tenth are held out: the splits never overlap, whatever is drawn.
-        wanted = 3 * n * (TEST_SHARE if split == "test" else 1) + 20
+        # A tenth of all problems is held out, by a hash: the splits never overlap, whatever is drawn.
+        wanted = 3 * n * {"train": 1, "test": TEST_SHARE}[split] + 20
         seed = int(rng.integers(2**31))
         dataset = self._dataset(seed, wanted)
         for index in range(wanted):
@@ -68,8 +72,7 @@ class Gym:
                 break
             mark = hashlib.blake2b(entry["question"].encode(), digest_size=8).hexdigest()
             if (int(mark[:2], 16) % TEST_SHARE == 0) == (split == "test"):
-                where = {"task": self.task, "config": self.config, "seed": seed, "size": wanted, "index": index}
-                where["answer"] = entry["answer"]
+                where = {"task": self.task, "config": self.config, "answer": entry["answer"], "entry": plain(entry)}
                 found.setdefault(mark, Problem(f"{self.task}-{mark}", entry["question"], json.dumps(where)))
         return list(found.values())
 
@@ -77,8 +80,24 @@ class Gym:
         return self.template.replace("{prompt}", problem.prompt)
 
 
+def plain(value: object) -> object:
+    """A problem's entry as JSON that keeps what JSON does not: ["t", ...] is a tuple, ["d", [key, value], ...] a dict.
+
+    Raises UserError for a value of another kind. iteration/verify/gym.py reads it.
+    """
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dict):
+        return ["d", *([plain(key), plain(each)] for key, each in value.items())]
+    if isinstance(value, (tuple, list)):
+        return ["t" if isinstance(value, tuple) else "l", *map(plain, value)]
+    raise UserError(f"task.task: its problems hold a {type(value).__name__}, which cannot be stored; choose another task")
+
+
 def check_name(name: str) -> None:
-    """Raises UserError for a task that there is not, or that cannot be trusted."""
+    """Raises UserError for a task that does not exist or cannot be trusted."""
     if importlib.util.find_spec("reasoning_gym") is None:
         raise UserError("task.name=gym needs the package reasoning-gym; type: ./launch.sh setup gym")
     import reasoning_gym  # noqa: F401

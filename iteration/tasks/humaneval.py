@@ -13,7 +13,7 @@ class Humaneval(File):
     id_key: str = "task_id"  # column of the problem's own name
     answer_key: str = "test"  # column of the tests, a text that defines check(candidate)
     entry_key: str = "entry_point"  # column of the function's name
-    template: str = "{prompt}"  # what the model is shown; it may complete the function or write it anew between ```
+    template: str = "{prompt}"  # what the model is shown; its answer completes the function or defines it
 
     def columns(self) -> dict[str, str]:
         return super().columns() | {"entry_key": self.entry_key}

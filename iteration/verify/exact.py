@@ -1,28 +1,47 @@
-"""Looks at the final answer only: the last line or the last number. A lucky guess passes; `replay` is stricter."""
+"""Looks at the final answer only: the number it states, or its last line. A lucky guess passes; `replay` is stricter."""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+from iteration.extract import clean, explicit, number, numbers, shortest
 from iteration.types import Problem, State, Verdict
 
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+# What may stand around a number in a stated answer: words and their marks, but nothing that makes another number of it.
+_AROUND = re.compile(r"(?:\\(?:text|mathrm|textbf|mathbf|boxed)(?![A-Za-z])|\\[$%,;:!{}() ]|[^\\+*/^!√π²³_=<>|])*")
 
 
 def last_number(text: str) -> str:
     """The last number of a text in canonical form ("1,234.50" is "1234.5"), or ""."""
-    found = _NUMBER.findall(text)
-    if not found:
-        return ""
-    number = found[-1].replace(",", "")
-    if "." in number:
-        number = number.rstrip("0").rstrip(".")
-    sign, digits = ("-", number[1:]) if number.startswith("-") else ("", number)
-    digits = digits.lstrip("0") or "0"
-    digits = "0" + digits if digits.startswith(".") else digits
-    return sign + digits if digits != "0" else "0"
+    return _last(clean(text))
+
+
+def _last(text: str) -> str:
+    for line in reversed(text.split("\n")):
+        found = numbers(line)
+        if found:
+            return found[-1]
+    return ""
+
+
+def final_number(text: str) -> str:
+    """The number that a text states in a box, a tag or behind "answer"; where it marks none, its last one; or ""."""
+    text = clean(text)
+    said = explicit(text)
+    if said is None:
+        return _last(text)
+    if said.isdigit():
+        return shortest(said)
+    said = said.replace("^\\circ", "").replace("^{\\circ}", "").rsplit("=", 1)[-1].strip("*_`$ ").rstrip(".")
+    whole, found = number(said) or number(said.strip("\\%$ ")), set(numbers(said))
+    if whole:
+        return str(whole)
+    alone = len(found) == 1 and _AROUND.fullmatch(said) and not re.search(r"\d\s?[A-Za-z](?![A-Za-z])|[A-Za-z]\d", said)
+    return found.pop() if alone else ""
 
 
 def last_line(text: str) -> str:
@@ -31,9 +50,16 @@ def last_line(text: str) -> str:
     return " ".join(lines[-1].split()) if lines else ""
 
 
+@functools.lru_cache(1024)  # a problem has many answers
+def _expected(canonical: Callable[[str], str], answer: str) -> str:
+    return canonical(answer)
+
+
 @dataclass
 class Exact:
-    read: str = "number"  # what is compared: the answer's last "number" or its last "line"
+    read: str = "number"  # what is compared: the answer's "number", stated or else its last one, or its last "line"
+
+    version: ClassVar[str] = "2"
 
     def __post_init__(self) -> None:
         if self.read not in ("number", "line"):
@@ -43,8 +69,8 @@ class Exact:
         return [self.one(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
 
     def one(self, problem: Problem, answer: str) -> Verdict:
-        canonical = last_number if self.read == "number" else last_line
-        expected, found = canonical(problem.answer), canonical(answer)
+        canonical = final_number if self.read == "number" else last_line
+        expected, found = _expected(canonical, problem.answer), canonical(answer)
         if not expected:
             return Verdict(State.FAILED, why=f"the problem's own answer has no {self.read}: {problem.answer[:60]!r}")
         if not found:

@@ -1,4 +1,7 @@
-"""reasoning-gym's own scorers, behind walls. Full marks are correct, anything less is wrong: some give marks for nothing."""
+"""reasoning-gym's own scorers, behind walls. Full marks are correct, less is wrong: some scorers give part marks for nothing.
+
+The stored problem holds all that the scorer looks at, so nothing is made again.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ FENCED = {
     "intermediate_integration": _FORMULA,
     "polynomial_multiplication": _FORMULA,
 }
-# Their problems depend on more than the seed, so they are other ones when made again; the scorer looks at the answer alone.
+# For problems of earlier versions, stored without their entry: made again these differ, and the answer alone is scored.
 UNSTABLE = ("isomorphic_strings", "list_functions", "polynomial_multiplication", "ransom_note")
 LONGEST = 20_000  # characters of an answer
 FULL = 1.0 - 1e-9
@@ -58,7 +61,7 @@ def fence(task: str, answer: str) -> str:
 
 
 @functools.lru_cache(64)
-def dataset(task: str, config: str, seed: int, size: int):
+def dataset(task: str, config: str, seed: int = 0, size: int = 1):
     import reasoning_gym
 
     return reasoning_gym.create_dataset(task, size=size, seed=seed, **json.loads(config))
@@ -68,14 +71,28 @@ def warm() -> None:
     import reasoning_gym  # noqa: F401
 
 
+def entry_of(value: object) -> object:
+    """What iteration/tasks/gym.py stored."""
+    if not isinstance(value, list):
+        return value
+    kind, *rest = value
+    if kind == "d":
+        return {entry_of(key): entry_of(each) for key, each in rest}
+    return {"l": list, "t": tuple}[kind](map(entry_of, rest))
+
+
 def score(where: dict, question: str, answer: str) -> float:
-    """The task's score of an answer to one of its problems, which is made again. Raises LookupError where it is another one."""
-    found = dataset(where["task"], json.dumps(where["config"]), where["seed"], where["size"])
-    entry = found[where["index"]]
-    if entry["question"] != question and where["task"] not in UNSTABLE:
-        raise LookupError(f"{where['task']} made another problem this time; which version of reasoning-gym made the plan?")
+    """The task's score of an answer. Raises LookupError for a problem that is stored without its entry and cannot be remade."""
+    config = json.dumps(where["config"])
+    if "entry" in where:
+        found, entry = dataset(where["task"], config), entry_of(where["entry"])
+    else:
+        found = dataset(where["task"], config, where["seed"], where["size"])
+        entry = found[where["index"]] | {"answer": where["answer"]}
+        if entry["question"] != question and where["task"] not in UNSTABLE:
+            raise LookupError(f"{where['task']} made another problem this time; which version of reasoning-gym made the plan?")
     try:
-        return float(found.score_answer(answer, entry | {"answer": where["answer"]}))
+        return float(found.score_answer(answer, entry))
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError, SyntaxError):
         return 0.0  # the scorer made nothing of the answer
 
@@ -86,7 +103,7 @@ class Gym:
     seconds: float = 5.0  # of CPU for one answer
 
     executes: ClassVar[bool] = True
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def __post_init__(self) -> None:
         if self.read not in READ:

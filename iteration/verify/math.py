@@ -1,8 +1,9 @@
-"""Are two mathematical answers the same? By math-verify (sympy), behind a limit that holds where its own does not.
+"""Are two mathematical answers the same? Read by math-verify (sympy), compared here, in a sandbox with a limit of time.
 
-What is compared is the last \\boxed{...}, else what stands behind the last "####" or "answer is", else the last formula or
-number.
-Source of the equivalence: https://github.com/huggingface/Math-Verify.
+What is compared is what an answer states (iteration/extract.py). Numbers and formulas without decimals must be equal
+exactly; a decimal may be the rounding of an exact value where it has six decimals or more. Nothing has an absolute tolerance.
+Source of the parser: https://github.com/huggingface/Math-Verify. Its comparison rounds to six decimals and chops what is small,
+so it alone decides only what cannot be evaluated.
 """
 
 from __future__ import annotations
@@ -13,107 +14,573 @@ import importlib.util
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, ClassVar
 
+from iteration import extract
+from iteration.extract import Number, number, stated
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
 
-LONGEST = 2_000  # characters of an answer that are looked at, from its end where it has no box
-_STATED = re.compile(r"(?:####|(?i:\b(?:final\s+)?answer\s*(?:is|:|=)))\s*:?\s*")
-_MONEY = re.compile(r"^(?:\\?\$|[€£¥]|(?:USD|EUR)\s)\s*(?=[\d.,-])(?!.*\$)")
-_DECORATION = re.compile(r"^\s*(?:\*\*|__|`)+|(?:\*\*|__|`)+\s*$")
-_NAMES = """
-dollars? euros? cents? pounds? apples? people students? books? tickets? marbles? pieces? units? square cubic miles? mph
-kilometers? kilometres? km/h km m/s meters? metres? centimeters? centimetres? cm mm inch(?:es)? feet foot ft yards? hours? hrs?
-minutes? mins? seconds? secs? days? weeks? months? years? kilograms? kg grams? ounces? oz lbs? liters? litres? gallons? degrees?
-°C °F ° kWh
-"""
-_UNIT = rf"(?:{'|'.join(_NAMES.split())})(?:\^\{{?[23]\}}?|[²³]|\s?squared|\s?cubed)?"
-_WORDS = rf"{_UNIT}(?:\s+(?:per\s+)?{_UNIT})*\.?"
-_SPACE = r"(?:\s|~|\\[,;:!> ])*"
-# A single letter right behind a number is a variable; apart from it, or as text, a unit.
-_UNITS = re.compile(
-    rf"(?<=[\d}})]){_SPACE}(?:{_WORDS}|\\(?:text|mathrm|textrm|mbox)\s*\{{\s*(?:{_WORDS}|[msgLlhN])\s*\}}(?:\^\{{?[23]\}}?)?"
-    r"|(?<=\s)[msgLl])\s*$"
-)
+# a stated answer in one spelling
+
+_MACRO = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)|math(?:rm|bf|it|sf)|mbox|hbox|emph|operatorname)\s*(?=\{)")
+_UNICODE = {
+    "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ",
+    "÷": "/", "∪": r"\cup ", "∩": r"\cap ", "±": r"\pm ", "∅": r"\emptyset ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
+    "≈": r"\approx ", "⁄": "/", "∈": r"\in ", "′": "'",
+}  # fmt: skip
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
+_TURNS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_TURNED = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°)")
+_GAP = r"(?:\s|~|\\[,;:!> ])*"
 
 
-def boxed(text: str) -> str | None:
-    """What the last \\boxed{...} or \\fbox{...} holds; None where there is none that is closed."""
-    for found in reversed(list(re.finditer(r"\\f?boxed\s*", text))):
-        at = found.end()
-        if at < len(text) and text[at] == "{":
-            depth = 0
-            for end in range(at, len(text)):
-                depth += {"{": 1, "}": -1}.get(text[end], 0) * (text[end - 1] != "\\")
-                if not depth:
-                    return text[at + 1 : end]
-        elif at < len(text) and found.group().endswith(" "):
-            return text[at:].split()[0].rstrip("$.")
-    return None
-
-
-def stated(text: str, read: str) -> str:
-    """The final answer as it stands in the text; "" where there is none. read: as the option of `Math`."""
-    inside = boxed(text) if read != "last" else None
-    if inside is not None or read == "boxed":
-        return (inside or "").strip()
-    said = list(_STATED.finditer(text))
-    if said and text[said[-1].end() :].strip():
-        lines = text[said[-1].end() :].strip().splitlines()
-        return _DECORATION.sub("", lines[0]).strip()
-    return text[-LONGEST:].strip()
+_SPELLING = [
+    (r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi "),
+    (r"(?<![A-Za-z\\])infinity(?![A-Za-z])", r"\\infty "),
+    (r"(?<![A-Za-z\\])sqrt\s*\(([^()]*)\)|(?<![A-Za-z\\])sqrt\s*(\d+)", r"\\sqrt{\1\2}"),
+    (r"(?<=[\w)}])\*\*(?=[\w({-])", "^"),
+    (r"<=|\\leq(?:slant)?(?![A-Za-z])", r"\\le "),
+    (r">=|\\geq(?:slant)?(?![A-Za-z])", r"\\ge "),
+    (r"\s*\\text\s*\{\s*(?:per ?cent|percentage|pct|\\?%)\s*\}|\s*\b(?:per\s?cent(?:age)?|pct)\b|\s*\\?%", r"\\%"),
+    (r"\\varnothing(?![A-Za-z])|^\\\{\s*\\\}$", r"\\emptyset"),
+    (r"\\log_\{?e\}?", r"\\ln"),
+    (r"\\(?:simeq|cong)(?![A-Za-z])", r"\\approx"),
+    (r"^(?:[\s=]|\\approx)+", ""),
+]
+_LAYOUT = [
+    (r"\\(?:left|right|big|Big|displaystyle|limits)(?![A-Za-z])\s?", ""),
+    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+    (r"\\q?quad(?![A-Za-z])|~|(?<!\\)\\[,;:> ]", " "),
+    (r"\\boldsymbol\s*|\\!|\\(?:no)?indent(?![A-Za-z])", ""),
+    (r"\\lbrace(?![A-Za-z])", r"\\{"),
+    (r"\\rbrace(?![A-Za-z])", r"\\}"),
+]
 
 
 def plain(text: str) -> str:
-    """A stated answer without the full stop, currency signs and units of measure around a number."""
-    text = _DECORATION.sub("", text.strip()).strip()
-    text = re.sub(r"(?<=[\w)}\]$%])\s*\.$", "", text)
-    inner = re.fullmatch(r"(?:\$\$?|\\\[|\\\()\s*(.*?)\s*(?:\$\$?|\\\]|\\\))", text, re.DOTALL)
-    if inner and "$" not in inner[1]:
-        text = inner[1]
-    text = _UNITS.sub("", _MONEY.sub("", text)).strip()
-    if re.fullmatch(r"-?\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:\.\d+)?", text):
-        return re.sub(r"\s", "", text)
-    text = re.sub(r"\\log_\{?e\}?", r"\\ln", text).replace("\u2212", "-")
-    text = re.sub(r"(?<=[\d)])\s*\((?=[^()]*\))(?=-?\d|\s*-)", r"\\cdot(", text) if ")(" in text else text
-    return re.sub(
-        r"\\(sin|cos|tan)\s*\(?\s*(\d+)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°)\s*\)?", r"\\\1(\2\\cdot\\frac{\\pi}{180})", text
+    """A stated answer as LaTeX in one spelling: no formula dollars, no layout, macros for signs and words of text."""
+    text = extract.bare(text)
+    text = re.sub(r"\\\\(?=[A-Za-z{}])", r"\\", text) if not re.search("matrix|array|cases", text) else text
+    text = re.sub(extract.FORMULA, lambda found: re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", found[0]), text)
+    text = joined(_MACRO.sub(r"\\text", text))
+    for pattern, put in _LAYOUT:
+        text = re.sub(pattern, put, text)
+    if not text.isascii():
+        text = extract.vulgar(text)
+        text = re.sub(r"√\s*(?:\(([^()]*)\)|(\w+))", r"\\sqrt{\1\2}", text)
+        text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda found: f"^{{{found[0].translate(_RAISED)}}}", text)
+        text = "".join(_UNICODE.get(sign, sign) for sign in text)
+    for pattern, put in _SPELLING:
+        text = re.sub(pattern, put, text)
+    return text.strip()
+
+
+def joined(text: str) -> str:
+    """Thousands without their separators; in brackets a comma separates two numbers."""
+    text = re.sub(r"(?<=\d),\\!\s?(?=\d{3})", "{,}", text)
+    gap = r"\{,\}|\\[,!;: ]|[\u00a0\u202f ]" + ("" if re.search(r"[(\[{].*,.*[)\]}]", text.replace("{,}", "")) else "|,")
+    grouped = rf"(?<![\d.,])(?<!\d[ ])[1-9]\d{{0,2}}(?P<gap>{gap})\d{{3}}(?:(?P=gap)\d{{3}})*(?![\d/]|[,]\d|(?P=gap)\d)"
+    return re.sub(grouped, lambda found: re.sub(r"\D", "", found[0]), text)
+
+
+# units
+
+_MEASURED = re.compile(
+    rf"(?<=[\d}})!]){_GAP}(?:\\text\s*\{{(?P<text>[^{{}}]*)\}}|(?P<word>{extract.MEASURE}|(?<=\s)[msgLl]))(?P<power>{_GAP}\^\s*\{{?\s*[23]\s*\}}?)?\.?\s*$"
+)
+_DEGREES = re.compile(rf"(?<=[\d}})]){_GAP}\^\s*\{{?\s*\\circ\s*\}}?{_GAP}(?:\\text\s*\{{\s*|\{{\s*)?(?P<scale>[CF])?\s*\}}?$")
+_PER = re.compile(r"\s*/\s*|\s+per\s+")
+_SAME = {(("mile", 1), ("h", -1)): (("mph", 1),), (("km", 1), ("h", -1)): (("km/h", 1),), (("m", 1), ("s", -1)): (("m/s", 1),)}
+Unit = tuple[tuple[str, int], ...]
+
+
+def measured(text: str) -> tuple[str, Unit]:
+    """A plain answer without its unit of measure, and the unit: (name, power) of each factor, "" for a name not known here."""
+    money = re.match(r"(-?)\s*(?:\\?\$|([€£¥₹])|(?:USD|EUR)\s)\s*(?=[\d.,-])(?!.*\$)", text)
+    if money:
+        return money[1] + text[money.end() :], (("EUR" if money[2] == "€" else money[2] or "$", 1),)
+    coins = re.search(r"(?<=\d)\s?\\?([$€£¥])$", text)
+    if coins:
+        return text[: coins.start()], ((coins[1].replace("€", "EUR"), 1),)
+    turned = _DEGREES.search(text)
+    if turned and not _TURNS.search(text):
+        return text[: turned.start()], ((turned["scale"] or "deg", 1),)
+    found = _MEASURED.search(text)
+    if not found or found["word"] == "°" and _TURNS.search(text):
+        return text, ()
+    power = int(re.sub(r"\D", "", found["power"] or "") or 1)
+    return text[: found.start()], _unit((found["text"] or found["word"]).strip(" ."), power)
+
+
+def _unit(words: str, power: int) -> Unit:
+    above, *below = _PER.split(words)
+    unit = (*_factor(above, power), *((name, -size) for each in below for name, size in _factor(each, 1)))
+    return _SAME.get(unit, unit)
+
+
+def _factor(words: str, power: int) -> Unit:
+    size = re.match(r"(square|sq\.?|cubic|cu\.?)\s", words) or re.search(
+        r"\s(squared|cubed)$|\s?\^?\s?\{?([23])\}?$|([²³])$", words
     )
+    if size:
+        power = 2 if size[0].strip(" ^{}.") in ("square", "sq", "squared", "2", "²") else 3
+        words = (words[: size.start()] + words[size.end() :]).strip()
+    for name, unit in (*extract.UNITS.items(), *extract.LETTERS.items()):
+        if re.fullmatch(name, words):
+            return ((unit, power),)
+    return (("", power),)
+
+
+def conflict(a: Unit, b: Unit) -> bool:
+    """Are both units stated, and are they different? "units" and what is not known agree with all of the same power."""
+    if not a or not b:
+        return False
+    if len(a) != len(b) or any(x[1] != y[1] for x, y in zip(a, b, strict=True)):
+        return any(name and name != "unit" for name, _ in (*a, *b)) or {size for _, size in a} != {size for _, size in b}
+    free = {"", "unit"}
+    return any(
+        x != y and not {x, y} & free and {x, y} not in ({"deg", "C"}, {"deg", "F"}) for (x, _), (y, _) in zip(a, b, strict=True)
+    )
+
+
+# the structure of an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One value. text: plain, without name, unit and percent sign; name: of "x = 3"; label: of "(C) 12"."""
+
+    text: str
+    name: str = ""
+    unit: Unit = ()
+    percent: bool = False
+    label: str = ""
+    whole: str = ""  # with its name, as an equation
+
+    @property
+    def number(self) -> Number | None:
+        return number(self.text)
+
+    @property
+    def words(self) -> str:
+        """The text in lower case where it is words, not a formula; "" else. Two small letters are a product."""
+        said = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", self.text)
+        said = " ".join(said.strip(" .()\"'").split())
+        wordy = re.fullmatch(r"[^\W\d_]{2,}(?:[ ,'-]+[^\W\d_]+)*", said) and not re.fullmatch(r"[a-z]{2}", said)
+        return said.lower() if wordy and said not in extract.NOT_WORDS else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """Several values. brackets: "{}" a set, "()", "[]", "(]", "[)" in order (a point or an interval), "" a list without any."""
+
+    parts: tuple
+    brackets: str
+    text: str
+
+
+_SEPARATOR = re.compile(
+    rf"\\text\s*\{{\s*,?\s*{extract.AND}\s*,?\s*\}}|(?<![A-Za-z\\]){extract.AND}(?![A-Za-z])|\\lor(?![A-Za-z])|[,;]|[和或及与]"
+)
+_LABEL = re.compile(
+    r"(?:\\text\s*\{\s*)?(?:[(\[]([A-J])[)\]]|([A-J])[).:](?=\s|\}))\s*\}?[\s.:]*(?:\}\s*)?(?P<rest>.*)", re.DOTALL
+)
+_ARGUMENTS = re.compile(r"_\{[^{}]*\}|_\w|\([^()]*\)")
+
+
+def parsed(text: str) -> Leaf | Many | None:
+    """What a stated answer holds; None where that is nothing."""
+    text = plain(text)
+    text = re.sub(r"^\\text\s*\{([^{}]*)\}$", r"\1", text) if re.search(r"\d", text) else text
+    label = _LABEL.fullmatch(text)
+    if label:
+        letter = label[1] or label[2]
+        rest = parsed(label["rest"]) if label["rest"].strip(" {}") else None
+        return replace(rest, label=letter) if isinstance(rest, Leaf) else rest or Leaf(letter, label=letter)
+    if not re.search(r"\w|\\infty", text) or re.search(r"(?<!\\)\$.*\$|\\\$.*\\\$", text):
+        return None
+    return _structure(text)
+
+
+def _structure(text: str) -> Leaf | Many | None:
+    parts = split(text)
+    if len(parts) > 1:
+        inner = [_structure(part) for part in parts]
+        return Many(tuple(inner), "", text) if all(inner) else None
+    text = re.sub(r"^[A-Za-z]\s*\\in(?![A-Za-z])\s*", "", parts[0] if parts else "")
+    point = re.fullmatch(r"\([A-Za-z_{}\d ]+(?:,[A-Za-z_{}\d ]+)+\)\s*=\s*(\(.*)", text)
+    text = point[1] if point else text
+    around = re.fullmatch(r"(\\\{|[(\[{])(.*?)(\\\}|[)\]}])", text, re.DOTALL)
+    if around and closes(text, len(around[1])) == len(text) - len(around[3]):
+        if len(split(around[2])) > 1 and around[1] != "{" or around[1] == r"\{" and around[2].strip():
+            inner = _structure(around[2])
+            inner = inner.parts if isinstance(inner, Many) and not inner.brackets else (inner,)
+            return Many(inner, (around[1] + around[3]).replace("\\", ""), text) if all(inner) else None
+        if around[1] + around[3] in ("{}", "[]", "()") and around[2].strip():
+            return _structure(around[2].strip())
+    if len(re.findall(r"\\pm(?![A-Za-z])", text)) == 1:
+        return Many(tuple(filter(None, (_structure(re.sub(r"\\pm(?![A-Za-z])\s*", sign, text)) for sign in "+-"))), "", text)
+    return leaf(text)
+
+
+def split(text: str) -> list[str]:
+    """A text at its commas and words like "and" outside of all brackets."""
+    parts, depth, begin, at = [], 0, 0, 0
+    while at < len(text):
+        depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(text[at], 0)
+        found = None if depth else _SEPARATOR.match(text, at)
+        if found:
+            parts.append(text[begin:at])
+            begin = at = found.end()
+        elif text[at] == "\\" and text[at + 1 : at + 2] in "()[],;":
+            at += 2
+        else:
+            at += 1
+    return [part.strip() for part in (*parts, text[begin:]) if part.strip()]
+
+
+def closes(text: str, at: int) -> int:
+    """Where the bracket that opens before `at` is closed, by whatever kind (an interval is [0, 1)); -1 if it is not."""
+    depth = 1
+    while at < len(text):
+        depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(text[at], 0)
+        if not depth:
+            return at - (text[at - 1] == "\\")
+        at += 1
+    return -1
+
+
+def named(text: str) -> bool:
+    """Is this a name for a value, "x", "f(2)", "\\angle ABC", "\\text{Area}", and not the left side of an equation?"""
+    bare = _ARGUMENTS.sub("", re.sub(r"\\text\s*\{([^{}\d]*)\}|\|([A-Z]{2})\|", r"\1\2", text))
+    return not re.search(r"[-+*/^=<>|\d]|\\(?:sqrt|sum|int|binom|log|ln)", bare) and bool(re.search(r"[A-Za-z]", bare))
+
+
+def leaf(text: str) -> Leaf | None:
+    """One value, with its name before "=" and its unit or percent sign behind."""
+    exact, *rounded = re.split(r"\\approx(?![A-Za-z])", text)
+    text = f"{exact}={rounded[-1]}" if rounded and named(exact) else exact.strip()
+    sides = [side.strip() for side in re.split(r"(?<![<>!\\:])=(?!=)", text)]
+    name, whole = "", text
+    if len(sides) > 1 and all(sides):
+        if named(sides[0]):
+            name, text = sides[0], sides[-1]
+        elif len(sides) == 2 and re.fullmatch(r"\\?[A-Za-z]+", sides[1]) and not re.search(r"[A-Za-z]", sides[0]):
+            name, text = sides[1], sides[0]
+        elif not re.search(r"[A-Za-z]", re.sub(r"\\text\s*\{[^{}]*\}|\\[A-Za-z]+", " ", sides[0] + sides[-1])):
+            text = sides[-1]
+    text, unit = measured(re.sub(r"^\\text\s*\{\s*([A-Za-z])\s*\}$", r"\1", text.strip()))
+    percent = re.search(r"\\%\s*$", text)
+    text = text[: percent.start()].strip() if percent else text.strip()
+    return Leaf(text, re.sub(r"[\s{}]", "", name), unit, bool(percent), "", whole) if text else None
+
+
+# equality
+
+
+def same(a: Leaf | Many, b: Leaf | Many) -> bool:
+    """Do the expected answer and the stated one hold the same values?"""
+    if isinstance(a, Leaf) and isinstance(b, Leaf):
+        return same_leaf(a, b)
+    if isinstance(a, Many) and isinstance(b, Many):
+        ordered = [each.brackets not in ("", "{}") for each in (a, b)]
+        if all(ordered):
+            return a.brackets == b.brackets and in_order(a, b)
+        if any(ordered):
+            return "{}" not in (a.brackets, b.brackets) and {"()", "[]"} & {a.brackets, b.brackets} != set() and in_order(a, b)
+        return unordered(
+            list(a.parts), list(b.parts), distinct=a.brackets == b.brackets == "{}" or isinstance(a.parts[0], Many)
+        )
+    many, one = (a, b) if isinstance(a, Many) else (b, a)
+    if not many.brackets and len(many.parts) > 1 and all(same(many.parts[0], part) for part in many.parts[1:]):
+        return same(many.parts[0], one)
+    if many.brackets == "{}" and len(many.parts) == 1:
+        return same(a.parts[0], b) if many is a else same(a, b.parts[0])
+    if many.brackets not in ("", "{}") and re.search(r"\\(?:le|ge|lt|gt|cup|cap|in)(?![A-Za-z])|[<>]", one.text):
+        return bool(same_formula(a.text, b.text))
+    return False
+
+
+def in_order(a: Many, b: Many) -> bool:
+    return len(a.parts) == len(b.parts) and all(map(same, a.parts, b.parts))
+
+
+def unordered(a: list, b: list, distinct: bool) -> bool:
+    if distinct:
+        a, b = ([x for i, x in enumerate(each) if not any(same(y, x) for y in each[:i])] for each in (a, b))
+    if len(a) != len(b):
+        return False
+    for x in a:
+        found = next((y for y in b if same(x, y)), None)
+        if found is None:
+            return False
+        b = [y for y in b if y is not found]
+    return True
+
+
+def same_leaf(a: Leaf, b: Leaf) -> bool:
+    if a.label and b.label and a.label != b.label:
+        return False
+    if a.label and b.text == a.label or b.label and a.text == b.label:
+        return True
+    simple = r"\\?[A-Za-z]+(?:_\w+)?"
+    if a.name and b.name and re.fullmatch(simple, a.name) and re.fullmatch(simple, b.name) and a.name.lower() != b.name.lower():
+        return same_formula(a.whole, b.whole)
+    if a.name and "=" in b.text or b.name and "=" in a.text:
+        return same_formula(a.whole, b.whole)
+    if conflict(a.unit, b.unit):
+        return False
+    bases = based(a.text), based(b.text)
+    if any(bases):
+        ten = [(int(each.text), 10) if re.fullmatch(r"\d+", each.text) else None for each in (a, b)]
+        return (bases[0] or ten[0]) == (bases[1] or ten[1])
+    if a.words or b.words:
+        return a.words == b.words
+    ratios = [re.fullmatch(r"(\d+(?:\.\d+)?)((?:\s*:\s*\d+(?:\.\d+)?)+)", each.text) for each in (a, b)]
+    if any(ratios):
+        return all(ratios) and _ratio(a.text) == _ratio(b.text)
+    if a.percent and b.unit or b.percent and a.unit:
+        return False
+    if a.percent == b.percent:
+        return same_value(a.text, b.text)
+    return _percent(a.text, b.text, True) if a.percent else _percent(b.text, a.text, False)
+
+
+def _percent(percent: str, other: str, asked: bool) -> bool:
+    """x % is x/100, and also x as in "how many percent"; not below one, and 1 only where percent was `asked` for."""
+    if same_value(rf"\frac{{{percent}}}{{100}}" if number(percent) is None else str(number(percent).value / 100), other):
+        return True
+    plain = number(other)
+    return (plain is None or abs(plain.value) > 1 or asked and abs(plain.value) == 1) and same_value(percent, other)
+
+
+def _ratio(text: str) -> list[Fraction]:
+    parts = [Fraction(part.strip()) for part in text.split(":")]
+    return [part / parts[0] for part in parts] if parts[0] else parts
+
+
+def based(text: str) -> tuple[int, int] | None:
+    """(value, base) of a number with its base below it, e.g. 1010_2; None for anything else."""
+    found = re.fullmatch(r"(-?[0-9A-Za-z]+)_\{?(?:\\text\s*\{)?(\d+)\}*", text.replace(" ", ""))
+    if not found or not 2 <= int(found[2]) <= 36:
+        return None
+    try:
+        return int(found[1], int(found[2])), int(found[2])
+    except ValueError:
+        return None
+
+
+def same_value(a: str, b: str) -> bool:
+    """Do two formulas without names and units have the same value?"""
+    numbers = number(a), number(b)
+    if all(numbers):
+        return _rounds(*numbers)
+    if a == b:
+        return True
+    return bool(same_formula(a, b))
+
+
+def _rounds(a: Number, b: Number) -> bool:
+    """Equal, or one a fine decimal and the other what it rounds."""
+    if a.value == b.value:
+        return True
+    coarse, exact = (a, b) if a.ulp > b.ulp and b.decimals or not b.decimals else (b, a)
+    if not coarse.fine or coarse.ulp == exact.ulp:
+        return False
+    noise = abs(exact.value) / 10**14 if abs(coarse.value) >= coarse.ulp * 10**14 else 0  # of floating point
+    return abs(coarse.value - exact.value) <= max(coarse.ulp / 2, noise)
+
+
+# formulas, by sympy
+
+
+def formula(text: str) -> Any:
+    """What math-verify reads in a formula: a sympy object, or None."""
+    import math_verify
+
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    if re.search(r"\d\s+[\d.]|[¤$?]|\.\.\.|…|\\l?dots|[-+*/^=<>_]\s*$|^\s*[*/=^<>]|\[\s*-?\\infty|\\infty\s*\]", text):
+        # math-verify reads "3 4" as 3 + 4, and takes a bracket at infinity for open
+        return None
+    if _TURNS.search(text):
+        text = _TURNED.sub(r"{\\frac{\1\\pi}{180}}", text)
+    text = re.sub(r"\)\s*\(", r")\\cdot(", text)  # it reads (-2)(3) as -2 - 3
+    text = re.sub(r"(?<![\w}.^_])(\d+(?:\.\d+)?)\s*\(", r"\1\\cdot(", text)
+    found = math_verify.parse(f"\\boxed{{{text}}}", [_config()], parsing_timeout=None)
+    return found[0] if found and not isinstance(found[0], str) else None
+
+
+@functools.cache
+def _config() -> Any:
+    """How math-verify reads: it does not take letters for units (it would make 4t and 4 equal)."""
+    import math_verify
+    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
+
+    normal = NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False
+    )
+    return math_verify.LatexExtractionConfig(normalization_config=normal)
+
+
+def same_formula(a: str, b: str) -> bool:
+    """Do both read as the same? What sympy cannot compare is not the same: it raises errors of many kinds."""
+    x, y = formula(a), formula(b)
+    if x is None or y is None:
+        return a == b
+    decimal, other = (number(a), y) if number(a) else (number(b), x)
+    try:
+        if decimal and decimal.ulp and getattr(other, "is_number", False):
+            return _near(decimal, other)
+        return same_object(x, y)
+    except MemoryError:
+        raise
+    except Exception:
+        return False
+
+
+def _near(decimal: Number, exact: Any) -> bool:
+    """Is the decimal the exact value, or its rounding to six decimals or more?"""
+    import sympy
+
+    exact = rational(exact).doit()
+    value = sympy.Rational(decimal.value.numerator, decimal.value.denominator)
+    if exact.is_Rational:
+        return _rounds(decimal, Number(Fraction(int(exact.p), int(exact.q))))
+    found = exact.evalf(DIGITS)
+    return bool(decimal.fine and found.is_real and abs(found - value) <= sympy.Rational(str(decimal.ulp)) / 2)
+
+
+def rational(found: Any) -> Any:
+    """A sympy object with its decimals as the fractions that they write."""
+    import sympy
+
+    return found.xreplace({each: sympy.Rational(str(each)) for each in found.atoms(sympy.Float)})
+
+
+def same_object(x: Any, y: Any) -> bool:
+    """Are two sympy objects the same mathematically: matrices, relations, sets of numbers, formulas?"""
+    import math_verify
+    import sympy
+
+    x, y = (each.doit() if isinstance(each, sympy.MatrixExpr) else each for each in (x, y))
+    if isinstance(x, sympy.MatrixBase) or isinstance(y, sympy.MatrixBase):
+        alike = isinstance(x, sympy.MatrixBase) and isinstance(y, sympy.MatrixBase) and x.shape == y.shape
+        return alike and all(map(same_object, x.flat(), y.flat()))
+    kinds = [isinstance(each, (sympy.Set, sympy.logic.boolalg.Boolean)) or _chained(each) for each in (x, y)]
+    if any(kinds):
+        return all(kinds) and (same_region(x, y) or same_relation(x, y))
+    try:
+        x, y = rational(x).doit(), rational(y).doit()
+    except AttributeError:
+        return False
+    if x == y:
+        return not x.has(sympy.nan, sympy.zoo)
+    if x.is_Rational and y.is_Rational or x.has(sympy.oo) or y.has(sympy.oo):
+        return False
+    told = [same for same in (_at(x, y, turn) for turn in range(4)) if same is not None]
+    return all(told) if told else bool(math_verify.verify(x, y, timeout_seconds=None))
+
+
+DIGITS = 60
+_PLACES = ("1.3717", "-0.7321", "2.9141", "-1.6873", "0.5831", "3.4177", "-2.2939")
+
+
+def _at(x: Any, y: Any, turn: int, ratio: bool = False) -> bool | Any:
+    """Are both the same where their letters have certain values? ratio: x/y instead. None where that cannot be told."""
+    import sympy
+
+    names = sorted({each.name for each in x.free_symbols | y.free_symbols})
+    if not names and turn:
+        return None
+    digits = DIGITS if names else 3 * DIGITS
+    places = {name: sympy.Rational(_PLACES[(i * 2 + turn) % len(_PLACES)]) + i // 7 for i, name in enumerate(names)}
+    values = []
+    for each in (x, y):
+        put = {symbol: sympy.I if symbol.name == "i" else places[symbol.name] for symbol in each.free_symbols}
+        values.append(each.subs(put).doit().evalf(digits))
+    a, b = values
+    if not all(each.is_number and each.is_finite and not each.atoms(sympy.core.function.AppliedUndef) for each in values):
+        return None
+    if "i" not in names and names and not (a.is_real and b.is_real):
+        return None
+    if ratio:
+        return a / b if b else None
+    if not a or not b or max(abs(a), abs(b)) < 1e-50:
+        return bool(sympy.simplify(x - y) == 0)
+    return bool(abs(a - b) <= max(abs(a), abs(b)) / sympy.Integer(10) ** (digits - 15))
+
+
+def _chained(found: Any) -> bool:
+    return type(found).__name__ == "And" and all(each.is_Relational for each in found.args)
+
+
+def same_relation(x: Any, y: Any) -> bool:
+    """Equations and inequalities: one is the other times a constant. A chain 0 < x < y: link by link."""
+    if _chained(x) and _chained(y):
+        links = [getattr(each, "_unsorted_args", each.args) for each in (x, y)]
+        return len(links[0]) == len(links[1]) and all(map(same_relation, *links))
+    if not (getattr(x, "is_Relational", False) and getattr(y, "is_Relational", False)):
+        return False
+    x, y = (each.reversed if each.rel_op in (">", ">=") else each for each in (x, y))
+    if x.rel_op != y.rel_op:
+        return False
+    sides = [rational(each.lhs - each.rhs) for each in (x, y)]
+    ratios = [each for each in (_at(*sides, turn, ratio=True) for turn in range(4)) if each is not None]
+    steady = len(ratios) > 1 and all(abs(each - ratios[0]) <= abs(ratios[0]) * 1e-30 for each in ratios)
+    return bool(steady and ratios[0] and (x.rel_op in ("==", "!=") or ratios[0] > 0))
+
+
+def same_region(x: Any, y: Any) -> bool:
+    """Sets of real numbers, written as intervals or as inequalities of one letter."""
+    letters = x.free_symbols, y.free_symbols
+    a, b = _pieces(x), _pieces(y)
+    if all(letters) and letters[0] != letters[1] or a is None or b is None:
+        return type(x) is type(y) and x == y
+    return len(a) == len(b) and all(
+        p[2:] == q[2:] and same_object(p[0], q[0]) and same_object(p[1], q[1]) for p, q in zip(a, b, strict=True)
+    )
+
+
+def _pieces(found: Any) -> list[tuple] | None:
+    """(start, end, left open, right open) of each interval in order; None for what is no union of intervals."""
+    import sympy
+
+    try:
+        if not isinstance(found, sympy.Set):
+            parts = found.args if _chained(found) else (found,)
+            found = rational(sympy.And(*parts)).as_set()
+        found = sympy.Interval(-sympy.oo, sympy.oo) if found == sympy.S.Reals else rational(found)
+        parts = found.args if isinstance(found, sympy.Union) else () if found == sympy.S.EmptySet else (found,)
+        pieces = []
+        for part in parts:
+            points = [(point, point, False, False) for point in part.args] if isinstance(part, sympy.FiniteSet) else None
+            pieces += points or [(part.start, part.end, bool(part.left_open), bool(part.right_open))]
+        return sorted(pieces, key=lambda piece: float(piece[0]))
+    except (AttributeError, TypeError, ValueError, NotImplementedError):
+        return None
 
 
 # what runs in the sandbox
 
 
 _SAMPLES = r"""
-\frac{1}{2} | 0.25
 x^2+2x+1 | (x+1)^2
-x^2 + 3 | x^2+4
-\{1, 2\} | \{2, 1, 3\}
 [0, 1) | 0 \le x < 2
 (-\infty,0)\cup(1,2] | (1,2)
-(1, 2) | (2, \frac{2}{2})
 2\sqrt{2} | \sqrt{8}
 \frac{\sqrt{3}}{2} | \sin 60^\circ
 2\pi | \frac{\pi}{3}
 \ln 2 | \log_{10} 5
-x = 3 | 4
-x=1 \text{ or } x=2 | 1, 2
-50\% | 1/3
+x = 3y | 4x+y=2
 3+4i | 4i
 \begin{pmatrix}1&2\\3&4\end{pmatrix} | \begin{pmatrix}1&2\\3&5\end{pmatrix}
-\text{Monday} | \text{May}
-72 | it is 71
-1,234 | She paid $12.50.
 5! | \binom{10}{3}
 \frac{x}{x+1} | 1-\frac{1}{x+1}
-3ab | 4ba
 \lfloor 4.7 \rfloor | |-4|
-3\times 10^{8} | 10^7
--5 | 5
 2^{10} | 1000
-\infty | -\infty
 """  # of every kind
 
 
@@ -125,81 +592,27 @@ def warm() -> None:
 
 def compare(gold: str, answer: str, read: str) -> dict:
     """{"state", "answer", "why"}: the answer's verdict against `gold`, which is an answer too."""
-    expected, found = parsed(gold, "auto"), parsed(answer, read)
+    expected, found = parsed(stated(gold)), parsed(stated(answer, read))
     if not expected:
         return {"state": State.FAILED, "answer": "", "why": f"the problem's own answer cannot be read: {gold[:60]!r}"}
     if not found:
         return {"state": State.UNPARSEABLE, "answer": "", "why": "no answer can be read"}
-    import math_verify
-
-    bases = based(plain(stated(gold, "auto"))), based(plain(stated(answer, read)))
-    same = math_verify.verify(expected, found, allow_set_relation_comp=True, timeout_seconds=None)
-    if bases == bases[::-1] if all(bases) else same:
+    if same(expected, found):
         return {"state": State.CORRECT, "answer": shown(expected), "why": ""}
     said = shown(found)
     return {"state": State.WRONG, "answer": said, "why": f"{said[:60]}, not {shown(expected)[:60]}"}
 
 
-def parsed(text: str, read: str) -> list:
-    """What math-verify makes of the answer that the text states; [] where it makes nothing of it."""
-    import math_verify
-
-    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    final = stated(text, read)
-    whole = plain(final)
-    if not re.search(r"\w|\\infty", whole):
-        return []
-    latex, number = _configs()
-    if prose(whole):
-        numbers = re.findall(r"-?\d[\d,]*(?:\.\d+)?", final)  # where math-verify sees none, e.g. between other signs
-        found = math_verify.parse(final, [latex, number], parsing_timeout=None)
-        return found or (math_verify.parse(numbers[-1].rstrip(","), [number], parsing_timeout=None) if numbers else [])
-    return math_verify.parse(f"\\boxed{{{whole}}}", [latex], parsing_timeout=None)
-
-
-@functools.cache
-def _configs() -> tuple:
-    """How math-verify reads: it does not take letters for units (it would make 4t and 4 equal)."""
-    import math_verify
-    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
-
-    normal = NormalizationConfig(
-        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False
-    )
-    return math_verify.LatexExtractionConfig(normalization_config=normal), math_verify.ExprExtractionConfig()
-
-
-def prose(text: str) -> bool:
-    """Is this a sentence, with a number or a formula somewhere in it? Letters right behind a digit (3ab) are a formula's."""
-    bare = re.sub(r"\\(?:text|mathrm|textbf|mbox|operatorname|begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+", " ", text)
-    words = [word.lower() for word in re.findall(r"(?:(?<=\s)|^)[(*]*([A-Za-z]{2,})(?=[\s,.:;?!)*]|$)", bare)]
-    words = [word for word in words if word not in _FUNCTIONS]
-    return len(words) > 1 or any(len(word) > 2 or word in _LITTLE for word in words) and len(bare.split()) > 1
-
-
-def based(text: str) -> tuple[int, int] | None:
-    """(value, base) of a number with its base below it, e.g. 1010_2; None for anything else."""
-    found = re.fullmatch(r"([0-9A-Za-z]+)_\{?(\d+)\}?", text.replace(" ", ""))
-    if not found or not 2 <= int(found[2]) <= 36:
-        return None
-    try:
-        return int(found[1], int(found[2])), int(found[2])
-    except ValueError:
-        return None
-
-
-def shown(found: list) -> str:
+def shown(found: Leaf | Many) -> str:
     """A canonical text, for votes."""
-    import sympy
-
-    first = found[0]
-    if isinstance(first, sympy.Number):
-        first = sympy.nsimplify(first, rational=True)
-    return str(first)[:200]
-
-
-_FUNCTIONS = {"sin", "cos", "tan", "log", "ln", "exp", "sqrt", "pi", "or", "and", "inf", "infinity"}
-_LITTLE = {"so", "is", "it", "to", "of", "in", "at", "we", "he", "be", "an", "as", "no", "by", "if", "on"}
+    if isinstance(found, Many):
+        parts = [shown(part) for part in found.parts]
+        ordered = found.brackets not in ("", "{}")
+        return (found.brackets[:1] + ", ".join(parts if ordered else sorted(parts)) + found.brackets[1:])[:200]
+    if found.number:
+        return str(Number(found.number.value / (100 if found.percent else 1)))[:200]
+    read = None if found.words else formula(found.text)
+    return (found.words or str(found.text if read is None else read))[:200]
 
 
 @dataclass
@@ -208,14 +621,14 @@ class Math:
     seconds: float = 3.0  # of CPU for one comparison
 
     executes: ClassVar[bool] = False  # it only needs the limits of the sandbox
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def __post_init__(self) -> None:
         if self.read not in ("auto", "boxed", "last"):
             raise ValueError(f"verify.read is {self.read!r}; expected auto, boxed or last")
         if importlib.util.find_spec("math_verify") is None:
             raise ValueError("verify.name=math needs the package math-verify; type: ./launch.sh setup")
-        self.version = f"1, math-verify {importlib.metadata.version('math-verify')}"
+        self.version = f"2, math-verify {importlib.metadata.version('math-verify')}"
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
         calls = [

@@ -20,9 +20,10 @@ import psutil
 import pyarrow as pa
 import ray
 
-from cluster.crew import Crew, Spread
+from cluster.crew import Crew, Spread, answers
 from cluster.engine import STEP, Generate
-from cluster.placement import answers, partners, start_actor, start_ray
+from cluster.head import start_actor, start_ray
+from cluster.placement import partners
 from cluster.searcher import Searcher, Unit
 from cluster.verifier import Verifier, here
 from iteration import tiny

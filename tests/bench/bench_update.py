@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from cluster.engine import Generate, environment
 from cluster.generator import Generator
-from cluster.placement import start_actor, start_ray
+from cluster.head import start_actor, start_ray
 from iteration import tiny
 from iteration.tasks.expressions import VOCABULARY
 

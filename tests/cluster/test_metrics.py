@@ -66,7 +66,7 @@ def test_it_says_how_and_what(capsys, tmp_path):
     assert "file_sd_configs" in said and named(said) == NAMES and "(by state)" in said
     (tmp_path / "file").write_text("")
     assert main(["metrics", "--to", str(tmp_path / "file")]) == 2
-    assert "expected a folder that can be written" in capsys.readouterr().err
+    assert "expected a writable folder" in capsys.readouterr().err
 
 
 class Series:

@@ -40,7 +40,7 @@ def generator(models):
     import ray
 
     from cluster.generator import Generator
-    from cluster.placement import start_actor, start_ray
+    from cluster.head import start_actor, start_ray
 
     start_ray("", dashboard=False)
     arguments = 0, str(models.parent), models.name, OPTIONS
@@ -119,7 +119,7 @@ def test_weights_that_a_trainer_sends_are_those_that_an_engine_reads(generator, 
     """The way of nccl and ipc, with our own backend: the trainer calls the engine by vLLM's weight-transfer API."""
     import ray
 
-    from cluster.placement import start_actor
+    from cluster.head import start_actor
     from cluster.train.options import Model, Train, TrainJudge
     from cluster.train.trainer import Trainer
 
@@ -206,7 +206,7 @@ def test_a_value_model_is_served_updated_and_reads_shared_prefixes_once(generato
     from transformers import AutoModelForSequenceClassification
 
     from cluster.generator import Judge
-    from cluster.placement import start_actor
+    from cluster.head import start_actor
 
     long = np.random.default_rng(0).integers(3, 26, 63).astype(np.int32)
     prefixes = [np.array(prompt, np.int32) for prompt in PROMPTS] + [long[:n] for n in (40, 50, 60, 63)]
@@ -242,7 +242,7 @@ def test_a_killed_engine_process_takes_its_actor_along_and_both_come_back(models
     from ray.exceptions import RayActorError
 
     from cluster.generator import Generator
-    from cluster.placement import start_actor
+    from cluster.head import start_actor
 
     apart = environment(0) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
     arguments = 1, str(models.parent), models.name, OPTIONS

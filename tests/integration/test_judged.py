@@ -108,7 +108,7 @@ def test_a_judge_that_dies_is_replaced_and_the_trees_are_the_same(judged, tmp_pa
     (judge,) = [child for child in family if "ray::Judge" in "".join(child.cmdline())]
     judge.kill()
     said, _ = process.communicate(timeout=600)
-    assert process.returncode == 0 and "is done again" in said, said
+    assert process.returncode == 0 and "is retried" in said, said
     one, other = (sorted(f.glob("traces/r00002/train/*")) for f in (calm, folder))
     assert [path.name for path in one] == [path.name for path in other]
     for left, right in zip(one, other, strict=True):

@@ -46,7 +46,7 @@ async def another(member, process):
 def test_an_engine_on_several_gpus_has_a_placement_group_of_its_own(machine):
     import ray
 
-    from cluster.placement import start_actor, why_late
+    from cluster.head import start_actor, why_late
 
     engines = [
         start_actor(Engine, "a", (), gpus=2),

@@ -102,7 +102,7 @@ def test_the_terminal_says_what_a_person_wants_to_know(small):
         "distinct",
     ):
         assert words in said
-    assert f"its last model is {folder}/models/m00002" in said
+    assert f"last model: {folder}/models/m00002" in said
     assert "rounds=5" in said and "./launch.sh why r00002/train/" in said
 
 
@@ -235,7 +235,7 @@ def test_an_engine_that_dies_is_replaced_and_what_it_held_is_done_again(small, t
     (engine,) = [child for child in family if "ray::Generator" in "".join(child.cmdline())]
     engine.kill()
     said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0 and "generator-0 died" in said and "is done again" in said, said
+    assert process.returncode == 0 and "generator-0 died" in said and "is retried" in said, said
     nodes = table(run, "traces/r00002/train/*.parquet")
     old = nodes.filter(nodes["origin"].is_valid())
     assert len(old) and set(old["model_version"].to_pylist()) == {"m00000"} and set(old["state"].to_pylist()) == {None}

@@ -1,7 +1,7 @@
 import pytest
 
 from iteration.types import Problem, State
-from iteration.verify.exact import Exact, last_line, last_number
+from iteration.verify.exact import Exact, final_number, last_line, last_number
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,94 @@ from iteration.verify.exact import Exact, last_line, last_number
         ("0.5", "0.5"),
         ("5 then 6.", "6"),
         ("none", ""),
+        ("it is \u22125", "-5"),
+        ("it is .5", "0.5"),
+        ("-.5", "-0.5"),
+        ("3e-4", "0.0003"),
+        ("1e3", "1000"),
+        ("10-3", "3"),
+        ("A-7", "7"),
+        ("-$5", "-5"),
+        ("in 2,74 Euro", "2,74"),
+        ("0,111", "0,111"),
+        ("现在篱笆上有13只鸟。", "13"),
+        ("الآن \u0661\u0663 طائرًا", "13"),
+        ("温度是-7度", "-7"),
+        ("1,00,000 rupees", "100000"),
+        ("9<|im_end|>", "9"),
+        ("Area = 7 cm^2", "7"),
+        ("it has 1.5 million inhabitants", "1500000"),
+        ("it has 1.2345 thousand inhabitants", "1234.5"),
+        ("it has 3 hundred thousand inhabitants", "300000"),
+        ("it has 0.5 million", "500000"),
+        ("答案是3万元。", "30000"),
+        ("모두 2억", "200000000"),
+        ("3 hundred-meter runs", "3"),
+        ("Area = 7 cm^{2}", "7"),
     ],
 )
 def test_last_number(text, number):
     assert last_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("eat $\\boxed{7}$ dozens in 4 weeks", "7"),
+        ("\\boxed{7\\text{ dozens}}", "7"),
+        ("\\boxed{x = 7}", "7"),
+        ("\\boxed{\\$1,234.50}", "1234.5"),
+        ("\\boxed{12\\,345}", "12345"),
+        ("\\boxed{-5}", "-5"),
+        ("x = -\\boxed{5}", "-5"),
+        ("\\boxed{90^\\circ}", "90"),
+        ("\\boxed{5} million", "5000000"),
+        ("\\boxed{5\\text{ million dollars}}", "5000000"),
+        ("\\boxed{\\frac{1}{2}}", "0.5"),
+        ("\\boxed{3\\frac12}", "3.5"),
+        ("\\boxed{9元}", "9"),
+        ("\\boxed{}\n9", "9"),
+        ("The answer is **9**.", "9"),
+        ("The answer is `9`.", "9"),
+        ("The answer is *9*.", "9"),
+        ("The answer is __9__.", "9"),
+        ("The answer is 6. (I checked it with 4 other values.)", "6"),
+        ("The answer is 2, not 3.", "2"),
+        ("The answer is \u22125", "-5"),
+        ("The answer is -$5", "-5"),
+        ("The answer is 2/3", "2/3"),
+        ("The answer is 7 apples in 2 baskets.", "7"),
+        ("The answer is 5 * 3 = 15.", "15"),
+        ("<answer>9</answer> after 4 steps", "9"),
+        ("#### 72\n\nDone in 3 steps", "72"),
+        ("答案是9。共3步", "9"),
+        # Not one number, or not a number that is written out: nothing is read, rather than one of its digits.
+        ("\\boxed{\\sqrt{9}}", ""),
+        ("\\boxed{2^3}", ""),
+        ("\\boxed{9!}", ""),
+        ("\\boxed{3x}", ""),
+        ("\\boxed{9\\pi}", ""),
+        ("\\boxed{9} or \\boxed{8}", ""),
+        ("\\boxed{9", ""),
+        ("The answer is 5 apples and 3 oranges.", ""),
+        ("The answer is 8 or 9.", ""),
+        ("The answer is not 9.", ""),
+        ("The answer is 5:30", ""),
+    ],
+)
+def test_the_number_that_is_stated(text, number):
+    assert final_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [("5", ["5", "5.0", "+5", "05", "\\boxed{5}"], ["\u22125", "-5", ".5", "0.5", "50", "5.5", "\\boxed{-5}", "\\boxed{.5}"])]
+    + [("-5", ["\u22125", "-5.0", "-$5"], ["5", "-.5", "-55"]), ("0.5", [".5", "0.50", "1/2 = 0.5"], ["5", "-.5", "0.05"])],
+)
+def test_both_directions(gold, right, wrong):
+    problem = Problem("p", "?", f"#### {gold}")
+    assert [Exact().one(problem, text).state for text in right] == [State.CORRECT] * len(right)
+    assert State.CORRECT not in [Exact().one(problem, text).state for text in wrong]
 
 
 def test_states():

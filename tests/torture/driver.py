@@ -35,7 +35,7 @@ class Witness(View):
 
     def say(self, line: str) -> None:
         super().say(line)
-        found = re.search(r"was under way for ([\d.]+) s and is done again", line)
+        found = re.search(r"ran for ([\d.]+) s and is retried", line)
         if found:
             self.write({"lost": float(found[1])})
 

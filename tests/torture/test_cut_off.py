@@ -118,7 +118,7 @@ def test_a_node_that_is_cut_off_is_done_without_and_used_again(there, tmp_path, 
         cluster.close()
     assert process.returncode == 0, said
     assert "asks for no token" in said, "it is said that this cluster is open"
-    assert "is gone with its node" in said and said.count("has joined") >= 1, said
+    assert "is lost with its node" in said and said.count("has joined") >= 1, said
     record = json.loads((run / "rounds/r00001.json").read_text())
     assert record["counts"]["units_aside"] == 0 and record["counts"]["answers"] == 1200 * 8
     ids = [i for path in run.glob("traces/r00001/train/*") for i in pq.read_table(path, columns=["id"])["id"].to_pylist()]

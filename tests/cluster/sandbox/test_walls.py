@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 
@@ -13,7 +14,8 @@ import psutil
 import pytest
 
 from cluster.sandbox.guest import pack, text, unpack
-from cluster.sandbox.walls import Sandbox, SandboxOptions, check, seccomp_filter, walls, why_no_walls
+from cluster.sandbox.inside import Guest
+from cluster.sandbox.walls import Fork, Inmate, Sandbox, SandboxOptions, Watch, check, seccomp_filter, walls, why_no_walls
 from iteration.errors import UserError
 from iteration.types import Call, Problem, State
 from iteration.verify.code import Code
@@ -154,6 +156,129 @@ def test_the_sandbox_ends_with_its_caller(tmp_path):
     assert not alive, alive
 
 
+MEETS = """
+import ctypes, os, socket
+libc = ctypes.CDLL(None)
+kept = []
+def leave():
+    for place in ('/tmp/left', '/dev/shm/left'):
+        open(place, 'w').write('x')
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        kept.append(socket.socket(socket.AF_UNIX, kind))
+        kept[-1].bind(f'\\0meet{kind}')
+    kept[0].listen()
+    return libc.msgget(0x7F1E, 0o1666) >= 0 and libc.shmget(0x7F1E, 4096, 0o1666) >= 0
+def find():
+    found = os.listdir('/tmp') + os.listdir('/dev/shm') + os.listdir('/proc') + os.listdir('/dev/pts')
+    for kind in (1, 2):
+        with socket.socket(socket.AF_UNIX, kind) as other:
+            if not other.connect_ex(f'\\0meet{kind}'):
+                found.append(kind)
+    found += [name for name in ('msgget', 'shmget') if getattr(libc, name)(0x7F1E, 0, 0) >= 0]
+    for pid in range(2, 400):
+        try:
+            os.kill(pid, 0)
+            found.append(pid)
+        except ProcessLookupError:
+            pass
+    return found
+def stay():
+    try:
+        os.kill(-1, 9)
+    except ProcessLookupError:
+        return 'alone'
+def rights():
+    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    bounding = [n for n in range(40) if libc.prctl(23, n, 0, 0, 0) == 1]
+    return [libc.capget(header, data), *data, libc.prctl(39, 0, 0, 0, 0), bounding, os.getpid(), os.getppid()]
+"""
+
+
+@needs_walls
+def test_guests_of_one_nursery_never_meet(box):
+    """Neither at the same time nor one after another: each has namespaces of its own, and no capability in them."""
+    inmates = [box._take_guest() for _ in range(3)]
+    one, other, third = (Guest(each.socket, 5.0, 1 << 20) for each in inmates)
+    try:
+        assert all(isinstance(each, Fork) for each in inmates), "this machine's guests are forked"
+        assert [guest.define(MEETS) for guest in (one, other, third)] == [{"value": []}] * 3
+        assert one.call("leave") == {"value": True} and "/tmp" not in one.call("find")["value"]
+        assert set(one.call("find")["value"]) >= {"left", 1, 2, "msgget", "shmget"}, "it finds its own"
+        assert other.call("find") == {"value": []}
+        assert third.call("stay") == {"value": "alone"} and other.call("find") == {"value": []}
+        assert other.call("rights") == {"value": [0] * 7 + [1, [], 1, 0]}, "no capabilities, none to gain, first of its own"
+    finally:
+        ends = [each.end() for each in inmates]
+    assert ends == [None] * 3, "none had ended itself"
+    later = box._take_guest()
+    try:
+        guest = Guest(later.socket, 5.0, 1 << 20)
+        assert guest.define(MEETS) == {"value": []} and guest.call("find") == {"value": []}
+    finally:
+        later.end()
+
+
+@needs_walls
+def test_random_numbers_differ_between_guests(box):
+    found = set()
+    for _ in range(3):
+        inmate = box._take_guest()
+        guest = Guest(inmate.socket, 5.0, 1 << 20)
+        guest.define("import random\ndef f(): return random.random()")
+        found.add(guest.call("f")["value"])
+        inmate.end()
+    assert len(found) == 3
+
+
+@needs_walls
+def test_a_nursery_that_died_is_replaced(box):
+    good = "def f(x):\n    return 'contained'"
+    assert Code().verify([PROBLEM], [good], box)[0].state == State.CORRECT
+    before = box._nursery
+    waiting = [box._take_guest() for _ in range(2)]
+    before.process.kill()
+    before.process.wait()
+    deadline = time.monotonic() + 10
+    while not all(each.lost() for each in waiting) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [(each.lost(), each.end()) for each in waiting] == [(True, None)] * 2
+    found = Code().verify([PROBLEM] * 6, [good, "def f(x): return 1"] * 3, box)
+    assert [v.state for v in found] == [State.CORRECT, State.WRONG] * 3 and box._nursery is not before
+
+
+@needs_walls
+def test_a_nursery_that_dies_during_a_call_makes_no_verdict(box):
+    """The answer is tried again, or failed; it is never wrong for that."""
+    started = threading.Event()
+    original = Watch.look
+
+    def kill(watch):
+        if not started.is_set():
+            started.set()
+            box._nursery.process.kill()
+        original(watch)
+
+    slow = "import time\ndef f(x):\n    time.sleep(0.5)\n    return 'contained'"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watch, "look", kill)
+        (verdict,) = Code().verify([PROBLEM], [slow], box)
+    assert started.is_set() and verdict.state == State.CORRECT, verdict
+
+
+@needs_walls
+def test_where_nothing_can_be_forked_each_guest_has_walls_of_its_own(monkeypatch):
+    """Kernels that forbid namespaces within namespaces: slower, and the same walls."""
+    monkeypatch.setattr("cluster.sandbox.walls._can_fork", lambda nursery: False)
+    sandbox = Sandbox(SandboxOptions(memory_mb=600), True, SECONDS)
+    try:
+        names = [name for name, text in PROBES.items() if "@" not in text]
+        found = Code(seconds=SECONDS).verify([PROBLEM] * len(names), [PROBES[name] + "\n" + PROBE for name in names], sandbox)
+        assert sandbox._nursery is None and isinstance(sandbox._take_guest(), Inmate)
+    finally:
+        sandbox.close()
+    assert [name for name, verdict in zip(names, found, strict=True) if verdict.state != State.CORRECT] == []
+
+
 def test_limits_only_is_chosen_by_name(monkeypatch):
     monkeypatch.setattr("cluster.sandbox.walls.shutil.which", lambda name: None)
     with pytest.raises(UserError) as error:
@@ -227,7 +352,8 @@ def test_late_calls_do_not_hold_up_others():
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, 0, -(2**63), 2**64, 10**400, 0.5, float("inf"), "", "a\ud800", "\0", 1j, b"\xff", [1, [2]], (1,), {1, 2}]
+    [range(1, 9, 2), int, ValueError, {1: 2}.keys() | set()]
+    + [None, True, 0, -(2**63), 2**64, 10**400, 0.5, float("inf"), "", "a\ud800", "\0", 1j, b"\xff", [1, [2]], (1,), {1, 2}]
     + [frozenset({1}), {"a": (1, 2), 3: None}, {}, [], [(1,), {"x": {1}}]],
 )
 def test_plain_values_come_through_as_they_were(value):
@@ -245,6 +371,21 @@ def test_what_is_not_plain_stays_and_equals_nothing():
     remote = unpack(json.loads(text(pack([Everything()], kept))))[0]
     assert remote != Everything.__name__ and remote != 1 and remote not in ([], None) and len(kept) == 1
     assert unpack(pack(remote, []), kept) is kept[0], "handed back it is itself"
+
+
+def test_views_come_through_in_their_order():
+    made = {"b": 1, "a": (2,)}
+    for view in (made.keys(), made.values(), made.items()):
+        through = unpack(json.loads(text(pack(view, []))))
+        assert list(through) == list(view) and type(through) is type(view)
+
+
+def test_builtin_functions_are_handed_over_and_not_taken_back():
+    assert unpack(pack([len, sorted], []), []) == [len, sorted]
+    with pytest.raises(ValueError, match="not a type"):
+        unpack(json.loads(text(pack(eval, []))))
+    with pytest.raises(AttributeError):
+        unpack(["y", "os"])
 
 
 @needs_walls

@@ -14,7 +14,7 @@ from cluster.cli import main
 from cluster.crew import Member
 from cluster.folder.layout import TRACE
 from cluster.folder.store import Store
-from cluster.placement import why_late
+from cluster.head import why_late
 from cluster.verbs import doctor
 from tests.cluster.folder.folders import TRAIN, plan, record, search, young
 
@@ -48,7 +48,7 @@ def test_unit_problem_actor_node_since_when_and_what_for():
         "traces/r00003/train/u00007 for 1 min 10 s with searcher-0, generator-0 on node abcdef01; its actors died 1 times; "
         "waits: 2 problems for the generator, 1 problems for the verifier (p1 since 1 min 9 s, p2 since 3 s, p3 since 1 s)"
     )
-    assert lines[-1] == "and 3 units more", "the longest are named, the rest counted"
+    assert lines[-1] == "and 3 more units", "the longest are named, the rest counted"
     training = NOW | {"phases": [{"number": 3, "name": "train", "seconds": 5.0}], "units": []}
     assert pending.lines(training)[-1] == "the trainer is at step 4 of 10"
 

@@ -21,7 +21,7 @@ def test_a_table_of_runs(tmp_path, capsys):
     assert (by_name["new"].state, by_name["new"].finished, by_name["new"].wanted) == ("stopped", 0, 1)
     assert runs.act(argparse.Namespace(folder=str(tmp_path), json=False)) == 0
     said = capsys.readouterr().out
-    assert "50.0 (level 4)" in said and "1 of 1" in said and "finished" in said
+    assert "50.0" in said and "1 of 1" in said and "finished" in said
     assert runs.act(argparse.Namespace(folder=str(tmp_path), json=True)) == 0
     assert {json.loads(line)["task"] for line in capsys.readouterr().out.splitlines()} == {"t"}
 

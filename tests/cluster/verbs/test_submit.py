@@ -1,9 +1,13 @@
 """`flywheel submit`: what is sent, and refusals, with a cluster's client that only remembers."""
 
+import shlex
+
 import pytest
 import ray.job_submission
+from omegaconf import OmegaConf
 
 from cluster.cli import main
+from cluster.config import load
 
 
 class Client:
@@ -64,3 +68,51 @@ def test_a_cluster_that_refuses_is_one_line(client, monkeypatch, tmp_path, capsy
         said.startswith("flywheel: --address http://127.0.0.1:1: the cluster does not take the job (") and said.count("\n") == 1
     )
     assert "No available agent" in said
+
+
+def of_files(tmp_path, monkeypatch) -> None:
+    """A working folder with data inside and beside it."""
+    here = tmp_path / "here"
+    (here / "data").mkdir(parents=True)
+    (here / "models/own").mkdir(parents=True)
+    for name in ("here/data/a.jsonl", "here/data/b.parquet", "beside.jsonl"):
+        (tmp_path / name).write_text("")
+    (here / "c.yaml").write_text("name: r\ntask: {name: file, train: data/a.jsonl}\nsearch: sample\nverify: exact\n")
+    monkeypatch.chdir(here)
+
+
+@pytest.mark.parametrize(
+    ("word", "sent"),
+    [
+        ("task.train=data/a.jsonl", None),  # in the copy that Ray uploads
+        ("task.train=data/*.jsonl", None),
+        ("task.test=data/b.parquet", "task.test={tmp}/here/data/b.parquet"),  # not in the copy
+        ("task.test=../beside.jsonl", "task.test={tmp}/beside.jsonl"),
+        ("task.train=[data/a.jsonl,../beside.jsonl]", "task.train=[data/a.jsonl, {tmp}/beside.jsonl]"),
+        ("model.path=models/own", "model.path={tmp}/here/models/own"),
+        ("model.path=org/model", None),  # a Hugging Face id
+        ("model.path=/only/there", None),
+    ],
+)
+def test_relative_paths_mean_the_same_on_the_cluster(client, tmp_path, monkeypatch, word, sent):
+    of_files(tmp_path, monkeypatch)
+    assert main(["submit", "c.yaml", word, "--address", "http://127.0.0.1:1", "--no-wait"]) == 0
+    words = shlex.split(client.sent["entrypoint"].partition("exec $python ")[2])
+    given = words[words.index("c.yaml") + 1 : words.index("lag=1")]
+    after = words[words.index("lag=1") + 1 : -3]
+    assert given == [word] and [each.replace('"', "") for each in after] == ([sent.format(tmp=tmp_path)] if sent else [])
+    key, _, value = (sent or word).format(tmp=tmp_path).partition("=")
+    found = OmegaConf.select(load("c.yaml", [*given, *after]), key)
+    assert (found if isinstance(found, str) else list(found)) == (
+        value.strip("[]").split(", ") if after and "[" in value else value
+    )
+
+
+@pytest.mark.parametrize("word", ["task.train=data/none.jsonl", "model.path=./none", "model.path=a/b/c"])
+def test_a_relative_path_to_nothing_is_refused_before_anything_is_sent(client, tmp_path, monkeypatch, capsys, word):
+    of_files(tmp_path, monkeypatch)
+    monkeypatch.setattr(client, "sent", None, raising=False)
+    assert main(["submit", "c.yaml", word, "--address", "http://127.0.0.1:1", "--no-wait"]) == 2
+    key, _, path = word.partition("=")
+    said = capsys.readouterr().err
+    assert f"{key}: there is no {path} in this folder" in said and said.count("\n") == 1 and client.sent is None

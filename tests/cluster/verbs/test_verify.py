@@ -84,3 +84,28 @@ def test_mistakes_are_one_line(file, capsys, words, said):
     assert main([file if word == "FILE" else word for word in words]) == 2
     found = capsys.readouterr().err
     assert said in found and found.count("\n") == 1
+
+
+def test_a_file_on_the_command_line_is_the_only_one_that_is_read(tmp_path, capsys):
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"prompt": f"p{i}", "answer": i}) + "\n" for i in range(3)))
+    config = tmp_path / "c.yaml"
+    config.write_text("task: {name: file, train: not-there.jsonl, test: nor-this.jsonl}\nverify: {name: exact}\n")
+    answers = tmp_path / "a.jsonl"
+    answers.write_text('{"prompt": "p0", "answer": 0}\n{"prompt": "p2", "answer": 1}\n')
+    test = f"task.test={tmp_path / 't.jsonl'}"
+    for words in ([test], [test, "task.train="]):
+        assert main(["verify", str(config), str(answers), *words]) == 0
+        assert "2 answers: 1 correct, 1 wrong" in capsys.readouterr().out, "0 is an answer"
+    assert main(["verify", str(config), str(answers)]) == 2
+    assert "there is no file not-there.jsonl" in capsys.readouterr().err
+
+
+def test_a_row_of_answers_that_cannot_be_read_is_one_line(tmp_path, capsys):
+    for text, said in [
+        ('{"answer": "1", "expected": "1"}\n{"answ', "row 2: not JSON"),
+        ('{"answer": {"a": 1}, "expected": "1"}\n', "row 1: column answer: found a struct"),
+    ]:
+        (tmp_path / "a.jsonl").write_text(text)
+        assert main(["verify", "exact", str(tmp_path / "a.jsonl")]) == 2
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1
