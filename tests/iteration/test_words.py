@@ -30,7 +30,10 @@ def loaded(*words: str) -> Outer:
     return OmegaConf.merge(OmegaConf.structured(Outer), found)
 
 
-@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20).filter(lambda text: "${" not in text and text != "???"))
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
+
+
+@given(TEXTS.filter(lambda text: "${" not in text and text != "???"))
 def test_a_text_is_what_was_typed_also_after_it_was_stored(text):
     found = loaded(f"inner.text={text}")
     assert found.inner.text == literal(text) and (r"\n" in text or found.inner.text == text)
