@@ -52,7 +52,7 @@ FLOORS = (
     "searcher generator train crew",
     "view metrics memory",
     "head placement",
-    "paths config planning judging",
+    "config planning judging",
     "run",
     "comparison evaluation",
     "report",
