@@ -33,6 +33,9 @@ class Challenger:
     judge: Any = None  # left out: the run's own
     budgets: list[int] = field(default_factory=list)  # left out: those of the comparison, or source_budget
 
+    def __post_init__(self) -> None:
+        at_least(self, budgets=1)
+
 
 @dataclass
 class Compare:
@@ -47,7 +50,7 @@ class Compare:
     source_problems: int = 300
 
     def __post_init__(self) -> None:
-        at_least(self, problems=1, samples=1, source_budget=1, source_problems=1)
+        at_least(self, problems=1, samples=1, budgets=1, source_budget=1, source_problems=1)
 
 
 @dataclass
@@ -64,7 +67,10 @@ def read(file: str, dotlist: list[str]) -> DictConfig:
         raise UserError(f"{file}: judge is missing; a comparison needs one, e.g. judge: {{name: process}}")
     for kind in ("arms", "sources"):
         for name in config.compare[kind]:
-            challenger(config, kind, name)
+            try:
+                challenger(config, kind, name)
+            except UserError as error:
+                raise UserError(f"{file}: {error}") from None
     return config
 
 

@@ -18,7 +18,7 @@ from cluster.folder.layout import judge_key, model_folder, model_key
 from cluster.run import Run
 from iteration import config as settings
 from iteration.errors import UserError
-from iteration.parts import JUDGE, SEARCH
+from iteration.parts import JUDGE, SEARCH, at_least
 
 
 @dataclass
@@ -28,6 +28,9 @@ class Evaluate:
     arms: dict[str, Any] = field(default_factory=dict)  # searches by name, e.g. wide: {name: beam, keep: 8, times: 1000}
     budgets: list[int] = field(default_factory=lambda: [500])  # generated tokens for a problem
     judge: str = ""  # a value model's folder, e.g. RUN/judges/j00003-process; the section judge says how it is used
+
+    def __post_init__(self) -> None:
+        at_least(self, budgets=1)
 
 
 @dataclass

@@ -224,10 +224,12 @@ def typed(config: DictConfig, schema: type) -> Any:
 
 def _check_options(node: Any, prefix: str) -> None:
     """Make the dataclass of a section, the sections inside it first. Raises ValueError naming the whole key."""
-    if not isinstance(node, DictConfig) or not dataclasses.is_dataclass(OmegaConf.get_type(node)):
+    if not isinstance(node, DictConfig) or node._is_none():
         return
     for key in node:
         _check_options(node._get_node(key), f"{prefix}{key}.")
+    if not dataclasses.is_dataclass(OmegaConf.get_type(node)):
+        return
     try:
         OmegaConf.to_object(node)
     except ValueError as error:

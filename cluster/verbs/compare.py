@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+import shlex
 import sys
 import time
 from typing import Any
@@ -38,7 +39,7 @@ def act(known: argparse.Namespace) -> int:
     began = time.monotonic()
     folder = Store(read(known.config, known.options).run.dir).open().root
     quiet()
-    again = " ".join(["./launch.sh compare", known.config, *known.options])
+    again = shlex.join(["./launch.sh", "compare", known.config, *known.options])
     console = Console(width=None if sys.stdout.isatty() else 180)
     status = guarded(lambda: compare(known.config, known.options, console), folder / "error.log", again)
     if not status:

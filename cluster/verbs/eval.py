@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ def act(known: argparse.Namespace) -> int:
     file = known.task if known.task.endswith((".yaml", ".yml")) else ""
     given = words(known.model, known.task, known.search, known.budget, known.judge, known.options)
     config = read(file, given)
-    again = " ".join(["./launch.sh", *sys.argv[1:]])
+    again = shlex.join(["./launch.sh", *sys.argv[1:]])
     status = turn(Evaluation, config, known, again)
     if not status and not known.json:
         Console(width=None if sys.stdout.isatty() else 140).print(table(gather(store_at(config.run.dir), config.run.dir)))

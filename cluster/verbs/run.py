@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 
 from cluster.verbs.driving import config_arguments, ray_arguments, turn
 
@@ -28,7 +29,7 @@ def act(known: argparse.Namespace) -> int:
     from cluster.config import load
     from cluster.run import Run
 
-    again = " ".join(["./launch.sh run", known.config, *known.options])
+    again = shlex.join(["./launch.sh", "run", known.config, *known.options])
     return turn(Run, load(known.config, known.options), known, again)
 
 

@@ -95,12 +95,20 @@ def test_a_part_with_a_default_may_be_left_out(config):
         ("compare.arms.beam=3", "compare.arms.beam is 3, expected a section"),
         ("compare.budget=[1]", "unknown key 'compare.budget'; did you mean 'budgets'?"),
         ("judge=null", "judge is missing; a comparison needs one"),
+        ("compare.arms.beam.search.keep=0", "configs/compare.yaml: compare.arms.beam.search: keep is 0; expected at least 1"),
+        ("compare.budgets=[300,0]", "configs/compare.yaml: compare.budgets is [300, 0]; expected at least 1"),
+        ("compare.arms.beam.budgets=[-1]", "configs/compare.yaml: compare.arms.beam.budgets is [-1]; expected at least 1"),
     ],
 )
 def test_mistakes_in_a_comparison(option, said):
     with pytest.raises(UserError) as error:
         comparison.read("configs/compare.yaml", [option])
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_budgets_of_an_evaluation_are_positive():
+    with pytest.raises(UserError, match="coverage.yaml: eval.budgets is \\[0\\]; expected at least 1"):
+        evaluation.read("configs/coverage.yaml", ["eval.budgets=[0]"])
 
 
 def test_read_only_after_merging(config):
@@ -198,8 +206,6 @@ def test_zero_and_negative_values_are_refused_with_the_key_and_the_file(config, 
 def test_parts_refuse_options_when_a_config_is_loaded(config, part, word):
     with pytest.raises(UserError, match=f"small.yaml: {word.partition('=')[0]} is "):
         load(config, [part, word, "train.row_tokens=256"])
-    with pytest.raises(UserError, match="compare.arms.beam.search: keep is 0; expected at least 1"):
-        comparison.read("configs/compare.yaml", ["compare.arms.beam.search.keep=0"])
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def part(rank, count, address, folder, out, store, options, steps, value=False):
                     checkpoints.close()
                 break
         else:
-            ranks.save(model, head, folder, out if rank == 0 else None, mesh, options.lora)
+            ranks.save(model, head, folder, out if rank == 0 else None, mesh, options.lora, options.save_dtype)
     if rank == 0:
         out.mkdir(exist_ok=True)
         (out / "found.pickle").write_bytes(pickle.dumps((losses, norms)))
@@ -110,6 +110,17 @@ def test_one_two_and_three_ranks_train_the_same_model(model, tmp_path):
         assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
         loaded = AutoModelForCausalLM.from_pretrained(tmp_path / str(count))
         assert loaded.config.architectures == ["Qwen3ForCausalLM"]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("lora", [0, 4])
+def test_two_ranks_save_in_bfloat16(model, tmp_path, lora):
+    options = {"rows": ROWS, "micro_rows": 1, "lr": 1e-3, "lora": lora}
+    trained(2, model, tmp_path / "whole", options=Train(**options))
+    trained(2, model, tmp_path / "half", options=Train(**options, save_dtype="bfloat16"))
+    whole, half = weights(tmp_path / "whole"), weights(tmp_path / "half")
+    assert whole.keys() == half.keys() and ranks.dtype_of(tmp_path / "half") == "bfloat16"
+    assert all(torch.equal(whole[name].to(torch.bfloat16), half[name]) for name in whole), "rounded once, at the end"
 
 
 def newest(store):
