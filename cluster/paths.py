@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import glob
 from pathlib import Path
@@ -31,6 +32,15 @@ def absolute(config: DictConfig, keys: tuple[str, ...], excludes: list[str] | No
         after = [_absolute(each, key, excludes) for each in before]
         if after != before:
             found[key] = after if listed else after[0]
+    return found
+
+
+def for_actors(config: DictConfig) -> DictConfig:
+    """The config with absolute paths of what actors open. Raises UserError for a path to nothing."""
+    found = copy.deepcopy(config)
+    OmegaConf.set_readonly(found, False)
+    for key, value in absolute(config, OF_ACTORS).items():
+        OmegaConf.update(found, key, value)
     return found
 
 

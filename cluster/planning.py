@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book, history_of, problem_of
-from cluster.folder.layout import TASK_RECORD, arm_key, model_folder, model_key, plan_key, round_key
+from cluster.folder.layout import TASK_RECORD, arm_key, model_folder, model_key
 from cluster.remote import encode
 from cluster.searcher import Unit
 from iteration import curriculum
@@ -123,12 +123,18 @@ class Planning:
         self._commit(arm.plan_key(0), [problems[i] for i in rng.permutation(len(problems))])
 
     def fresh(self, arm: Arm, levels: list[int], problems: int, measured: Arm) -> None:
-        """Commit held-out problems of each level that are not those of arm `measured`, which decided on promotions."""
+        """Commit held-out problems of each level, none of arm `measured`, which decided on promotions, and none trained on."""
         if self._book.planned(arm, 0):
             return
         known = set(self._book.plan(measured, 0, ["id"])["id"].to_pylist())
         rng = np.random.default_rng(seed_of(self._options.seed, arm.plan))
-        drawn = [self._draw(arm.split, level, problems + len(known), rng) for level in levels]
+        rounds = range(1, self._options.rounds + 1)
+        trained = {_name(problem) for n in rounds for problem in self._book.problems(self._searched, n).values()}
+
+        def barred(problem: Problem) -> bool:
+            return _name(problem) in trained
+
+        drawn = [self._draw(arm.split, level, problems + len(known), rng, barred) for level in levels]
         fresh = [[problem for problem in each if problem.id not in known][:problems] for each in drawn]
         found = [problem for each in fresh for problem in each]
         self._commit(arm.plan_key(0), [found[i] for i in rng.permutation(len(found))])
@@ -205,14 +211,9 @@ class Planning:
 
     def _held_out(self) -> tuple[set[str], set[str]]:
         """(names, prompts) of the problems that were held out when the run began, and of all that measurements asked."""
-        store = self._book.store
+        store, asked = self._book.store, self._book.held_out()
         record = store.json(TASK_RECORD) if store.has(TASK_RECORD, ".json") else {"held_out": []}
-        names, prompts = set(record["held_out"]), set()
-        for plan in store.names(f"plans/{round_key(0)}"):
-            rows = store.table(plan_key(0, plan.removesuffix(".parquet")), ["id", "prompt"])
-            names |= {each.partition("/")[0] for each in rows["id"].to_pylist()}
-            prompts |= set(rows["prompt"].to_pylist())
-        return names, prompts
+        return {*record["held_out"], *map(_name, asked)}, {problem.prompt for problem in asked}
 
     def _too_long(self, problem: Problem) -> bool:
         return self._size(problem) >= self._options.generate.context

@@ -23,7 +23,7 @@ from cluster.folder.layout import TRACE, manifest_key, model_key, model_number, 
 from cluster.folder.place import store_at
 from cluster.judging import Judging, check_judge
 from cluster.metrics import Metrics, Trackers
-from cluster.paths import OF_ACTORS, absolute
+from cluster.paths import for_actors
 from cluster.placement import Actors
 from cluster.planning import Planning, check_splits
 from cluster.remote import encode
@@ -51,10 +51,7 @@ class Run:
     def __init__(self, config: DictConfig, address: str = "", view: View | None = None):
         self.config = config
         if address and "FLYWHEEL_JOB" not in os.environ:  # the working folder of actors is another one
-            moved = OmegaConf.create(OmegaConf.to_container(config))
-            for key, value in absolute(config, OF_ACTORS).items():
-                OmegaConf.update(moved, key, value)
-            config = moved
+            config = for_actors(config)
         self.options = settings.typed(config, self.schema)
         self.view = view or View()
         # What is wrong with an option is said now, not in an actor.

@@ -23,6 +23,8 @@ from cluster.folder.layout import (
     filter_key,
     manifest_key,
     model_folder,
+    plan_key,
+    plans_folder,
     record_key,
     score_key,
     set_folder,
@@ -178,6 +180,11 @@ class Book:
         if not self.planned(arm, number):
             return {}
         return {row["id"]: problem_of(row) for row in self.plan(arm, number, PROBLEM).to_pylist()}
+
+    def held_out(self) -> list[Problem]:
+        """The problems of all measurements, of every arm: round 0 has no other plans."""
+        keys = [plan_key(0, name.removesuffix(".parquet")) for name in self.store.names(plans_folder(0))]
+        return [problem_of(row) for key in keys for row in self.store.table(key, PROBLEM).to_pylist()]
 
     def shown(self, arm: Arm, number: int) -> dict[str, str]:
         """The problems of an arm as the task asks them, without a chat template, by id."""

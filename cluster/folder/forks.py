@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 
-from cluster.folder.layout import record_key
+from cluster.folder.layout import TASK_RECORD, record_key
 from cluster.folder.store import Store, make_folder, put
 from iteration.errors import UserError
 
@@ -25,7 +25,8 @@ def fork(store: Store, source: str) -> None:
     numbers = [f"{letter}{number:05d}" for number in range(int(last) + 1) for letter in "rmj"]
     for path in sorted(other.root.rglob("*")):
         parts = path.relative_to(other.root).parts
-        if not (parts[0] in OF_ROUNDS and len(parts) > 1 and path.is_file() and parts[1][:6] in numbers):
+        of_round = parts[0] in OF_ROUNDS and len(parts) > 1 and path.is_file() and parts[1][:6] in numbers
+        if not of_round and parts != (f"{TASK_RECORD}.json",):  # what was held out stays held out
             continue
         target = store.root.joinpath(*parts)
         make_folder(target.parent)

@@ -111,8 +111,13 @@ def arm_key(name: str) -> str:
     return f"arms/{name}"
 
 
+def plans_folder(number: int) -> str:
+    """Where the plans of a round lie; those of all held-out problems are of round 0."""
+    return f"plans/{round_key(number)}"
+
+
 def plan_key(number: int, plan: str) -> str:
-    return f"plans/{round_key(number)}/{plan}"
+    return f"{plans_folder(number)}/{plan}"
 
 
 def units_folder(number: int, arm: str) -> str:

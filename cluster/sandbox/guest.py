@@ -2,7 +2,8 @@
 
 It answers requests about that text until it is killed. Nothing here is trusted once the text runs: the other side reads plain
 data only (cluster/sandbox/inside.py, Guest). Imports are few because a process may be started for each answer: requests are
-marshalled, as they come from the trusted side; replies are JSON, which is safe to read.
+marshalled, as they come from the trusted side; replies are JSON, which is safe to read. Over 400 lines: it is started as one
+file, which can import nothing of this project.
 """
 
 import _collections_abc

@@ -43,6 +43,11 @@ class Choice(File):
             raise ValueError("two of its options are the same")
         return json.dumps({"options": options})  # the right one first; `draw` puts them in order
 
+    def prompt(self, problem: Problem) -> str:
+        """As it is drawn, in its order; as it stands in the file, with the right answer first."""
+        options = json.loads(problem.answer).get("options")
+        return super().prompt(shuffled(problem, range(len(options))) if options else problem)
+
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
         questions = super().draw(split, level, max(1, n // self.orders), rng)
         asked = [(problem, place) for problem in questions for place in range(self.orders)]

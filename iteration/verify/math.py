@@ -4,6 +4,8 @@ What is compared is what an answer states (iteration/extract.py). Numbers and fo
 exactly; a decimal may be the rounding of an exact value where it has six decimals or more. Nothing has an absolute tolerance.
 Source of the parser: https://github.com/huggingface/Math-Verify. Its comparison rounds to six decimals and chops what is small,
 so it alone decides only what cannot be evaluated.
+
+More than 400 lines: each kind of value (number, text, set, interval, equation) is parsed and compared by a few lines here.
 """
 
 from __future__ import annotations

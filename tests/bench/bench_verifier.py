@@ -10,14 +10,14 @@ from collections import defaultdict
 
 from cluster.folder.book import Book
 from cluster.folder.store import Store
-from iteration.config import part_class
 from iteration.examples import answers
+from iteration.parts import VERIFY, Part
 from iteration.types import Problem, State
 
 
 def main() -> None:
     store, name = Store(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "replay"
-    verifier = part_class("verify", "iteration.verify", name)()
+    verifier = Part(VERIFY, name, {}).make()
     plan = store.table("plans/r00000/test").to_pylist()
     problems = {row["id"]: Problem(row["id"], row["prompt"], row["answer"], row["level"]) for row in plan}
     for record in Book(store).records():

@@ -1,10 +1,12 @@
 """Which problems a plan holds when files change or prompts are too long, on a store without actors."""
 
+import dataclasses
 import json
 
 import pytest
 
 from cluster.config import load
+from cluster.folder.forks import fork
 from cluster.remote import encode
 from cluster.run import Run
 from cluster.view import View
@@ -155,3 +157,59 @@ def test_messages_go_through_the_chat_template_and_need_one(tmp_path):
         UserError, match=r"does not take the messages of a prompt \(system, user, .*: System role not supported"
     ):
         encode(tokenizer, shown)
+
+
+def test_relative_paths_of_actors_are_absolute_on_another_cluster(tmp_path, monkeypatch):
+    config = load("configs/quickstart.yaml", ["run.dir=runs/x", "model.path=own", "placement.dashboard=false"])
+    (tmp_path / "own").mkdir()
+    monkeypatch.chdir(tmp_path)
+    here, there = Run(config), Run(config, "auto")
+    assert (here.options.model.path, there.options.model.path) == ("own", str(tmp_path / "own"))
+    assert there.config.model.path == "own", "what is recorded is what was typed"
+    with pytest.raises(UserError, match=r"model.path: there is no \./none in this folder"):
+        Run(load("", [f"{key}={value}" for key, value in NEEDED.items()] + ["model.path=./none"]), "auto")
+
+
+NEEDED = {"name": "x", "task": "expressions", "search": "sample", "verify": "exact"}
+
+
+def test_a_fork_keeps_what_was_held_out(tmp_path):
+    held, kept = rows(range(7)), rows(range(100, 120))
+    train, test = write(tmp_path / "train.jsonl", kept), write(tmp_path / "test.jsonl", held)
+    options = [f"task.train={train}", f"task.test={test}", "measure.problems=3"]
+    first = start(tmp_path, *options)
+    begin(first)
+    first.store.put_json("rounds/r00000", {})
+    write(tmp_path / "train.jsonl", kept + held), write(tmp_path / "test.jsonl", rows(range(50, 57)))
+    other = start(tmp_path / "fork", *options)
+    fork(other.store, f"{first.store.root}@0")
+    begin(other)
+    other.planning.round(1)
+    assert prompts(other, "r00001/train") == {row["prompt"] for row in kept}
+
+
+def test_a_multiple_choice_question_is_too_long_with_its_options(tmp_path):
+    keys = {"Question": "{} + 1 =", "Correct Answer": "1", **{f"Incorrect Answer {i}": f"{i + 1}" for i in (1, 2, 3)}}
+    found = [{key: text.format(i) for key, text in keys.items()} for i in range(40)]
+    found[3]["Incorrect Answer 2"] = "1 + " * 200
+    train, test = write(tmp_path / "train.jsonl", found[:20]), write(tmp_path / "test.jsonl", found[20:])
+    options = ["task.name=choice", "verify.name=choice", f"task.train={train}", f"task.test={test}", "generate.context=200"]
+    run = start(tmp_path, *options)
+    begin(run)
+    assert len(run.view.said) == 1 and "WARNING: skipped problem p-" in run.view.said[0]
+    run.planning.round(1)
+    assert run.store.table("plans/r00001/train").num_rows == 19
+
+
+def test_fresh_held_out_problems_are_none_that_were_trained_on(tmp_path):
+    train, test = write(tmp_path / "train.jsonl", rows(range(100, 120))), write(tmp_path / "test.jsonl", rows(range(7)))
+    options = [f"task.train={train}", f"task.test={test}", "measure.problems=3"]
+    first = start(tmp_path, *options)
+    begin(first)
+    first.planning.round(1)
+    write(tmp_path / "train.jsonl", rows(range(100, 110))), write(tmp_path / "test.jsonl", rows([*range(7), *range(110, 120)]))
+    second = start(tmp_path, *options)
+    begin(second)
+    second.planning.fresh(dataclasses.replace(second.test, plan="compare"), [0], 20, second.test)
+    found = prompts(second, "r00000/compare")
+    assert len(found) == 4 and found | prompts(second, "r00000/test") == {row["prompt"] for row in rows(range(7))}

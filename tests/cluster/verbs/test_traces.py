@@ -75,6 +75,12 @@ def test_pages(book, capsys):
     assert "no more answers fit" in capsys.readouterr().out
 
 
+def test_messages_of_a_prompt_are_exported_as_messages():
+    chat = [{"role": "system", "content": "Be short."}, {"role": "user", "content": "1?"}]
+    assert traces.asked(json.dumps({"messages": chat})) == chat
+    assert traces.asked("1?") == [{"role": "user", "content": "1?"}]
+
+
 @pytest.fixture
 def chat(tmp_path):
     """(a run whose model has a chat template, that model's folder): two answers to each problem."""
