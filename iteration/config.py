@@ -39,11 +39,11 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
     several parts by name. A part that the schema gives a default (None or a name) may be left out.
     file: "" for none. Raises UserError naming the file (or the command line) and the key.
     """
-    whole = OmegaConf.structured(schema)
+    whole, given = OmegaConf.structured(schema), str(file) or "command line"
     parts = [key for key in whole if key in kinds or OmegaConf.is_dict(whole._get_node(key)) and "name" in whole[key]]
     typed_words = name_parts(dotlist, parts)
     of_file = read(file) if str(file) else OmegaConf.create({})
-    sources = [(str(file) or "command line", of_file), ("command line", words.read(typed_words))]
+    sources = [(given, of_file), ("command line", words.read(typed_words))]
     for key in parts:
         if isinstance(sources[0][1].get(key), str):
             sources[0][1][key] = {"name": sources[0][1][key]}
@@ -60,9 +60,9 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
             if key.endswith("*"):
                 whole[key[:-1]] = _chain(key[:-1], kind, raw, [source for _, source in sources])
             elif raw.get(key) is not None or OmegaConf.is_missing(whole, key):
-                whole[key] = _section(key, kind, raw, str(file))
+                whole[key] = _section(key, kind, raw, given)
             elif whole[key] is not None:
-                whole[key] = _section(key, kind, whole, str(file))
+                whole[key] = _section(key, kind, whole, given)
     words.fit(sources[1][1], typed_words, whole)
     for where, source in sources:
         check_keys(whole, source, where)
@@ -73,10 +73,10 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
             raise UserError(f"{where}: {error.full_key}: {what}{expected_type(error)}") from None
     try:
         for key in sorted(OmegaConf.missing_keys(whole)):
-            raise UserError(f"{file}: {key} is missing; type {key}=VALUE or add it to the file")
+            raise UserError(f"{given}: {key} is missing; type {key}=VALUE or add it to the file")
         OmegaConf.resolve(whole)
     except OmegaConfBaseException as error:
-        raise UserError(f"{file or 'command line'}: {error.full_key}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{given}: {error.full_key}: {str(error).splitlines()[0]}") from None
     OmegaConf.set_readonly(whole, True)
     return whole
 

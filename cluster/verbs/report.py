@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from iteration.errors import UserError
+
 HELP = "what a run found, as one HTML file; of two runs, side by side"
 DESCRIPTION = (
     "Draw the report of RUN from its folder alone, into RUN/report.html: one file that needs nothing else. "
@@ -28,6 +30,8 @@ def act(known: argparse.Namespace) -> int:
     from cluster.report.page import pictures
     from cluster.verbs.driving import draw
 
+    if known.price is not None and known.price < 0:
+        raise UserError(f"--price is {known.price}; expected at least 0")
     stores = {folder.rstrip("/"): open_run(folder) for folder in known.runs}
     with writing(known.to or known.runs[0], "; type --to FILE, in a folder that can be written to"):
         path = draw(stores, known.to, known.price)

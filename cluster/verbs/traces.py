@@ -48,6 +48,8 @@ def act(known: argparse.Namespace) -> int:
     from cluster.folder.book import Book
     from cluster.folder.place import open_run, writing
 
+    if known.page < 1:
+        raise UserError(f"--page is {known.page}; expected at least 1")
     book = Book(open_run(known.run))
     wanted = Wanted(known.problem, known.state or "", known.kept, known.round, known.split)
     if not known.to:

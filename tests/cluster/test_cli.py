@@ -128,3 +128,20 @@ def test_what_cannot_be_written_is_one_line(tmp_path, capsys):
         assert main([verb, str(run), *words]) == 2
         said = capsys.readouterr().err.strip()
         assert said.startswith(f"flywheel: {tmp_path}") and "\n" not in said, said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["traces", "RUN", "--page", "0"], "--page is 0; expected at least 1"),
+        (["report", "RUN", "--price", "-1"], "--price is -1.0; expected at least 0"),
+        (["eval", "models/m", "expressions"], "command line: verify.name is missing"),
+        (["eval", "models/m", "expressions", "verify=replay", "--budget", "0"], "eval.budgets is [0]; expected at least 1"),
+        (["eval", "models/m", "expressions", "verify=replay", "--search", "beam:keep=0"], "eval.arms.beam: keep is 0"),
+    ],
+)
+def test_zero_and_negative_values_are_refused(tmp_path, capsys, words, said):
+    young(tmp_path)
+    assert main([str(tmp_path) if word == "RUN" else word for word in words]) == 2
+    found = capsys.readouterr().err.strip()
+    assert said in found and "\n" not in found

@@ -78,3 +78,15 @@ def test_another_part_in_the_same_actor():
     key, (by_line,) = actor.audit(3, [PROBLEMS[1]], ["5, so 1"], line)
     (by_number,) = actor.verify([PROBLEMS[1]], ["5, so 1"])
     assert key == 3 and by_line.state == State.WRONG and by_number.state == State.CORRECT
+
+
+def test_thinking_that_the_prompt_opened_is_missed_where_it_does_not_end(tmp_path):
+    book = young(tmp_path / "run")
+    plan(book, TRAIN, 1, PROBLEMS[:1], size=1)
+    tree = Tree.root(PROBLEMS[0], step("0? <think>", final=False), 0)
+    for text in ("0 or not", "not 1</think> 0"):
+        tree.nodes.append(Node(len(tree.nodes), 0, 1, step(text), verdict=Verdict(State.CORRECT, "0", 1.0)))
+    unit = Unit(TRAIN, 1, 0, PROBLEMS[:1], ["0?"], "m00000", [History()])
+    book.store.put_table(unit.key, table(unit, [tree], "old 1 {}"))
+    changes = regrade(book, Grader(EXACT), "new", lambda *done: None)
+    assert changes.counts == {("correct", "unparseable"): 1, ("correct", "correct"): 1}
