@@ -29,7 +29,7 @@ PROMPTS = [[8, 3, 9, 2], [10, 5, 11, 3, 12, 2], [7, 4, 7, 2]]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
+    folder = tmp_path_factory.mktemp("run") / "models"
     for name in ("a", "b"):
         tiny.build(folder / name, VOCABULARY, tiny.Shape(hidden_size=64), seed=ord(name))
     return folder
