@@ -78,6 +78,8 @@ def challenger(config: DictConfig, kind: str, name: str) -> tuple[Part, Part]:
     """(search, judge) of an arm or a source. Raises UserError."""
     section, where = config.compare[kind][name], f"compare.{kind}.{name}"
     judge = settings.checked(section.judge or config.judge, JUDGE, f"{where}.judge")
+    if judge.type.learned and judge.name != config.judge.name:
+        raise UserError(f"{where}.judge: the run teaches judge.name={config.judge.name} only; found {judge.name}")
     return settings.checked(section.search, SEARCH, f"{where}.search"), judge
 
 
@@ -139,7 +141,9 @@ class Comparison(Run):
             await self.search(arm, last, model_key(model), self.judging.newest(arm.judge, last))
         for version, judge in (await self.judges(model)).items():
             await self.judging.score(sampled, last, version, judge, self.test)
-        self.planning.round(last + 1, wanted.source_problems)
+        if wanted.sources:
+            self.filter(last)  # by the verdicts of a regrading, where the run was resumed with one
+            self.planning.round(last + 1, wanted.source_problems)
         for arm, measured in zip(self.sources(), self.taught(), strict=True):
             await self.source(arm, measured, model)
         self.store.put_json("compared", {"model": model, "splits": [arm.name for arm in arms]})

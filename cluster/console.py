@@ -21,14 +21,14 @@ def rounds_table(records: list[dict]) -> Table:
     table = Table(
         title="held-out, with 95 % intervals over problems", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0)
     )
-    table.add_column("round", no_wrap=True)
+    table.add_column("round")
     levels = sorted({score["level"] for record in records for score in record["scores"]})
     for level in levels:
         k = max(s["k"] for record in records for s in record["scores"] if s["level"] == level)
-        table.add_column(f"level {level}\npass@1 %", justify="right", no_wrap=True)
-        table.add_column(f"\n@{k} %", justify="right", no_wrap=True)
+        table.add_column(f"level {level}\npass@1 %", justify="right")
+        table.add_column(f"\n@{k} %", justify="right")
     for name in ("distinct\ncorrect", "tokens\nsearched", "\ns"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     for record in records:
         scores = {score["level"]: score for score in record["scores"]}
         cells = [str(record["number"]) + ("" if record["promoted"] else " kept " + record["model_out"])]

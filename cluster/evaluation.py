@@ -56,8 +56,10 @@ def read(file: str, dotlist: list[str]) -> DictConfig:
                 f"{where}: eval.arms.{name}: search {search.name} needs a judge; type --judge FOLDER of a value model, e.g. "
                 "RUN/judges/j00003-process"
             )
-    if config.eval.judge and not (Path(config.eval.judge) / "config.json").is_file():
-        raise UserError(f"{where}: eval.judge {config.eval.judge}: no value model there; expected RUN/judges/jNNNNN-NAME")
+    given = config.eval.judge  # the run folder keeps a copy, by which it is resumed
+    copied = config.judge and Path(config.run.dir, model_folder(judge_key(0, config.judge.name))).is_dir()
+    if given and not copied and not (Path(given) / "config.json").is_file():
+        raise UserError(f"{where}: eval.judge {given}: no value model there; expected RUN/judges/jNNNNN-NAME")
     return config
 
 

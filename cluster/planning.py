@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from functools import cached_property
@@ -78,13 +79,15 @@ class Planning:
 
     def arms(self, arms: list[Arm]) -> None:
         """Write down how each arm is searched. Raises UserError where its answers already lie in another round."""
-        store = self._book.store
+        store, before = self._book.store, self._book.arms()
         for arm in arms:
-            if not store.put_json(arm_key(arm.name), arm.record()) and self._book.arm(arm.name).round != arm.round:
+            if arm.name in before and before[arm.name].round != arm.round:
                 raise UserError(
-                    f"{store.place}: {arm.name} was searched behind another last round; rounds cannot grow here; type "
+                    f"{store.place}: {arm.name} was searched after round {before[arm.name].round}, so rounds cannot grow; type "
                     "run.dir=FOLDER to start another comparison"
                 )
+        for arm in reversed(arms):  # the arm of the training problems comes last: where it is written, all are
+            store.put_json(arm_key(arm.name), arm.record())
 
     def round(self, number: int, problems: int = 0) -> None:
         """Commit the problems of a round: levels by the solve rates of the rounds before, problems by seed."""
@@ -258,5 +261,5 @@ def _roles(problem: Problem) -> tuple[str, ...]:
 
 
 def _name(problem: Problem) -> str:
-    """What a problem is counted by: its id without the order of its options."""
-    return problem.id.partition("/")[0]
+    """A question that task `choice` asks in several orders has one name; other ids are taken whole."""
+    return re.sub(r"^(p-[0-9a-f]+)/\d+$", r"\1", problem.id)

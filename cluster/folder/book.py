@@ -91,12 +91,14 @@ class Book:
 
     def wanted(self) -> int:
         """How many rounds are wanted, as far as the folder tells: `rounds` may have grown since the run began."""
-        single = {arm.round for arm in self.arms().values()}  # a comparison plans one round more, for its sources
-        planned = [number for number in self._numbers("plans", "") if number not in single]
+        planned = self._numbers("plans", "")
+        if "compare" in self.config:  # it plans one round more, for its sources
+            planned = [number for number in planned if number != self.config.rounds + 1]
         return max(self.config.rounds, self.newest(), *planned)
 
     def _numbers(self, folder: str, suffix: str) -> list[int]:
-        return [int(name[1:6]) for name in self.store.names(folder) if name.endswith(suffix)]
+        names = [name for name in self.store.names(folder) if name.endswith(suffix)]
+        return [int(name[1:6]) for name in names if name[:1] == "r" and name[1:6].isdecimal()]
 
     def left(self, rounds: int | None = None) -> list[str]:
         """What is still to be done, in words: rounds to record, arms to search, the closing record. Empty: it is finished.
@@ -140,10 +142,12 @@ class Book:
     # arms
 
     def arms(self) -> dict[str, Arm]:
-        """Every way in which this run searches problems, by name."""
-        names = [name.removesuffix(".json") for name in self.store.names("arms")]
+        """Every way in which this run searches problems, by name. That of the training problems is written last."""
+        names = [name.removesuffix(".json") for name in self.store.names("arms") if name.endswith(".json")]
         written = {name: Arm.read(self.store.json(arm_key(name))) for name in names}
-        return written or {arm.name: arm for arm in old.arms(self.store, self.config)}
+        if any(not arm.blind and arm.round is None for arm in written.values()):
+            return written
+        return {arm.name: arm for arm in old.arms(self.store, self.config)} | written
 
     def arm(self, name: str) -> Arm:
         """Raises UserError where there is none."""

@@ -21,11 +21,12 @@ def arms(store: Store, config: DictConfig) -> list[Arm]:
     """The arms of the run: those that have a folder, and those that the config asks for."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     search, judge = Part.of(SEARCH, plain["search"]), _judge(plain.get("judge"))
-    sampled = Part(SEARCH, "sample", {"n": plain["measure"]["samples"]})
-    budget, split = plain["budget"], plain["measure"].get("split", "test")
+    measure, budget = plain.get("measure", {}), plain.get("budget", 1_000_000)
+    sampled, split = Part(SEARCH, "sample", {"n": measure.get("samples", 4)}), measure.get("split", "test")
     test = Arm("test", "measure", split, "test", sampled, None, budget, True)
     begun = {name: number for number in _rounds(store) for name in store.names(f"traces/{round_key(number)}")}
-    places = {name: number for name, number in (_asked(plain) | begun).items() if _NAME.fullmatch(name)}
+    # A fork of a comparison holds traces of its arms, but its own config has no such section.
+    places = {name: number for name, number in (_asked(plain) | begun).items() if _section(name) in plain}
     named = [_arm(plain, name, number, test, judge) for name, number in places.items()]
     return [Arm("train", "search", "train", "train", search, judge, budget, False), test, *named]
 
@@ -35,8 +36,14 @@ def model_of(arm: Arm) -> str:
     return "" if arm.blind or arm.round is None else f"{model_key(arm.round)}-{arm.title}"
 
 
+def _section(name: str) -> str:
+    """The section of the config that asks for an arm; "" for none."""
+    match = _NAME.fullmatch(name)
+    return "" if not match else "eval" if match[1] == "eval" else "compare"
+
+
 def _rounds(store: Store) -> list[int]:
-    return sorted(int(name[1:]) for name in store.names("traces"))
+    return sorted(int(name[1:]) for name in store.names("traces") if name[1:].isdecimal())
 
 
 def _asked(plain: dict) -> dict[str, int]:

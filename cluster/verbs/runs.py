@@ -94,9 +94,8 @@ def runs_table(runs: Iterable[Listed]) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    folded = ("held-out pass@1 %", "state")
     for name in ("run", "task", "search", "verifier", "rounds", "held-out pass@1 %", "state", "last written"):
-        table.add_column(name, no_wrap=name not in folded)
+        table.add_column(name, overflow="fold", min_width=min(8, len(name)))
     for run in runs:
         scores = ", ".join(f"{100 * value:.1f} (level {level})" for level, value in run.pass_1.items())
         written = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.written))

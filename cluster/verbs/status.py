@@ -20,9 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from cluster.console import rounds_table
+    from cluster.console import console, rounds_table
     from cluster.folder.book import Book
     from cluster.folder.place import open_run
 
@@ -35,15 +33,15 @@ def act(known: argparse.Namespace) -> int:
         told = {"name": book.config.name, "wanted": wanted, "finished": finished, "driver": driver and driver.get("who")}
         print(json.dumps(told | {"under_way": [plain(each) for each in unfinished], "rounds": records}))
         return 0
-    console = Console()
-    console.print(f"{book.config.name}: {finished} of {wanted} rounds finished in {known.run}", highlight=False)
+    shown = console()
+    shown.print(f"{book.config.name}: {finished} of {wanted} rounds finished in {known.run}", highlight=False)
     for each in map(plain, unfinished):
         line = "round {round}  {phase}: {committed} of {planned} units committed".format(**each)
-        console.print(line, highlight=False)
+        shown.print(line, highlight=False)
     if records:
-        console.print(rounds_table(records))
+        shown.print(rounds_table(records))
     if not book.finished():
-        console.print(f"resume with: ./launch.sh resume {known.run}", highlight=False)
+        shown.print(f"resume with: ./launch.sh resume {known.run}", highlight=False)
     return 0
 
 

@@ -7,12 +7,14 @@ import pytest
 
 from cluster.config import load
 from cluster.folder.forks import fork
+from cluster.planning import _name
 from cluster.remote import encode
 from cluster.run import Run
 from cluster.view import View
 from iteration import tiny
 from iteration.errors import UserError
 from iteration.tasks.expressions import VOCABULARY
+from iteration.types import Problem
 
 OPTIONS = ["task.name=file", "verify.name=exact", "problems=200", "unit=8", "measure.levels=[0]", "measure.samples=1"]
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -213,3 +215,13 @@ def test_fresh_held_out_problems_are_none_that_were_trained_on(tmp_path):
     second.planning.fresh(dataclasses.replace(second.test, plan="compare"), [0], 20, second.test)
     found = prompts(second, "r00000/compare")
     assert len(found) == 4 and found | prompts(second, "r00000/test") == {row["prompt"] for row in rows(range(7))}
+
+
+def test_ids_with_a_slash_are_taken_whole():
+    """Only the orders of a multiple-choice question share a name."""
+    assert _name(Problem("algebra/17", "", "")) == "algebra/17" and _name(Problem("a/b/1", "", "")) == "a/b/1"
+    assert (
+        _name(Problem("p-0123456789abcdef/3", "", ""))
+        == _name(Problem("p-0123456789abcdef/12", "", ""))
+        == "p-0123456789abcdef"
+    )

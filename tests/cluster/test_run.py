@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from cluster import comparison
 from cluster.config import check_unchanged, load
 from cluster.crew import Member
 from cluster.folder.layout import model_key
@@ -270,3 +271,20 @@ def test_a_split_that_the_task_lacks_is_refused_before_anything_starts(tmp_path,
         Run(load("", [f"task.name={task}", f"verify.name={verify}", "search.name=sample", "name=x", "sandbox=rlimits",
                       f"run.dir={tmp_path / 'run'}", "measure.split=validation"]))  # fmt: skip
     assert not (tmp_path / "run").exists()
+
+
+def test_a_comparison_is_not_led_by_a_judge_that_nobody_teaches():
+    options = ["compare.arms.beam.judge.name=outcome", "judge.name=process"]
+    with pytest.raises(UserError, match="compare.arms.beam.judge: the run teaches judge.name=process only; found outcome"):
+        comparison.read("configs/compare.yaml", options)
+
+
+def test_rounds_of_a_comparison_cannot_grow(tmp_path):
+    run = comparison.Comparison(comparison.read("configs/compare.yaml", [f"run.dir={tmp_path}"]))
+    check_unchanged(run.store, run.config, run.schema)
+    run.planning.arms(run.arms())
+    more = comparison.Comparison(comparison.read("configs/compare.yaml", [f"run.dir={tmp_path}", "rounds=3"]))
+    written = sorted((tmp_path / "arms").iterdir())
+    with pytest.raises(UserError, match="was searched after round 2, so rounds cannot grow"):
+        more.planning.arms(more.arms())
+    assert sorted((tmp_path / "arms").iterdir()) == written

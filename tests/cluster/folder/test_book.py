@@ -61,6 +61,34 @@ def test_a_comparison_plans_a_round_for_its_sources_that_no_run_waits_for(tmp_pa
     assert book.tabled() and young(tmp_path / "run").tabled(), "other runs have none"
 
 
+def test_a_comparison_without_sources_waits_for_no_further_round_either(tmp_path):
+    """One made before 2026-11-27 planned it all the same."""
+    book = young(tmp_path / "seed0", compare={})
+    for number in (0, 1):
+        book.store.put_json(record_key(number), record(number))
+    plan(book, TRAIN, 2)
+    book.store.put_json("compared", {})
+    assert book.wanted() == 1 and book.finished()
+
+
+def test_files_of_others_in_a_run_folder_are_ignored(tmp_path):
+    book = young(tmp_path)
+    plan(book, TEST, 0)
+    search(book, TEST, 0, 0)
+    for name in ("rounds/.DS_Store", "rounds/notes.json", "traces/old", "plans/.hidden", "arms/.DS_Store"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert book.newest() == -1 and book.wanted() == 1 and book.rounds_of(TEST) == [0] and set(book.arms()) == {"train", "test"}
+
+
+def test_arms_that_a_killed_driver_wrote_in_part_hide_no_others(tmp_path):
+    """The arm of the training problems is written last."""
+    book = young(tmp_path, BEAM)
+    (tmp_path / "arms/train.json").unlink()
+    (tmp_path / "arms/test.json").unlink()
+    assert set(book.arms()) == {"train", "test", "beam-60"} and book.arms()["beam-60"] == BEAM
+
+
 def test_progress_is_of_what_is_begun(tmp_path):
     book = young(tmp_path)
     plan(book, TEST, 0)

@@ -6,6 +6,7 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 
 from cluster.folder.book import Book
 from cluster.folder.store import Store
@@ -79,6 +80,18 @@ def test_whole_folders_are_finished(folder):
     (seed,) = (run for run in runs.runs_in(folder) if run.folder.endswith("seed0"))
     assert (seed.task, seed.search, seed.verifier, seed.finished, seed.wanted) == ("expressions", "sample", "replay", 2, 2)
     assert set(seed.pass_1) == {1, 2}
+
+
+def test_a_fork_of_a_comparison_has_its_traces_but_no_such_section(folder):
+    seed = folder / "compare" / "seed0"
+    text = (seed / "config.yaml").read_text()
+    config = OmegaConf.create(text)
+    del config["compare"]
+    del config["budget"]  # an option that a still older run did not have
+    (seed / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    book = Book(Store(seed))
+    assert set(book.arms()) == {"train", "test"}
+    assert doctor.examine(book) and runs.runs_in(folder)
 
 
 def states(folder) -> dict[str, str]:
