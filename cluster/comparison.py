@@ -100,21 +100,21 @@ class Comparison(Run):
 
     def challenged(self) -> list[Arm]:
         """Every challenger at each of its budgets; an arm's title is the challenger's name."""
-        found, wanted = [], self.options.compare
+        arms, wanted = [], self.options.compare
         for name, section in wanted.arms.items():
             search, judge = challenger(self.config, "arms", name)
             for budget in section.budgets or wanted.budgets:
-                found.append(self.against(f"compare-{name}-{budget}", name, search, judge, budget))
-        return found
+                arms.append(self.against(f"compare-{name}-{budget}", name, search, judge, budget))
+        return arms
 
     def sources(self) -> list[Arm]:
         """Searches of the same training problems, one round behind the last."""
-        found, wanted = [], self.options.compare
+        arms, wanted = [], self.options.compare
         for name, section in wanted.sources.items():
             search, judge = challenger(self.config, "sources", name)
             budget, number = (section.budgets or [wanted.source_budget])[0], self.options.rounds + 1
-            found.append(Arm(f"source-{name}", name, "train", "train", search, judge, budget, blind=False, round=number))
-        return found
+            arms.append(Arm(f"source-{name}", name, "train", "train", search, judge, budget, blind=False, round=number))
+        return arms
 
     def taught(self) -> list[Arm]:
         """The measurements of the models that are trained on what each source found, in the order of the sources."""
@@ -162,8 +162,8 @@ class Comparison(Run):
     async def judges(self, model: int) -> dict[str, Part]:
         """The value models that score the sampled answers: the run's newest and its first (stale by now), and an ORM."""
         last, outcome = self.options.rounds, Part(JUDGE, "outcome", {})
-        found = {judge_key(1, self.judge.name): self.judge, self.judging.newest(self.judge, last): self.judge}
-        return found | {await self.judging.teach(last, model, outcome, self.verify, self.train): outcome}
+        judges = {judge_key(1, self.judge.name): self.judge, self.judging.newest(self.judge, last): self.judge}
+        return judges | {await self.judging.teach(last, model, outcome, self.verify, self.train): outcome}
 
     def measured(self, arm: Arm, judge: str = "") -> Measured:
         return Measured.read(self.book, arm, arm.round, judge)

@@ -113,17 +113,17 @@ class Config:
 
 def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
     """A checked, read-only config. Raises UserError."""
-    found = settings.load(schema, KINDS, file, dotlist)
+    config = settings.load(schema, KINDS, file, dotlist)
     file = file or "command line"
     try:
-        settings.typed(found, schema)
-        check_parts(found)
-        check_temperature(found)
-        if found.rounds:
-            check_rows(found)
+        settings.typed(config, schema)
+        check_parts(config)
+        check_temperature(config)
+        if config.rounds:
+            check_rows(config)
     except (ValueError, UserError) as error:
         raise UserError(f"{file}: {error}") from None
-    return found
+    return config
 
 
 def check_parts(config: DictConfig) -> None:

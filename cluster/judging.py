@@ -138,15 +138,15 @@ class Judging:
             problems = self._book.problems(arm, number)
             asked = [problems[name] for name in chosen["problem_id"].to_pylist()]
             texts = list(map(opened, chosen["prompt"].to_pylist(), chosen["answer_text"].to_pylist()))
-            found: dict[int, list[Verdict]] = {}
+            graded: dict[int, list[Verdict]] = {}
 
             def aside(batch: tuple, reason: str) -> None:
-                found[batch[0]] = [Verdict(State.FAILED, why=reason)] * len(batch[1])
+                graded[batch[0]] = [Verdict(State.FAILED, why=reason)] * len(batch[1])
 
             starts = range(0, n, AUDITED)
             batches = [(i, asked[i : i + AUDITED], texts[i : i + AUDITED]) for i in starts]
             with self._view.phase(number, "audit"):
-                await self._actors.audit(batches, part, lambda each: found.__setitem__(*each), aside)
-            verdicts = [verdict for i in starts for verdict in found[i]]
+                await self._actors.audit(batches, part, lambda each: graded.__setitem__(*each), aside)
+            verdicts = [verdict for i in starts for verdict in graded[i]]
             store.put_table(key, verdict_table(chosen["id"].to_pylist(), verdicts, tag(part)))
         return audited(store.table(key)["state"].to_pylist())

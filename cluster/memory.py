@@ -139,18 +139,18 @@ def holdings(config: DictConfig, shape: Shape, gpu: float, memory: float) -> lis
     """Every process that holds a model. gpu: bytes of a GPU; memory: bytes of a machine."""
     where = config.placement
     device = gpu if config.train.gpus else memory
-    found = [
+    processes = [
         trainer(shape, config.train, device, config.generate.sleep),
         engine(shape, config.generate, where.generators or 1, gpu),
     ]
     if config.judge and JUDGE.part_class(config.judge.name).learned:
-        found.append(engine(shape, config.generate, where.judges, gpu, "judge"))
-    return found
+        processes.append(engine(shape, config.generate, where.judges, gpu, "judge"))
+    return processes
 
 
-def wanted_gpus(config: DictConfig, found: list[Holding]) -> float:
+def wanted_gpus(config: DictConfig, processes: list[Holding]) -> float:
     counts = {"trainer": config.train.ranks, "generator": config.placement.generators or 1, "judge": config.placement.judges}
-    return sum(each.gpus * counts[each.actor.partition(" ")[0]] for each in found)
+    return sum(each.gpus * counts[each.actor.partition(" ")[0]] for each in processes)
 
 
 def model_config(path: str, config: DictConfig) -> Any:

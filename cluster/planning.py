@@ -136,17 +136,17 @@ class Planning:
 
         drawn = [self._draw(arm.split, level, problems + len(known), rng, barred) for level in levels]
         fresh = [[problem for problem in each if problem.id not in known][:problems] for each in drawn]
-        found = [problem for each in fresh for problem in each]
-        self._commit(arm.plan_key(0), [found[i] for i in rng.permutation(len(found))])
+        chosen = [problem for each in fresh for problem in each]
+        self._commit(arm.plan_key(0), [chosen[i] for i in rng.permutation(len(chosen))])
 
     def units(self, arm: Arm, number: int, model: str, judge: str) -> list[Unit]:
         """The units of an arm in a round.
 
         model: the version that answers; judge: that of the value model that leads the search, "" for none.
         """
-        found: dict[int, list[dict]] = defaultdict(list)
+        by_unit: dict[int, list[dict]] = defaultdict(list)
         for row in self._book.plan(arm, number).to_pylist():
-            found[row["unit"]].append(row)
+            by_unit[row["unit"]].append(row)
         return [
             Unit(
                 arm,
@@ -158,7 +158,7 @@ class Planning:
                 [history_of(row) for row in rows],
                 judge,
             )
-            for unit, rows in sorted(found.items())
+            for unit, rows in sorted(by_unit.items())
         ]
 
     @cached_property
@@ -185,11 +185,11 @@ class Planning:
         most = int(self._options.retry * self._options.problems)
         if not most:
             return []
-        found: dict[str, Problem] = {}
+        earlier: dict[str, Problem] = {}
         for before in range(1, number):
-            found |= self._book.problems(self._searched, before)
-        names = sorted(name for name in found if name in history and not history[name].solved)
-        return [found[names[i]] for i in rng.permutation(len(names))[:most]]
+            earlier |= self._book.problems(self._searched, before)
+        names = sorted(name for name in earlier if name in history and not history[name].solved)
+        return [earlier[names[i]] for i in rng.permutation(len(names))[:most]]
 
     def _draw(
         self, split: str, level: int, n: int, rng: np.random.Generator, barred: Callable[[Problem], bool] | None = None

@@ -329,9 +329,9 @@ class Run:
         nodes = self.book.nodes(self.train, number, ["node", "logprobs", "token_ids", "origin"])
         return diversity(nodes, decisions, len(self.book.plan(self.train, number, ["id"])))
 
-    def report(self, found: pa.Table) -> dict[str, float]:
+    def report(self, answered: pa.Table) -> dict[str, float]:
         """What the verifier reports of answers as a whole (ANSWER), if it does: of multiple choice, its bias to each letter."""
-        return self.verifier.report(found) if isinstance(self.verifier, Reports) else {}
+        return self.verifier.report(answered) if isinstance(self.verifier, Reports) else {}
 
     def counts(self, number: int, decisions: pa.Table, training: dict) -> dict[str, int]:
         states, reasons = decisions["state"].to_pylist(), decisions["reason"].to_pylist()

@@ -159,8 +159,8 @@ class CloudStore(Store):
 
     def _driver(self) -> tuple[dict, str]:
         """(record, version) of the object that names the driver."""
-        found = self._try(lambda: self._obs.get(self._bucket, "driver.json"))
-        return json.loads(bytes(found.bytes())), found.meta["e_tag"]
+        stored = self._try(lambda: self._obs.get(self._bucket, "driver.json"))
+        return json.loads(bytes(stored.bytes())), stored.meta["e_tag"]
 
     def _alive(self, version: str) -> bool:
         """Does the driver give a sign of life? Waits for one; raises FileNotFoundError where the driver ends."""

@@ -133,13 +133,13 @@ class Store:
 
     def asides(self, folder: str) -> dict[int, str]:
         """Units of a folder that were set aside, each with its reason. They hold no rows, so they are small."""
-        found = {}
+        reasons = {}
         for unit in sorted(self.units(folder)):
             path = self.local(f"{folder}/u{unit:05d}.parquet")
             metadata = pq.read_schema(path).metadata if path.stat().st_size < ASIDE_BYTES else None
             if metadata and b"aside" in metadata:
-                found[unit] = metadata[b"aside"].decode()
-        return found
+                reasons[unit] = metadata[b"aside"].decode()
+        return reasons
 
     def table(self, key: str, columns: list[str] | None = None) -> pa.Table:
         # ParquetFile, not read_table: the latter takes folder names for partitions.

@@ -122,10 +122,10 @@ def played(trees: list[Answered]) -> float | None:
 
 def rate(trees: list[Answered], n: int | None = None) -> float:
     """Distinct correct answers for 1,000 generated tokens; of sampled answers, among the first n to each problem."""
-    found = sum(
+    solutions = sum(
         len({text for text, good in zip(each.texts[:n], each.pool.verified[:n], strict=True) if good}) for each in trees
     )
-    return 1000 * found / max(1, sum(each.tokens if n is None else int(each.pool.tokens[:n].sum()) for each in trees))
+    return 1000 * solutions / max(1, sum(each.tokens if n is None else int(each.pool.tokens[:n].sum()) for each in trees))
 
 
 def sampled(run: Comparison) -> dict[str, Measured]:

@@ -202,12 +202,12 @@ def reply_to(asked: dict, names: dict, keep: list, limits: dict) -> object:
     if "define" in asked:
         return define(asked, names)
     if "get" in asked:
-        return found(asked["get"], "", names)
+        return resolve(asked["get"], "", names)
     if "program" in asked:
         return program(asked["program"], asked["stdin"], limits)
     if "command" in asked:
         return command(asked["command"], asked["files"], limits)
-    target = found(asked["call"], asked["of"], names)
+    target = resolve(asked["call"], asked["of"], names)
     keywords = {name: unpack(value, keep) for name, value in asked["keywords"].items()}
     return target(*(unpack(value, keep) for value in asked["arguments"]), **keywords)
 
@@ -224,7 +224,7 @@ def define(asked: dict, names: dict) -> list[str]:
     return missing
 
 
-def found(name: str, of: str, names: dict) -> object:
+def resolve(name: str, of: str, names: dict) -> object:
     """A name of the module; if it is missing, the method of that name of a new instance of the class `of`."""
     if name in names:
         return names[name]

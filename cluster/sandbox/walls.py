@@ -239,12 +239,12 @@ class Inmate:
 
 
 def family_of(pid: int) -> list[int]:
-    found, todo = [], [pid]
+    family, todo = [], [pid]
     while todo:
-        found.append(todo.pop())
+        family.append(todo.pop())
         with contextlib.suppress(OSError):
-            todo += map(int, Path(f"/proc/{found[-1]}/task/{found[-1]}/children").read_text().split())
-    return found
+            todo += map(int, Path(f"/proc/{family[-1]}/task/{family[-1]}/children").read_text().split())
+    return family
 
 
 class Fork:
