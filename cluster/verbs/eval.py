@@ -60,9 +60,9 @@ def words(model: str, task: str, searches: list[str], budgets: list[int], judge:
     """The command line of `flywheel eval` as KEY=VALUE. Raises UserError."""
     parts = Path(model).resolve().parts
     of = f"{parts[-3]}-{parts[-1]}" if len(parts) > 2 and parts[-2] == "models" else parts[-1]  # RUN/models/m00003
-    arguments = [f"model.path={model}", "rounds=0", f"name=eval-{of}-{Path(task).stem}"]
+    settings = [f"model.path={model}", "rounds=0", f"name=eval-{of}-{Path(task).stem}"]
     if not task.endswith((".yaml", ".yml")):
-        arguments.append(f"task.name={task}")
+        settings.append(f"task.name={task}")
     for search in searches:
         name, _, given = search.partition(":")
         several = sum(each.partition(":")[0] == name for each in searches) > 1
@@ -70,12 +70,12 @@ def words(model: str, task: str, searches: list[str], budgets: list[int], judge:
         pairs = [pair.partition("=") for pair in given.split(",") if pair]
         if not all(sign for _, sign, _ in pairs):
             raise UserError(f"--search {search}: expected NAME or NAME:KEY=VALUE,KEY=VALUE, e.g. beam:keep=4,times=1000")
-        arguments += [f"{arm}.name={name}", *(f"{arm}.{key}={value}" for key, _, value in pairs)]
+        settings += [f"{arm}.name={name}", *(f"{arm}.{key}={value}" for key, _, value in pairs)]
     if budgets:
-        arguments.append(f"eval.budgets=[{','.join(map(str, budgets))}]")
+        settings.append(f"eval.budgets=[{','.join(map(str, budgets))}]")
     if judge:
-        arguments += [f"eval.judge={judge}", f"judge.name={Path(judge).name.partition('-')[2] or 'process'}"]
-    return arguments + options
+        settings += [f"eval.judge={judge}", f"judge.name={Path(judge).name.partition('-')[2] or 'process'}"]
+    return settings + options
 
 
 def table(evidence: Evidence) -> Table:
