@@ -39,7 +39,7 @@ WIDTH = 80  # columns of the help's examples
 
 
 class Verb(argparse.ArgumentParser):
-    """Its help may end with what is looked up only when it is printed."""
+    """Its help may end with text that is computed only when it is printed."""
 
     module: ModuleType
 
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         status = known.act(known)
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # whoever read the output has enough, e.g. head -1
+    except BrokenPipeError:  # the reader has closed the pipe, e.g. head -1
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
         return CLOSED
     except UserError as error:

@@ -1,9 +1,9 @@
-"""A run with arms behind its last round: searches and ways to choose, side by side on the same held-out problems.
+"""A run with extra arms after its last round: searches and ways to choose, side by side on the same held-out problems.
 
-For each seed an ordinary run makes a model and its value models. Then the same held-out problems are searched by every arm at
-every budget, and whole answers are sampled as the baseline; all of it is committed as units of that run, so a comparison that
-was killed resumes. The tables are computed from what is stored. At last every source searches the same training problems of a
-next round, with verdicts in sight, and a model is trained on what it found.
+For each seed, an ordinary run trains a model and its value models. Every arm then searches the same held-out problems at every
+budget, and whole answers are sampled as the baseline. All of it is committed as units of that run, so a killed comparison
+resumes. The tables are computed from the stored results. Finally, every source searches the training problems of one more
+round, where it sees verdicts, and a model is trained on its traces.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def challenger(config: DictConfig, kind: str, name: str) -> tuple[Part, Part]:
 
 
 class Comparison(Run):
-    """One seed's run, with the arms behind its last round."""
+    """One seed's run, with extra arms after its last round."""
 
     schema = CompareConfig
 
@@ -108,7 +108,7 @@ class Comparison(Run):
         return arms
 
     def sources(self) -> list[Arm]:
-        """Searches of the same training problems, one round behind the last."""
+        """Searches of the same training problems, one round after the last."""
         arms, wanted = [], self.options.compare
         for name, section in wanted.sources.items():
             search, judge = challenger(self.config, "sources", name)
@@ -117,7 +117,7 @@ class Comparison(Run):
         return arms
 
     def taught(self) -> list[Arm]:
-        """The measurements of the models that are trained on what each source found, in the order of the sources."""
+        """The measurements of the models trained on each source's traces, in the order of the sources."""
         sampled, budget, number = (
             Part(SEARCH, "sample", {"n": self.options.measure.samples}),
             self.options.budget,
@@ -145,7 +145,7 @@ class Comparison(Run):
         self.store.put_json("compared", {"model": model, "splits": [arm.name for arm in arms]})
 
     async def source(self, arm: Arm, measured: Arm, model: int) -> None:
-        """One more round, searched by a source: its traces, its manifest, its model, and what that is worth."""
+        """One more round, searched by a source: its traces, its manifest, its model and that model's measurement."""
         number, trained = self.options.rounds + 1, measured.model
         await self.search(arm, number, model_key(model), self.judging.newest(arm.judge, self.options.rounds))
         if not self.store.has(manifest_key(trained)):

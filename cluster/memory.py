@@ -1,4 +1,4 @@
-"""How much memory each process of a run takes, from its config alone. Arithmetic, not a measurement.
+"""The memory of each process of a run, computed from its config, not measured.
 
 For each parameter a trainer holds a weight, a gradient and two moments in float32 (16 bytes, over all ranks), the largest block
 gathered twice, the activations of its rows (Korthikanti et al. 2022, equation 1, with attention that keeps no scores: 34 s b h

@@ -1,4 +1,4 @@
-"""Relative paths of a config, for machines on which another folder is the working folder."""
+"""Relative paths of a config, made absolute for machines with another working folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from iteration.errors import UserError
 
-FILES = ("task.train", "task.validation", "task.test")  # not where task.dataset is given: then they name splits
+FILES = ("task.train", "task.validation", "task.test")  # unless task.dataset is given: they then name splits
 OF_ACTORS = ("model.path", "verify.libraries", "audit.libraries")  # opened by actors, not by the driver
 
 

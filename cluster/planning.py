@@ -51,7 +51,7 @@ class Planning:
         self._sizes: dict[str, int] = {}  # tokens of prompts, by their text
 
     def check(self) -> None:
-        """Say what changed in the task's files since the run began, and which problems' prompts are too long.
+        """Report changes in the task's files since the run began, and problems whose prompts are too long.
 
         Needs the first model. Raises UserError where such problems are refused.
         """
@@ -123,7 +123,7 @@ class Planning:
         self._commit(arm.plan_key(0), [problems[i] for i in rng.permutation(len(problems))])
 
     def fresh(self, arm: Arm, levels: list[int], problems: int, measured: Arm) -> None:
-        """Commit held-out problems of each level, none of arm `measured`, which decided on promotions, and none trained on."""
+        """Commit held-out problems of each level; none was trained on, or is of arm `measured`, which decides on promotions."""
         if self._book.planned(arm, 0):
             return
         known = set(self._book.plan(measured, 0, ["id"])["id"].to_pylist())
@@ -169,7 +169,7 @@ class Planning:
         return AutoTokenizer.from_pretrained(self._book.store.folder(model_folder(model_key(0))))
 
     def _history(self, number: int) -> dict[str, History]:
-        """What the rounds before `number` made of each problem that they searched."""
+        """The results of each problem that the rounds before `number` searched."""
         columns = ["id", "node", "problem_id", "state"]
         before = [self._book.nodes(self._searched, r, columns) for r in range(1, number)]
         if not before:
@@ -181,7 +181,7 @@ class Planning:
         return {problem: History(*each, newest.get(problem, "")) for problem, each in counts.items()}
 
     def _unsolved(self, number: int, history: dict[str, History], rng: np.random.Generator) -> list[Problem]:
-        """Problems of earlier rounds that no answer has solved, up to the share `retry` of a round."""
+        """Unsolved problems of earlier rounds, up to the share `retry` of a round."""
         most = int(self._options.retry * self._options.problems)
         if not most:
             return []
@@ -199,7 +199,7 @@ class Planning:
         def unfit(problem: Problem) -> bool:
             return bool(barred and barred(problem)) or self._too_long(problem)
 
-        # A list is drawn from with as many more as may be taken away; other tasks make problems as they are asked.
+        # From a list, draw as many extra problems as may be removed; other tasks generate problems on request.
         listed = self._task.all(split) if isinstance(self._task, Enumerable) else []
         more = sum(unfit(problem) for problem in listed if problem.level == level)
         drawn = self._task.draw(split, level, n + more, rng)
@@ -219,7 +219,7 @@ class Planning:
         return self._size(problem) >= self._options.generate.context
 
     def _size(self, problem: Problem) -> int:
-        """Tokens of a problem's prompt as the model is shown it; an upper bound where that leaves room enough."""
+        """Tokens of a problem's prompt as shown to the model; an upper bound if that is short enough."""
         shown = self._task.prompt(problem)
         most = len(shown.encode()) + self._frame
         if most < self._options.generate.context:
@@ -253,10 +253,10 @@ class Planning:
 
 
 def _roles(problem: Problem) -> tuple[str, ...]:
-    """Whose messages a problem's prompt holds, in order; () for plain text."""
+    """The roles of the messages in a problem's prompt, in order; () for plain text."""
     return tuple(message["role"] for message in messages_of(problem.prompt) or ())
 
 
 def _name(problem: Problem) -> str:
-    """What a problem is counted by: its id without the order of its options."""
+    """The name that a problem is counted under: its id without the order of its options."""
     return problem.id.partition("/")[0]

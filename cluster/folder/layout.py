@@ -1,4 +1,4 @@
-"""What lies where in a run folder: names of files, schemas of tables, ids of traces. Nothing is read here.
+"""The layout of a run folder: file names, table schemas and trace ids. Nothing is read here.
 
 config.yaml                          what the run was started with
 task.json                            digests of the task's files, and the ids of all held-out problems
@@ -90,7 +90,7 @@ def model_key(number: int) -> str:
 
 
 def model_number(model: str) -> int:
-    """The round that a model came out of: 3 of m00003."""
+    """The round that produced a model: 3 for m00003."""
     return int(model[1:6])
 
 

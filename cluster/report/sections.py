@@ -1,4 +1,4 @@
-"""The report's story: what is said, in which order, with which charts and tables. A panel is one run's part of a section."""
+"""The sections of the report, in order, with their charts and tables. A panel is one run's part of a section."""
 
 from __future__ import annotations
 

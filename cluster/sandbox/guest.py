@@ -16,7 +16,7 @@ import os
 import resource
 import sys
 
-ITEMS = 100_000  # read from an iterator, at most
+ITEMS = 100_000  # most items read from an iterator
 VIEWS = ((type({}.keys()), "k"), (type({}.values()), "v"), (type({}.items()), "m"))  # of a dict
 
 

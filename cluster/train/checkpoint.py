@@ -1,4 +1,4 @@
-"""Checkpoints inside a training: after a kill it resumes where it was, over the same examples in the same order.
+"""Checkpoints of a training: after a kill it resumes from the newest one, with the same examples in the same order.
 
     checkpoints/m00003/s000120/    weights and optimiser as safetensors, and progress.json; whole or absent
 

@@ -64,7 +64,7 @@ def labelled(book: Book, arm: Arm, number: int, judge: Value, ends: Ends, verifi
 
 
 class StepLabels:
-    """What a value model is trained on: binary cross-entropy on labelled steps (cluster.train.fit.Objective)."""
+    """A value model's objective: binary cross-entropy on labelled steps (cluster.train.fit.Objective)."""
 
     def objective(self, model: Any) -> Callable:
         """The loss as a method of the model: it calls parts of the model, for which FSDP has to gather the weights too."""

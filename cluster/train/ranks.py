@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch.distributed.device_mesh import DeviceMesh
 
-PATIENCE = datetime.timedelta(minutes=30)  # for a slow rank; where one died, the driver ends the others
+PATIENCE = datetime.timedelta(minutes=30)  # for a slow rank; if one dies, the driver stops the others
 # Sequences of a packed row do not see each other: transformers builds the mask from positions that restart at 0. A dense mask
 # (sdpa) has the square of a row's tokens, too many in a long row; flex attention has no backward pass on CPU.
 ATTENTION = {"cpu": "sdpa", "cuda": "flex_attention"}
@@ -147,7 +147,7 @@ def shard(model: torch.nn.Module, blocks: set[str], group: Group, mesh: DeviceMe
     else:
         model.to_empty(device=mesh.device_type)
     set_model_state_dict(model, whole, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True))
-    for buffer in model.buffers():  # those that no state dict holds
+    for buffer in model.buffers():  # also those that no state dict holds
         distributed.broadcast(buffer, 0)
     return model
 

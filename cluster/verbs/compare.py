@@ -48,7 +48,7 @@ def act(known: argparse.Namespace) -> int:
 
 
 def compare(file: str, dotlist: list[str], console: Any) -> dict:
-    """Run the whole comparison, or what is left of it. console: rich's. Returns the tables, also put into the run's folder."""
+    """Run the comparison, or the rest of it. console: rich's. Returns the tables, also written to the run's folder."""
     from cluster.comparison import Comparison, read
     from cluster.folder.store import Store
     from cluster.report import comparison

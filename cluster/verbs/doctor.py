@@ -1,4 +1,4 @@
-"""`flywheel doctor`: why a run stands still, from its folder alone."""
+"""`flywheel doctor`: why a run makes no progress, from its folder alone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def examine(book: Book) -> list[str]:
 
 
 def idle(book: Book) -> list[str]:
-    """What is said of a run without a driver."""
+    """The lines for a run without a driver."""
     from cluster.pending import span
 
     left = book.left()
@@ -54,7 +54,7 @@ def idle(book: Book) -> list[str]:
 
 
 def working(book: Book, driver: str) -> list[str]:
-    """What a run's driver noted last."""
+    """The last note of a run's driver."""
     from cluster import pending
 
     lines, noted = [f"{driver} works on it"], pending.noted(book.store)

@@ -1,4 +1,4 @@
-"""What the verbs share that drive a run: their arguments, how a driver is guarded, and how its end is shown."""
+"""Shared code of the verbs that drive a run: their arguments, a guard around the driver, and its exit message."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
 
 
 def turn(kind: type, config: DictConfig, known: argparse.Namespace, again: str) -> int:
-    """Run what is left of a run, then draw its report. again: the command that resumes it. Returns the exit status."""
+    """Run the rest of a run, then write its report. again: the command that resumes it. Returns the exit status."""
     from cluster.folder.book import Book
     from cluster.view import End, JsonView, View
 

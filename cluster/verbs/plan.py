@@ -1,4 +1,4 @@
-"""`flywheel plan`: what goes where and how much memory it takes, before anything starts (arithmetic: cluster/memory.py)."""
+"""`flywheel plan`: the placement and memory of each process, before anything starts (arithmetic: cluster/memory.py)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def show(file: str, config: DictConfig, gpu_gb: float, console: Any) -> int:
 
 
 def tables(processes: list[Holding], memory: float) -> tuple[Table, list[str]]:
-    """(a row for each kind of process, what does not fit or is worth knowing). memory: bytes of the machine."""
+    """(a row for each kind of process, notes and what does not fit). memory: bytes of the machine."""
     from rich import box
     from rich.table import Table
 

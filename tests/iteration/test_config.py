@@ -150,7 +150,7 @@ def test_read_only_after_merging(config):
         ("train.start=anew", "train.start is 'anew'; expected previous or base"),
         ("retry=2", "retry is 2.0; expected a share between 0 and 1"),
         ("generate.temperature=2.5", "generate.temperature times search.temperature is 2.5; expected 0 to 2, vLLM's limits"),
-        ("learn.name=dpo", "learn.name=dpo lays two traces side by side, each of up to generate.context = 128"),
+        ("learn.name=dpo", "learn.name=dpo puts two traces into one row, each of up to generate.context = 128"),
         ("judge.name=proces", "judge.name: there is no 'proces'; did you mean 'process'?"),
         ("judge.label=x", "judge.name is missing"),
         ("generate.transfer=rdma", "generate.transfer is 'rdma'; expected host or nccl or ipc"),
