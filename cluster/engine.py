@@ -66,7 +66,7 @@ class Generate:
         share_of_gpus(self.gpus, 1024)
         if self.pipeline > 1 and (self.gpus < self.pipeline or self.gpus % self.pipeline):
             raise ValueError(
-                f"pipeline is {self.pipeline}, but gpus={self.gpus:g} cannot be cut into so many stages; expected a multiple"
+                f"pipeline is {self.pipeline}, but gpus={self.gpus:g} cannot be split into that many stages; type a multiple"
             )
         if not self.step_end:
             raise ValueError("step_end is empty; expected the delimiter of steps, e.g. a newline")

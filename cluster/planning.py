@@ -64,7 +64,7 @@ class Planning:
             for name in sorted({*files, *before}):
                 if files.get(name) != before.get(name):
                     what = "is new" if name not in before else "is not read any more" if name not in files else "has changed"
-                    self._say(f"WARNING: {name} {what} since this run began; what was held out then is not trained on")
+                    self._say(f"WARNING: {name} {what} since this run began; problems held out then are not trained on")
         everything = [problem for each in listed.values() for problem in each]
         shown = {_roles(problem): self._task.prompt(problem) for problem in everything}
         for roles, each in shown.items():
@@ -82,7 +82,7 @@ class Planning:
         for arm in arms:
             if not store.put_json(arm_key(arm.name), arm.record()) and self._book.arm(arm.name).round != arm.round:
                 raise UserError(
-                    f"{store.place}: {arm.name} was searched behind another last round; rounds cannot grow here; type "
+                    f"{store.place}: {arm.name} was searched after another last round; rounds cannot grow here; type "
                     "run.dir=FOLDER to start another comparison"
                 )
 

@@ -57,7 +57,7 @@ class CloudStore(Store):
         except Exception as error:
             raise UserError(
                 f"run.dir {self.place}: cannot be reached ({first_line(error)}); AWS_ENDPOINT_URL, AWS_REGION, "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY say where it is and who asks"
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY give its address and credentials"
             ) from None
         return self
 

@@ -187,7 +187,7 @@ def serve(sock: object, limits: dict) -> None:
         try:
             data = text(reply).encode()
         except (TypeError, ValueError, RecursionError, MemoryError) as error:
-            data = text({"raised": ["TypeError", f"its value cannot be taken out: {type(error).__name__}"]}).encode()
+            data = text({"raised": ["TypeError", f"its value cannot be returned: {type(error).__name__}"]}).encode()
         send(sock, data)
 
 

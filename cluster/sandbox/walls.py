@@ -80,7 +80,7 @@ def check(options: SandboxOptions, executes: bool, who: str) -> None:
     missing = why_no_walls()
     if missing:
         raise UserError(
-            f"{who} runs what the model wrote, and needs walls: {missing}. Type (Debian) apt-get install bubblewrap; or "
+            f"{who} runs model-written code and needs isolation: {missing}. Type (Debian) apt-get install bubblewrap; or "
             "sandbox=rlimits, which limits time and memory but hides neither files nor network"
         )
 
@@ -378,7 +378,7 @@ class Sandbox:
         self._folders = {path: str(path) for path in map(Path, folders) if not path.is_relative_to("/usr")}
         hidden = [place for place in self._folders.values() if Path(place).parts[1:2] in (("tmp",), ("dev",), ("proc",))]
         if hidden and self._walled:
-            raise UserError(f"{hidden[0]} cannot be seen behind the walls, whose /tmp is their own; put it elsewhere")
+            raise UserError(f"{hidden[0]} is not visible in the sandbox, which has its own /tmp; put it elsewhere")
 
     # what callers use
 

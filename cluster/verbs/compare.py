@@ -43,7 +43,7 @@ def act(known: argparse.Namespace) -> int:
     console = Console(width=None if sys.stdout.isatty() else 180)
     status = guarded(lambda: compare(known.config, known.options, console), folder / "error.log", again)
     if not status:
-        print(f"{(time.monotonic() - began) / 60:.1f} minutes; the tables lie in {folder}/tables.json")
+        print(f"{(time.monotonic() - began) / 60:.1f} minutes; the tables are in {folder}/tables.json")
     return status
 
 

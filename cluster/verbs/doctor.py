@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cluster.folder.book import Book
 
-HELP = "why a run stands still"
+HELP = "why a run makes no progress"
 DESCRIPTION = (
     "Who works on RUN, what is pending since when, which unit, problem and actor waits for what, and what was set aside; "
     "from the folder alone."
@@ -62,7 +62,7 @@ def working(book: Book, driver: str) -> list[str]:
         return lines
     age = time.time() - noted["at"]
     if age > 60:
-        lines.append(f"but it has said nothing for {pending.span(age)}: it hangs, or its machine is gone. What it said last:")
+        lines.append(f"but it has written no note for {pending.span(age)}: it hangs, or its machine is gone. Its last note:")
     lines += [f"round {each['number']}: {each['name']} for {pending.span(each['seconds'])}" for each in noted["phases"]]
     lines.append(f"last committed or trained {pending.span(noted['silent'] + age)} ago")
     return lines + [f"  {line}" for line in pending.lines(noted)]

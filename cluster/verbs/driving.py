@@ -80,7 +80,7 @@ def turn(kind: type, config: DictConfig, known: argparse.Namespace, again: str) 
     except Exception as error:  # the run is finished, with or without its report
         log = run.store.root / "error.log"
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        shown = f"could not be drawn ({type(error).__name__}: {error}; traceback: {log}); try ./launch.sh report {folder}"
+        shown = f"could not be written ({type(error).__name__}: {error}; traceback: {log}); try ./launch.sh report {folder}"
     book = Book(run.store)
     done = book.records()
     view.over(End(folder, time.monotonic() - began, done[-1]["model_out"], shown, first_kept(book)), done)

@@ -86,7 +86,7 @@ def table(evidence: Evidence) -> Table:
 
     from iteration.choose import JUDGED
 
-    shown = Table(title="held-out problems, by what was spent on each", title_justify="left", box=box.SIMPLE)
+    shown = Table(title="held-out problems, by tokens spent on each", title_justify="left", box=box.SIMPLE)
     for name in ("level", "way", "tokens", "pass@1 %", "vote %", "vote by the judge %", "coverage %"):
         shown.add_column(name, justify="left" if name == "way" else "right", no_wrap=True)
     for results in [*evidence.held_out, *evidence.arms]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cluster.memory import Holding
 
-HELP = "what goes where, and whether it fits, before anything starts"
+HELP = "where each process runs and whether it fits, before anything starts"
 DESCRIPTION = (
     "Print which process holds what on which device, and the memory expected there. Exit status 1 where something does not "
     "fit. It reads only the model's config, not its weights."

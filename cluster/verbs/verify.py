@@ -23,7 +23,7 @@ DESCRIPTION = (
     "print a table. TASK is a config, whose task and verifier are taken, or the name of a verifier. A row is matched with "
     "its problem by the column id, else by prompt; where it has a column expected, that is its problem's answer."
 )
-EXAMPLES = ("flywheel verify math answers.jsonl  what a verifier says of a file of answers",)
+EXAMPLES = ("flywheel verify math answers.jsonl  a verifier's verdicts on a file of answers",)
 ANSWER_COLUMNS = ("answer", "completion", "response", "output")
 BATCH = 256  # answers graded between two updates of the progress bar
 
