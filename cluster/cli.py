@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     known, rest = whole.parse_known_args(words)
     if any(word.startswith("-") or "=" not in word for word in rest) or (rest and "options" not in known):
         whole.error(f"unrecognized arguments: {' '.join(rest)}")
-    known.options = [*vars(known).get("options", []), *rest]  # KEY=VALUE may also stand behind --options
+    known.options = [*vars(known).get("options", []), *rest]  # KEY=VALUE may also follow --options
     # Parts of the user's own, in packages below this folder, are imported here and in the actors.
     sys.path.insert(0, os.getcwd())
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))

@@ -54,7 +54,7 @@ class Report:
 @dataclass
 class RunFolder:
     dir: str = "runs/${name}"  # the run's folder
-    fork: str = ""  # OTHER@3: begin with rounds 0 to 3 of another run
+    fork: str = ""  # OTHER@3: start with rounds 0 to 3 of another run
 
 
 @dataclass

@@ -77,7 +77,7 @@ class Planning:
             self._say(f"WARNING: skipped {self._named(long)}")
 
     def arms(self, arms: list[Arm]) -> None:
-        """Write down how each arm is searched. Raises UserError where its answers already lie in another round."""
+        """Commit how each arm is searched. Raises UserError if its answers are already in another round."""
         store = self._book.store
         for arm in arms:
             if not store.put_json(arm_key(arm.name), arm.record()) and self._book.arm(arm.name).round != arm.round:

@@ -194,7 +194,7 @@ class Run:
         self.view.round_done(self.done)
         return model_number(self.done["model_out"])
 
-    # what is searched
+    # searching
 
     async def search(self, arm: Arm, number: int, model: str, judge: str = "") -> float | None:
         """Search the units of the arm's plan that the store does not list. Returns the drift of the weight update, if any.
@@ -261,7 +261,7 @@ class Run:
         self.actors.version = model
         return drifts[0]
 
-    # what is learnt
+    # learning
 
     def decisions(self, number: int) -> pa.Table:
         """The decisions of a round: by the verdicts of its search, or of the regrading that the run uses."""
@@ -308,7 +308,7 @@ class Run:
         indices, epochs = order(pool["tokens"].to_numpy(), self.options.train.tokens, rng)
         self.store.put_table(key, manifest_table(pool, indices, epochs))
 
-    # what it is worth
+    # measuring
 
     def results(self, model: int) -> Results:
         """A model's held-out results."""

@@ -123,7 +123,7 @@ class Book:
         return [record for section, record in CLOSED_BY.items() if section in self.config]
 
     def progress(self) -> list[Progress]:
-        """Every arm in every round that is begun and not recorded; arms of a single round whether begun or not."""
+        """Every arm of each started, unrecorded round; arms of a single round whether started or not."""
         arms = self.arms().values()
         rounds = [number for number in range(self.wanted() + 1) if not self.recorded(number)]
         every = [Progress(arm, n, *self.counts(arm, n)) for n in rounds for arm in arms if arm.round is None]
@@ -302,7 +302,7 @@ class Book:
         return self.store.has(model_folder(version), "")
 
     def model(self, version: str) -> Path:
-        """Where a model or a value model lies on this machine."""
+        """The local path of a model or a value model."""
         return self.store.folder(model_folder(version))
 
     def closing(self) -> dict:

@@ -51,7 +51,7 @@ def make_folder(folder: Path) -> None:
 def put(final: Path, tmp: Path, write: Callable[[Path], None]) -> bool:
     """Put a file under its name, once. Returns False if another writer was first; its file is then kept.
 
-    `write` fills the temporary file, which lies on the same filesystem. When this returns, the name and the content
+    `write` fills the temporary file, which is on the same filesystem. When this returns, the name and the content
     under it survive a power cut, also when another writer was first.
     """
     make_folder(final.parent)
@@ -164,11 +164,11 @@ class Store:
         return sorted(names)
 
     def local(self, name: str) -> Path:
-        """Where a committed file lies on this machine, e.g. config.yaml."""
+        """The local path of a committed file, e.g. config.yaml."""
         return self.root / name
 
     def folder(self, key: str) -> Path:
-        """Where a committed folder lies on this machine, e.g. models/m00003."""
+        """The local path of a committed folder, e.g. models/m00003."""
         return self.root / key
 
     def _put(self, name: str, write: Callable[[Path], None]) -> bool:

@@ -274,7 +274,7 @@ def write(
 ) -> Path:
     """Write the report of one run, or of several side by side, by the names that the user gives their folders.
 
-    Returns where it lies: by default in the first run's folder.
+    Returns its path, by default in the first run's folder.
     """
     evidence = [gather(store, folder, tell, ALL_TEXTS // len(runs)) for folder, store in runs.items()]
     if price is not None:

@@ -21,7 +21,7 @@ VIEWS = ((type({}.keys()), "k"), (type({}.values()), "v"), (type({}.items()), "m
 
 
 def pack(value: object, keep: list) -> object:
-    """A value as lists, strings and numbers. Other objects are appended to `keep` and stand as their index there."""
+    """A value as lists, strings and numbers. Other objects are appended to `keep` and replaced by their index there."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):

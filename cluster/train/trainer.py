@@ -236,7 +236,7 @@ class Trainer:
         ranks.release(self._device)
 
     def _committed(self, name: str, group: Group = ALONE) -> dict:
-        """Remove the checkpoints of a committed model, whoever committed it. Returns its training record."""
+        """Remove the checkpoints of a committed model. Returns its training record."""
         if not group.first:
             return {}
         Checkpoints(self._store, name, 0).clear()

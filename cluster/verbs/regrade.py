@@ -67,7 +67,7 @@ def act(known: argparse.Namespace) -> int:
         for trace, why in some:
             line = f"  {before} -> {after}: {trace}{': ' + why if why else ''}"
             out.print(line, highlight=False, markup=False, soft_wrap=True)
-    out.print(f"the verdicts lie in {book.store.place}/{set_folder(name)}", highlight=False, soft_wrap=True)
+    out.print(f"the verdicts are in {book.store.place}/{set_folder(name)}", highlight=False, soft_wrap=True)
     again = f"./launch.sh resume {known.run} verdicts={name} verify.name={known.verifier} rounds=N"
     out.print(f"train later rounds on them: {again}", highlight=False)
     return 0

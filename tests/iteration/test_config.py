@@ -155,7 +155,7 @@ def test_read_only_after_merging(config):
         ("judge.label=x", "judge.name is missing"),
         ("generate.transfer=rdma", "generate.transfer is 'rdma'; expected host or nccl or ipc"),
         ("generate.transfer=nccl", "sends weights from a GPU to a GPU, but train.gpus is 0 and generate.gpus 0"),
-        ("generate.pipeline=2", "generate.pipeline is 2, but gpus=0 cannot be split into that many stages"),
+        ("generate.pipeline=2", "generate.pipeline is 2, but gpus is 0; expected a multiple of pipeline"),
         ("generate.sleep=true", "needs lag=0 and a share of it for each, generate.gpus=0.5 train.gpus=0.5"),
         ("generate.context=4096", "train.row_tokens is 128, but a trace may have generate.context = 4096 tokens"),
     ],
