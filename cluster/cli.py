@@ -39,7 +39,7 @@ WIDTH = 80  # columns of the help's examples
 
 
 class Verb(argparse.ArgumentParser):
-    """Its help may end with what is looked up only when it is printed."""
+    """Its help may end with text that is computed only when it is printed."""
 
     module: ModuleType
 
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     known, rest = whole.parse_known_args(words)
     if any(word.startswith("-") or "=" not in word for word in rest) or (rest and "options" not in known):
         whole.error(f"unrecognized arguments: {' '.join(rest)}")
-    known.options = [*vars(known).get("options", []), *rest]  # KEY=VALUE may also stand behind --options
+    known.options = [*vars(known).get("options", []), *rest]  # KEY=VALUE may also follow --options
     # Parts of the user's own, in packages below this folder, are imported here and in the actors.
     sys.path.insert(0, os.getcwd())
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         status = known.act(known)
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # whoever read the output has enough, e.g. head -1
+    except BrokenPipeError:  # the reader has closed the pipe, e.g. head -1
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
         return CLOSED
     except UserError as error:

@@ -1,9 +1,9 @@
-"""A run with arms behind its last round: searches and ways to choose, side by side on the same held-out problems.
+"""A run with extra arms after its last round: searches and ways to choose, side by side on the same held-out problems.
 
-For each seed an ordinary run makes a model and its value models. Then the same held-out problems are searched by every arm at
-every budget, and whole answers are sampled as the baseline; all of it is committed as units of that run, so a comparison that
-was killed resumes. The tables are computed from what is stored. At last every source searches the same training problems of a
-next round, with verdicts in sight, and a model is trained on what it found.
+For each seed, an ordinary run trains a model and its value models. Every arm then searches the same held-out problems at every
+budget, and whole answers are sampled as the baseline. All of it is committed as units of that run, so a killed comparison
+resumes. The tables are computed from the stored results. Finally, every source searches the training problems of one more
+round, where it sees verdicts, and a model is trained on its traces.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def challenger(config: DictConfig, kind: str, name: str) -> tuple[Part, Part]:
 
 
 class Comparison(Run):
-    """One seed's run, with the arms behind its last round."""
+    """One seed's run, with extra arms after its last round."""
 
     schema = CompareConfig
 
@@ -102,24 +102,24 @@ class Comparison(Run):
 
     def challenged(self) -> list[Arm]:
         """Every challenger at each of its budgets; an arm's title is the challenger's name."""
-        found, wanted = [], self.options.compare
+        arms, wanted = [], self.options.compare
         for name, section in wanted.arms.items():
             search, judge = challenger(self.config, "arms", name)
             for budget in section.budgets or wanted.budgets:
-                found.append(self.against(f"compare-{name}-{budget}", name, search, judge, budget))
-        return found
+                arms.append(self.against(f"compare-{name}-{budget}", name, search, judge, budget))
+        return arms
 
     def sources(self) -> list[Arm]:
-        """Searches of the same training problems, one round behind the last."""
-        found, wanted = [], self.options.compare
+        """Searches of the same training problems, one round after the last."""
+        arms, wanted = [], self.options.compare
         for name, section in wanted.sources.items():
             search, judge = challenger(self.config, "sources", name)
             budget, number = (section.budgets or [wanted.source_budget])[0], self.options.rounds + 1
-            found.append(Arm(f"source-{name}", name, "train", "train", search, judge, budget, blind=False, round=number))
-        return found
+            arms.append(Arm(f"source-{name}", name, "train", "train", search, judge, budget, blind=False, round=number))
+        return arms
 
     def taught(self) -> list[Arm]:
-        """The measurements of the models that are trained on what each source found, in the order of the sources."""
+        """The measurements of the models trained on each source's traces, in the order of the sources."""
         sampled, budget, number = (
             Part(SEARCH, "sample", {"n": self.options.measure.samples}),
             self.options.budget,
@@ -149,7 +149,7 @@ class Comparison(Run):
         self.store.put_json("compared", {"model": model, "splits": [arm.name for arm in arms]})
 
     async def source(self, arm: Arm, measured: Arm, model: int) -> None:
-        """One more round, searched by a source: its traces, its manifest, its model, and what that is worth."""
+        """One more round, searched by a source: its traces, its manifest, its model and that model's measurement."""
         number, trained = self.options.rounds + 1, measured.model
         await self.search(arm, number, model_key(model), self.judging.newest(arm.judge, self.options.rounds))
         if not self.store.has(manifest_key(trained)):
@@ -166,8 +166,8 @@ class Comparison(Run):
     async def judges(self, model: int) -> dict[str, Part]:
         """The value models that score the sampled answers: the run's newest and its first (stale by now), and an ORM."""
         last, outcome = self.options.rounds, Part(JUDGE, "outcome", {})
-        found = {judge_key(1, self.judge.name): self.judge, self.judging.newest(self.judge, last): self.judge}
-        return found | {await self.judging.teach(last, model, outcome, self.verify, self.train): outcome}
+        judges = {judge_key(1, self.judge.name): self.judge, self.judging.newest(self.judge, last): self.judge}
+        return judges | {await self.judging.teach(last, model, outcome, self.verify, self.train): outcome}
 
     def measured(self, arm: Arm, judge: str = "") -> Measured:
         return Measured.read(self.book, arm, arm.round, judge)

@@ -32,9 +32,9 @@ KINDS = {
 
 @dataclass
 class Measure:
-    """What each model is measured on: held-out problems, never trained on."""
+    """The held-out problems that each model is measured on; they are never trained on."""
 
-    split: str = "test"  # or validation, where the task has one: then nothing of the test set is looked at in a run
+    split: str = "test"  # or validation, if the task has one: the run then never reads the test set
     levels: list[int] = field(default_factory=lambda: [0])
     problems: int = 200  # of each level
     samples: int = 4  # answers to each problem: pass@1 is their mean, and pass@k goes up to this k
@@ -54,29 +54,29 @@ class Report:
 @dataclass
 class RunFolder:
     dir: str = "runs/${name}"  # the run's folder
-    fork: str = ""  # OTHER@3: begin with rounds 0 to 3 of another run
+    fork: str = ""  # OTHER@3: start with rounds 0 to 3 of another run
 
 
 @dataclass
 class Config:
-    """A run. The sections task, search, verify, judge, learn and filters take the options of the part that is named there."""
+    """A run. The sections task, search, verify, judge, learn and filters take the options of the part they name."""
 
     name: str = MISSING  # of the run, and of its folder
     seed: int = 0  # of problems, weights, sampling and order: the same seed gives the same run
     rounds: int = 5  # may grow later: the same command then continues
     lag: int = 0  # rounds that the searchers may be ahead of the trainer: 0 alternates, 1 overlaps
     problems: int = 320  # searched in each round
-    retry: float = 0.0  # share of them, at most, that are problems of earlier rounds which no answer has solved
+    retry: float = 0.0  # largest share of them taken from the unsolved problems of earlier rounds
     unit: int = 32  # problems searched and committed together
     budget: int = 1_000_000  # generated tokens that the search of one problem may spend
     drift: float = 1e-3  # largest logprob difference (nats) between engine and trainer after an update
     task: Any = MISSING
     search: Any = MISSING
     verify: Any = MISSING
-    audit: Any = None  # a second, stricter verifier that looks again at a sample of the accepted answers
-    audit_share: float = 0.1  # of the accepted answers of a round, that it looks at
+    audit: Any = None  # a second, stricter verifier that checks a sample of the accepted answers
+    audit_share: float = 0.1  # share of a round's accepted answers that it checks
     verdicts: str = ""  # a regrading whose verdicts later rounds train by (./launch.sh regrade); may be given on resume
-    judge: Any = None  # a value model, taught anew in each round, that scores steps for the next round's search
+    judge: Any = None  # a value model, retrained in each round, that scores steps in the next round's search
     learn: Any = field(default_factory=lambda: {"name": "sft"})
     filters: Any = None
     track: Any = None  # trackers of experiments that are told every round
@@ -113,17 +113,17 @@ class Config:
 
 def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
     """A checked, read-only config. Raises UserError."""
-    found = settings.load(schema, KINDS, file, dotlist)
+    config = settings.load(schema, KINDS, file, dotlist)
     file = file or "command line"
     try:
-        settings.typed(found, schema)
-        check_parts(found)
-        check_temperature(found)
-        if found.rounds:
-            check_rows(found)
+        settings.typed(config, schema)
+        check_parts(config)
+        check_temperature(config)
+        if config.rounds:
+            check_rows(config)
     except (ValueError, UserError) as error:
         raise UserError(f"{file}: {error}") from None
-    return found
+    return config
 
 
 def check_parts(config: DictConfig) -> None:
@@ -142,7 +142,7 @@ def check_temperature(config: DictConfig) -> None:
 
 
 def check_rows(config: DictConfig) -> None:
-    """Raises ValueError where a training example may be longer than a row, or its loss cannot be shared out."""
+    """Raises ValueError where a training example may be longer than a row, or its loss cannot be split over ranks."""
     learn = config.learn.name
     sequences = LEARN.part_class(learn).sequences
     if sequences > 1 and config.train.ranks > 1:
@@ -153,7 +153,7 @@ def check_rows(config: DictConfig) -> None:
     for key, times in ({"train": sequences} | ({"train_judge": 1} if config.judge else {})).items():
         least = times * config.generate.context
         if config[key].row_tokens < least:
-            pair = f"learn.name={learn} lays two traces side by side, each of up to"
+            pair = f"learn.name={learn} puts two traces into one row, each of up to"
             raise ValueError(
                 f"{key}.row_tokens is {config[key].row_tokens}, but {pair if times == 2 else 'a trace may have'} "
                 f"generate.context = {config.generate.context} tokens; type {key}.row_tokens={least}"
@@ -172,10 +172,10 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
     for key, before, now in settings.differences(*(OmegaConf.create(OmegaConf.to_yaml(each)) for each in (old, config))):
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
-        # The folder may have been moved, and weights are the same however they come.
+        # The folder may have been moved, and the transfer does not change the weights.
         if key in ("run.dir", "generate.transfer") or key.startswith(("placement.", "report.", "track")):
             continue
-        if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict says who gave it
+        if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict names its verifier
             continue
         hint = "rounds may only grow" if key == "rounds" else "type run.dir=FOLDER to start another run"
         raise UserError(f"{store.place}/config.yaml: {key} is {before!r} in this run, but {now!r} was asked for; {hint}")

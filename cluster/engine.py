@@ -65,9 +65,7 @@ class Generate:
         one_of(self, transfer=("host", "nccl", "ipc"))
         share_of_gpus(self.gpus, 1024)
         if self.pipeline > 1 and (self.gpus < self.pipeline or self.gpus % self.pipeline):
-            raise ValueError(
-                f"pipeline is {self.pipeline}, but gpus={self.gpus:g} cannot be cut into so many stages; expected a multiple"
-            )
+            raise ValueError(f"pipeline is {self.pipeline}, but gpus is {self.gpus:g}; expected a multiple of pipeline")
         if not self.step_end:
             raise ValueError("step_end is empty; expected the delimiter of steps, e.g. a newline")
 

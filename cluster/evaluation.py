@@ -1,6 +1,6 @@
-"""A run that measures its first model, in more than one way. Nothing is trained.
+"""A run that measures its first model in several ways, without training.
 
-It is a run without rounds: the same folder, the same units, the same way to resume, the same report.
+It is a run without rounds: folder, units, resume and report are those of a run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from iteration.parts import JUDGE, SEARCH, at_least
 
 @dataclass
 class Evaluate:
-    """Other ways to answer than sampling, each at each budget."""
+    """Searches to measure besides sampling, each at each budget."""
 
     arms: dict[str, Any] = field(default_factory=dict)  # searches by name, e.g. wide: {name: beam, keep: 8, times: 1000}
     budgets: list[int] = field(default_factory=lambda: [500])  # generated tokens for a problem

@@ -43,7 +43,7 @@ def check_judge(judge: Part | None, verify: Part) -> None:
 
 
 class Judging:
-    """engines: searching, scoring and measuring take turns with the weights."""
+    """engines: the lock under which searching, scoring and measuring take turns with the weights."""
 
     def __init__(self, book: Book, options: Config, actors: Actors, view: View, engines: asyncio.Lock, planning: Planning):
         self._book, self._options, self._actors, self._view = book, options, actors, view
@@ -100,7 +100,7 @@ class Judging:
             )
 
     async def score(self, arm: Arm, number: int, version: str, judge: Part, held_out: Arm) -> None:
-        """Let a value model score the answers of a searched arm: side files, and nothing is generated."""
+        """Score the answers of a searched arm with a value model, into side files; nothing is generated."""
         store = self._book.store
         keys = {key: score_key(version, key) for key in self._book.units(arm, number)}
         todo = {key: target for key, target in keys.items() if not store.has(target)}
@@ -116,7 +116,7 @@ class Judging:
                     await self._actors.score(todo, judge, version, phase.unit_done, aside)
 
     async def calibrate(self, arm: Arm, model: int, version: str, judge: Part | None, verifier: Any) -> list[Calibration]:
-        """How far a value model is to be trusted on the held-out answers (arm) of a model."""
+        """The calibration of a value model on the held-out answers (arm) of a model."""
         if judge is None or not version:
             return []
         await self.score(arm, model, version, judge, arm)
@@ -126,7 +126,7 @@ class Judging:
         return [measured.calibration(level, aggregate, steps) for level in self._options.measure.levels]
 
     async def audit(self, arm: Arm, number: int, decisions: pa.Table, part: Part | None) -> Audit | None:
-        """Let a second verifier look at a sample of the accepted answers of a round's search."""
+        """Grade a sample of the accepted answers of a round's search with a second verifier."""
         if part is None:
             return None
         store, key = self._book.store, audit_key(number)
@@ -138,15 +138,15 @@ class Judging:
             problems = self._book.problems(arm, number)
             asked = [problems[name] for name in chosen["problem_id"].to_pylist()]
             texts = list(map(opened, chosen["prompt"].to_pylist(), chosen["answer_text"].to_pylist()))
-            found: dict[int, list[Verdict]] = {}
+            graded: dict[int, list[Verdict]] = {}
 
             def aside(batch: tuple, reason: str) -> None:
-                found[batch[0]] = [Verdict(State.FAILED, why=reason)] * len(batch[1])
+                graded[batch[0]] = [Verdict(State.FAILED, why=reason)] * len(batch[1])
 
             starts = range(0, n, AUDITED)
             batches = [(i, asked[i : i + AUDITED], texts[i : i + AUDITED]) for i in starts]
             with self._view.phase(number, "audit"):
-                await self._actors.audit(batches, part, lambda each: found.__setitem__(*each), aside)
-            verdicts = [verdict for i in starts for verdict in found[i]]
+                await self._actors.audit(batches, part, lambda each: graded.__setitem__(*each), aside)
+            verdicts = [verdict for i in starts for verdict in graded[i]]
             store.put_table(key, verdict_table(chosen["id"].to_pylist(), verdicts, tag(part)))
         return audited(store.table(key)["state"].to_pylist())

@@ -1,4 +1,4 @@
-"""How much memory each process of a run takes, from its config alone. Arithmetic, not a measurement.
+"""The memory of each process of a run, computed from its config, not measured.
 
 For each parameter a trainer holds a weight, a gradient and two moments in float32 (16 bytes, over all ranks), the largest block
 gathered twice, the activations of its rows (Korthikanti et al. 2022, equation 1, with attention that keeps no scores: 34 s b h
@@ -139,18 +139,18 @@ def holdings(config: DictConfig, shape: Shape, gpu: float, memory: float) -> lis
     """Every process that holds a model. gpu: bytes of a GPU; memory: bytes of a machine."""
     where = config.placement
     device = gpu if config.train.gpus else memory
-    found = [
+    processes = [
         trainer(shape, config.train, device, config.generate.sleep),
         engine(shape, config.generate, where.generators or 1, gpu),
     ]
     if config.judge and JUDGE.part_class(config.judge.name).learned:
-        found.append(engine(shape, config.generate, where.judges, gpu, "judge"))
-    return found
+        processes.append(engine(shape, config.generate, where.judges, gpu, "judge"))
+    return processes
 
 
-def wanted_gpus(config: DictConfig, found: list[Holding]) -> float:
+def wanted_gpus(config: DictConfig, processes: list[Holding]) -> float:
     counts = {"trainer": config.train.ranks, "generator": config.placement.generators or 1, "judge": config.placement.judges}
-    return sum(each.gpus * counts[each.actor.partition(" ")[0]] for each in found)
+    return sum(each.gpus * counts[each.actor.partition(" ")[0]] for each in processes)
 
 
 def model_config(path: str, config: DictConfig) -> Any:

@@ -1,4 +1,4 @@
-"""Relative paths of a config, for machines on which another folder is the working folder."""
+"""Relative paths of a config, made absolute for machines with another working folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from iteration.errors import UserError
 
-FILES = ("task.train", "task.validation", "task.test")  # not where task.dataset is given: then they name splits
+FILES = ("task.train", "task.validation", "task.test")  # unless task.dataset is given: they then name splits
 OF_ACTORS = ("model.path", "verify.libraries", "audit.libraries")  # opened by actors, not by the driver
 
 
@@ -22,7 +22,7 @@ def absolute(config: DictConfig, keys: tuple[str, ...], excludes: list[str] | No
     excludes: patterns of names that an upload of this folder leaves out; paths inside of it that no pattern matches stay
     relative. None: every path becomes absolute. Raises UserError for a path to nothing; a Hugging Face id is no path.
     """
-    found = {}
+    changed = {}
     for key in keys:
         value = OmegaConf.select(config, key)
         if not value or (key in FILES and OmegaConf.select(config, "task.dataset")):
@@ -31,17 +31,17 @@ def absolute(config: DictConfig, keys: tuple[str, ...], excludes: list[str] | No
         before = [str(each) for each in value] if listed else [str(value)]
         after = [_absolute(each, key, excludes) for each in before]
         if after != before:
-            found[key] = after if listed else after[0]
-    return found
+            changed[key] = after if listed else after[0]
+    return changed
 
 
 def for_actors(config: DictConfig) -> DictConfig:
     """The config with absolute paths of what actors open. Raises UserError for a path to nothing."""
-    found = copy.deepcopy(config)
-    OmegaConf.set_readonly(found, False)
+    copied = copy.deepcopy(config)
+    OmegaConf.set_readonly(copied, False)
     for key, value in absolute(config, OF_ACTORS).items():
-        OmegaConf.update(found, key, value)
-    return found
+        OmegaConf.update(copied, key, value)
+    return copied
 
 
 def _absolute(name: str, key: str, excludes: list[str] | None) -> str:

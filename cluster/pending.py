@@ -1,4 +1,4 @@
-"""What is pending, for people: the driver logs it when nothing is committed for a while, `flywheel doctor` shows it.
+"""A readable list of pending work: the driver logs it after a while without commits, `flywheel doctor` shows it.
 
 The driver writes it to _tmp/now.json every few seconds. No run reads that file.
 """

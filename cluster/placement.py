@@ -1,4 +1,4 @@
-"""Which actors there are, and where they run."""
+"""The actors of a run, and the nodes they run on."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ class Actors:
                     senders = [each.handle for each in (ranks if all(held) else ranks[:1])]
                     await engine.handle.update.remote(version, senders)
             except Exception as error:
-                for each in [*ranks, engine]:  # those in the collective call would wait for ever; the weights are committed
+                for each in [*ranks, engine]:  # ranks in the collective call would wait forever; the weights are committed
                     ray.kill(each.handle, no_restart=False)
                 for each in ranks:
                     self.trainers.suspect(each)
@@ -392,7 +392,7 @@ class Actors:
 
 
 def partners(team: dict[str, Member], verifiers: Sequence[Member] = ()) -> Partners:
-    """The actors that search a unit. The other verifiers retry what the team's own verifier failed at."""
+    """The actors that search a unit. The other verifiers retry the answers that the team's own verifier failed on."""
     others = tuple(each.handle for each in verifiers if each is not team["verifier"])
     judge = team["judge"].handle if "judge" in team else None
     return Partners(team["generator"].handle, team["verifier"].handle, judge, others)

@@ -52,7 +52,7 @@ class Planning:
         self._sizes: dict[str, int] = {}  # tokens of prompts, by their text
 
     def check(self) -> None:
-        """Say what changed in the task's files since the run began, and which problems' prompts are too long.
+        """Report changes in the task's files since the run began, and problems whose prompts are too long.
 
         Needs the first model. Raises UserError where such problems are refused.
         """
@@ -65,7 +65,7 @@ class Planning:
             for name in sorted({*files, *before}):
                 if files.get(name) != before.get(name):
                     what = "is new" if name not in before else "is not read any more" if name not in files else "has changed"
-                    self._say(f"WARNING: {name} {what} since this run began; what was held out then is not trained on")
+                    self._say(f"WARNING: {name} {what} since this run began; problems held out then are not trained on")
         everything = [problem for each in listed.values() for problem in each]
         shown = {_roles(problem): self._task.prompt(problem) for problem in everything}
         for roles, each in shown.items():
@@ -126,7 +126,7 @@ class Planning:
         self._commit(arm.plan_key(0), [problems[i] for i in rng.permutation(len(problems))])
 
     def fresh(self, arm: Arm, levels: list[int], problems: int, measured: Arm) -> None:
-        """Commit held-out problems of each level, none of arm `measured`, which decided on promotions, and none trained on."""
+        """Commit held-out problems of each level; none was trained on, or is of arm `measured`, which decides on promotions."""
         if self._book.planned(arm, 0):
             return
         known = set(self._book.plan(measured, 0, ["id"])["id"].to_pylist())
@@ -139,17 +139,17 @@ class Planning:
 
         drawn = [self._draw(arm.split, level, problems + len(known), rng, barred) for level in levels]
         fresh = [[problem for problem in each if problem.id not in known][:problems] for each in drawn]
-        found = [problem for each in fresh for problem in each]
-        self._commit(arm.plan_key(0), [found[i] for i in rng.permutation(len(found))])
+        chosen = [problem for each in fresh for problem in each]
+        self._commit(arm.plan_key(0), [chosen[i] for i in rng.permutation(len(chosen))])
 
     def units(self, arm: Arm, number: int, model: str, judge: str) -> list[Unit]:
         """The units of an arm in a round.
 
         model: the version that answers; judge: that of the value model that leads the search, "" for none.
         """
-        found: dict[int, list[dict]] = defaultdict(list)
+        by_unit: dict[int, list[dict]] = defaultdict(list)
         for row in self._book.plan(arm, number).to_pylist():
-            found[row["unit"]].append(row)
+            by_unit[row["unit"]].append(row)
         return [
             Unit(
                 arm,
@@ -161,7 +161,7 @@ class Planning:
                 [history_of(row) for row in rows],
                 judge,
             )
-            for unit, rows in sorted(found.items())
+            for unit, rows in sorted(by_unit.items())
         ]
 
     @cached_property
@@ -172,7 +172,7 @@ class Planning:
         return AutoTokenizer.from_pretrained(self._book.store.folder(model_folder(model_key(0))))
 
     def _history(self, number: int) -> dict[str, History]:
-        """What the rounds before `number` made of each problem that they searched."""
+        """The results of each problem that the rounds before `number` searched."""
         columns = ["id", "node", "problem_id", "state"]
         before = [self._book.nodes(self._searched, r, columns) for r in range(1, number)]
         if not before:
@@ -184,15 +184,15 @@ class Planning:
         return {problem: History(*each, newest.get(problem, "")) for problem, each in counts.items()}
 
     def _unsolved(self, number: int, history: dict[str, History], rng: np.random.Generator) -> list[Problem]:
-        """Problems of earlier rounds that no answer has solved, up to the share `retry` of a round."""
+        """Unsolved problems of earlier rounds, up to the share `retry` of a round."""
         most = int(self._options.retry * self._options.problems)
         if not most:
             return []
-        found: dict[str, Problem] = {}
+        earlier: dict[str, Problem] = {}
         for before in range(1, number):
-            found |= self._book.problems(self._searched, before)
-        names = sorted(name for name in found if name in history and not history[name].solved)
-        return [found[names[i]] for i in rng.permutation(len(names))[:most]]
+            earlier |= self._book.problems(self._searched, before)
+        names = sorted(name for name in earlier if name in history and not history[name].solved)
+        return [earlier[names[i]] for i in rng.permutation(len(names))[:most]]
 
     def _draw(
         self, split: str, level: int, n: int, rng: np.random.Generator, barred: Callable[[Problem], bool] | None = None
@@ -202,7 +202,7 @@ class Planning:
         def unfit(problem: Problem) -> bool:
             return bool(barred and barred(problem)) or self._too_long(problem)
 
-        # A list is drawn from with as many more as may be taken away; other tasks make problems as they are asked.
+        # From a list, draw as many extra problems as may be removed; other tasks generate problems on request.
         listed = self._task.all(split) if isinstance(self._task, Enumerable) else []
         more = sum(unfit(problem) for problem in listed if problem.level == level)
         drawn = self._task.draw(split, level, n + more, rng)
@@ -222,7 +222,7 @@ class Planning:
         return self._size(problem) >= self._options.generate.context
 
     def _size(self, problem: Problem) -> int:
-        """Tokens of a problem's prompt as the model is shown it; an upper bound where that leaves room enough."""
+        """Tokens of a problem's prompt as shown to the model; an upper bound if that is short enough."""
         shown = self._task.prompt(problem)
         most = len(shown.encode()) + self._frame
         if most < self._options.generate.context:
@@ -256,7 +256,7 @@ class Planning:
 
 
 def _roles(problem: Problem) -> tuple[str, ...]:
-    """Whose messages a problem's prompt holds, in order; () for plain text."""
+    """The roles of the messages in a problem's prompt, in order; () for plain text."""
     return tuple(message["role"] for message in messages_of(problem.prompt) or ())
 
 

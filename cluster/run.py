@@ -1,4 +1,4 @@
-"""The driver: expert iteration as a loop over rounds. It holds no state that the run folder does not."""
+"""The driver: expert iteration as a loop over rounds. All of its state is in the run folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from iteration.protocols import FromFiles, Reports
 from iteration.respond import seed_of
 from iteration.types import Diversity, Round, Score, State
 
-NOTE_SECONDS = 5  # between two notes of what is under way
+NOTE_SECONDS = 5  # between two notes of the work under way
 
 
 class Run:
@@ -50,11 +50,11 @@ class Run:
 
     def __init__(self, config: DictConfig, address: str = "", view: View | None = None):
         self.config = config
-        if address and "FLYWHEEL_JOB" not in os.environ:  # the working folder of actors is another one
+        if address and "FLYWHEEL_JOB" not in os.environ:  # actors have another working folder
             config = for_actors(config)
         self.options = settings.typed(config, self.schema)
         self.view = view or View()
-        # What is wrong with an option is said now, not in an actor.
+        # Wrong options are reported here, not in an actor.
         task, self.searching = settings.part(config.task, TASK), settings.part(config.search, SEARCH)
         self.verify, self.auditing = settings.part(config.verify, VERIFY), settings.part(config.audit, VERIFY)
         self.judge, self.learning = settings.part(config.judge, JUDGE), settings.part(config.learn, LEARN)
@@ -80,9 +80,9 @@ class Run:
         self.done: dict = {}  # the newest round's record
 
     def arms(self) -> list[Arm]:
-        """Every way in which this run searches problems: first the one that is trained on, then that of the measurements.
+        """The arms of this run: first the one that is trained on, then the one that measures models.
 
-        Models are measured by plain sampling, whatever search found the traces.
+        Models are measured by plain sampling, whichever search produced the traces.
         """
         sampled, budget = Part(SEARCH, "sample", {"n": self.options.measure.samples}), self.options.budget
         return [
@@ -93,7 +93,7 @@ class Run:
     # the loop
 
     async def turn(self) -> None:
-        """Run what is left of the rounds."""
+        """Run the rounds that are left."""
         with self.store.claim():
             check_unchanged(self.store, self.config, self.schema)
             if self.options.verdicts:
@@ -108,7 +108,7 @@ class Run:
             try:
                 await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
                 if watch.done() and not watch.cancelled():
-                    watch.result()  # it ends by itself only where there is no cluster any more
+                    watch.result()  # it ends by itself only if the cluster is lost
                 await work
             finally:
                 work.cancel()
@@ -131,7 +131,7 @@ class Run:
                 self.planning.round(number)
                 # 1 the model responds, 2 in steps, 3 the search decides on more, 4 the verifier judges, 5 the search is told
                 await self.search(self.train, number, model_key(champion))
-                # 6 the next model is trained on what the search learnt, and measured
+                # 6 the next model is trained on the search's results, and measured
                 outcome[number] = asyncio.create_task(self.improve(number, outcome[number - 1], champion))
             await outcome[self.options.rounds]
         finally:
@@ -194,10 +194,10 @@ class Run:
         self.view.round_done(self.done)
         return model_number(self.done["model_out"])
 
-    # what is searched
+    # searching
 
     async def search(self, arm: Arm, number: int, model: str, judge: str = "") -> float | None:
-        """Search what the arm's plan names and the store does not list. Returns the drift of the update of weights, if any.
+        """Search the units of the arm's plan that the store does not list. Returns the drift of the weight update, if any.
 
         judge: the version of the value model that leads; "" takes the newest that a round can count on, the first round's none.
         """
@@ -233,7 +233,7 @@ class Run:
         return both
 
     def set_aside(self, unit: Unit, reason: str) -> None:
-        """A unit that kills its actors: an empty one takes its name, so the round continues without it."""
+        """A unit that kills its actors: an empty table is committed under its name, so the round continues without it."""
         self.store.set_aside(unit.key, TRACE, reason)
         if self.metrics:
             self.metrics.asides += 1
@@ -261,10 +261,10 @@ class Run:
         self.actors.version = model
         return drifts[0]
 
-    # what is learnt
+    # learning
 
     def decisions(self, number: int) -> pa.Table:
-        """What was kept in a round: by the verdicts of its search, or by those of the regrading that the run uses."""
+        """The decisions of a round: by the verdicts of its search, or of the regrading that the run uses."""
         return self.store.table(self.filter_key(number))
 
     def filter_key(self, number: int) -> str:
@@ -275,7 +275,7 @@ class Run:
 
     def filter(self, number: int) -> pa.Table:
         """Commit for each answer whether it is kept, or why not."""
-        for each in range(1, number + 1):  # those before are there already, but for a regrading
+        for each in range(1, number + 1):  # earlier rounds have theirs already, except in a regrading
             key = self.filter_key(each)
             if not self.store.has(key):
                 with self.view.phase(number, "filter"):
@@ -294,12 +294,12 @@ class Run:
         return len(self.store.table(key))
 
     def pool(self, number: int) -> pa.Table:
-        """What may be trained on after a round: the items of all rounds, or of the last one."""
+        """The items available for training after a round: those of all rounds, or of the last one."""
         rounds = range(1 if self.options.train.pool == "all" else number, number + 1)
         return pa.concat_tables([self.items(kept(self.decisions(r)), self.train, r) for r in rounds])
 
     def items(self, chosen: pa.Table, arm: Arm, number: int) -> pa.Table:
-        """What is learnt from the kept answers of a searched arm."""
+        """The training items from the kept answers of a searched arm."""
         columns = ["id", "node", "parent", "depth", "token_ids", "visits", "state"]
         return self.learn.items(chosen, lambda: self.book.nodes(arm, number, columns))
 
@@ -308,7 +308,7 @@ class Run:
         indices, epochs = order(pool["tokens"].to_numpy(), self.options.train.tokens, rng)
         self.store.put_table(key, manifest_table(pool, indices, epochs))
 
-    # what it is worth
+    # measuring
 
     def results(self, model: int) -> Results:
         """A model's held-out results."""
@@ -329,9 +329,9 @@ class Run:
         nodes = self.book.nodes(self.train, number, ["node", "logprobs", "token_ids", "origin"])
         return diversity(nodes, decisions, len(self.book.plan(self.train, number, ["id"])))
 
-    def report(self, found: pa.Table) -> dict[str, float]:
-        """What the verifier reports of answers as a whole (ANSWER), if it does: of multiple choice, its bias to each letter."""
-        return self.verifier.report(found) if isinstance(self.verifier, Reports) else {}
+    def report(self, answered: pa.Table) -> dict[str, float]:
+        """The verifier's report on all answers (ANSWER), if it has one, e.g. the bias to each letter of multiple choice."""
+        return self.verifier.report(answered) if isinstance(self.verifier, Reports) else {}
 
     def counts(self, number: int, decisions: pa.Table, training: dict) -> dict[str, int]:
         states, reasons = decisions["state"].to_pylist(), decisions["reason"].to_pylist()
@@ -361,7 +361,7 @@ class Run:
         self.trackers.round(asdict(record))
 
     async def _watch(self) -> None:
-        """Feed the view while others work, and see to it that there is a cluster to work with."""
+        """Update the view during the run, and check that the cluster is alive."""
         noted, said = time.monotonic(), 0.0  # the last note; the silence that was last reported
         while True:
             await asyncio.sleep(1)
@@ -384,7 +384,7 @@ class Run:
 
 
 async def ended(task: asyncio.Task) -> None:
-    """Cancel a task until it has ended: one cancellation may be lost where it meets the end of what is awaited (3.11)."""
+    """Cancel a task until it has ended: a cancellation is lost if the awaited future ends at the same time (Python 3.11)."""
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=1)

@@ -1,4 +1,4 @@
-"""The actor that drives a unit's problems at once through `respond`, and commits what came of them."""
+"""The actor that runs all problems of a unit through `respond` concurrently, and commits the results."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What the problems of a running unit wait for."""
+    """The actors that the problems of a running unit wait for."""
 
     unit: str
     counts: dict[str, int]  # problems by the kind of actor that they wait for
@@ -98,7 +98,7 @@ class Searcher:
         return here()
 
     async def waiting(self) -> list[Waiting]:
-        """What the running units wait for."""
+        """The pending requests of the running units."""
         units = []
         for unit, asked in self._asking.items():
             each = {kind: batcher.waiting() for kind, batcher in asked.items()}

@@ -1,4 +1,4 @@
-"""How a set of problems is searched, as data: written once as arms/NAME.json, passed to all who search, grade or report."""
+"""How a set of problems is searched, as data: written once as arms/NAME.json; searching, grading and reports read it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from iteration.parts import JUDGE, SEARCH, Part
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Its answers in round 3 lie in traces/r00003/NAME. The name means nothing else."""
+    """Its answers in round 3 are in traces/r00003/NAME. The name has no other meaning."""
 
     name: str
     title: str  # what people are shown, e.g. search, measure, or the name of a challenger
     split: str  # of the task: where its problems come from
-    plan: str  # which problems: plans/rNNNNN/PLAN.parquet
+    plan: str  # its problems: plans/rNNNNN/PLAN.parquet
     search: Part
     judge: Part | None  # leads the search
     budget: int  # generated tokens for each problem
@@ -25,7 +25,7 @@ class Arm:
     model: str = ""  # the version that answers; "" takes the round's own
 
     def plan_key(self, number: int) -> str:
-        """Where its problems lie: training problems by round, held-out ones once for all rounds."""
+        """The key of its problems: one plan per round for training problems, one for all rounds for held-out problems."""
         return plan_key(0 if self.blind else number, self.plan)
 
     def record(self) -> dict[str, Any]:

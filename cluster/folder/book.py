@@ -70,12 +70,12 @@ class Book:
         return self.store.json(record_key(number))
 
     def written(self) -> float:
-        """When a round was last recorded, or else when the run began, in seconds since 1970; of a run on a disk."""
+        """Time of the newest round's record, or of the run's start, in seconds since 1970; for runs on a disk."""
         root = self.store.root
         return max(path.stat().st_mtime for path in (root / "config.yaml", *root.glob("rounds/*")))
 
     def last_error(self) -> tuple[float, str] | None:
-        """(when, its last line) of the error that ended a driver; None where none did."""
+        """(time, last line) of the error that ended a driver; None if there is none."""
         log = self.store.root / ERRORS
         if not log.is_file():
             return None
@@ -101,9 +101,9 @@ class Book:
         return [int(name[1:6]) for name in names if name[:1] == "r" and name[1:6].isdecimal()]
 
     def left(self, rounds: int | None = None) -> list[str]:
-        """What is still to be done, in words: rounds to record, arms to search, the closing record. Empty: it is finished.
+        """The work that is left, in words: rounds to record, arms to search, the closing record. Empty if the run is finished.
 
-        rounds: how many are wanted, where the caller knows it better than the folder.
+        rounds: the number of rounds to run, if the caller knows better than the folder.
         """
         wanted = self.wanted() if rounds is None else rounds
         missing = [] if self.recorded(wanted) else [f"round {self.newest() + 1} of {wanted} is not finished"]
@@ -118,14 +118,14 @@ class Book:
         return not self.left(rounds)
 
     def tabled(self) -> bool:
-        """Are the tables there that a comparison writes when all of its seeds are finished? True of other runs."""
+        """Do the tables exist that a comparison writes when all its seeds are finished? True for other runs."""
         return "compare" not in self.config or (self.store.root.parent / TABLES).is_file()
 
     def _closed_by(self) -> list[str]:
         return [record for section, record in CLOSED_BY.items() if section in self.config]
 
     def progress(self) -> list[Progress]:
-        """Every arm in every round that is begun and not recorded; arms of a single round whether begun or not."""
+        """Every arm of each started, unrecorded round; arms of a single round whether started or not."""
         arms = self.arms().values()
         rounds = [number for number in range(self.wanted() + 1) if not self.recorded(number)]
         every = [Progress(arm, n, *self.counts(arm, n)) for n in rounds for arm in arms if arm.round is None]
@@ -176,7 +176,7 @@ class Book:
         return self.store.has(arm.plan_key(number))
 
     def plan(self, arm: Arm, number: int, columns: list[str] | None = None) -> pa.Table:
-        """The problems of an arm with their units, what was made of them before, and the prompts as shown."""
+        """The problems of an arm with their units, their earlier results and the prompts as shown."""
         return self.store.table(arm.plan_key(number), columns)
 
     def problems(self, arm: Arm, number: int) -> dict[str, Problem]:
@@ -249,7 +249,7 @@ class Book:
         return self.store.table(score_key(judge, unit))
 
     def verdicts(self, name: str, unit: str) -> pa.Table | None:
-        """A regrading's verdicts on a unit's answers (schema VERDICT); None where it has not come to them."""
+        """A regrading's verdicts on a unit's answers (schema VERDICT); None if it has not graded them yet."""
         key = verdict_key(name, unit)
         return self.store.table(key) if self.store.has(key) else None
 
@@ -259,7 +259,7 @@ class Book:
     # what is kept
 
     def decisions_key(self, arm: Arm, number: int, verdicts: str | None = None) -> str:
-        """Where the decisions lie that training follows: those of the regrading `verdicts`, where it has them.
+        """The key of the decisions that training uses: those of the regrading `verdicts`, if it has them.
 
         verdicts: None for the regrading that the newest round's record names.
         """
@@ -272,9 +272,9 @@ class Book:
     def decisions(
         self, arm: Arm, number: int, columns: list[str] | None = None, verdicts: str | None = None
     ) -> pa.Table | None:
-        """What was kept of an arm's answers, and why the rest was not (schema iteration.examples.DECISION).
+        """Which of an arm's answers were kept, and why the others were not (schema iteration.examples.DECISION).
 
-        None before that is decided, and for held-out problems. verdicts: as for `decisions_key`.
+        None before the decision, and for held-out problems. verdicts: as for `decisions_key`.
         """
         key = self.decisions_key(arm, number, verdicts)
         return self.store.table(key, columns) if not arm.blind and self.store.has(key) else None
@@ -306,7 +306,7 @@ class Book:
         return self.store.has(model_folder(version), "")
 
     def model(self, version: str) -> Path:
-        """Where a model or a value model lies on this machine."""
+        """The local path of a model or a value model."""
         return self.store.folder(model_folder(version))
 
     def closing(self) -> dict:
@@ -321,5 +321,5 @@ def problem_of(row: dict) -> Problem:
 
 
 def history_of(row: dict) -> History:
-    """What earlier rounds made of it, as a plan's row says."""
+    """A problem's results in earlier rounds, from a plan's row."""
     return History(row["tried"], row["solved"], row.get("tree") or "")

@@ -1,4 +1,4 @@
-"""A run that begins with the first rounds of another one."""
+"""A run that starts with the first rounds of another run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fork(store: Store, source: str) -> None:
     for path in sorted(other.root.rglob("*")):
         parts = path.relative_to(other.root).parts
         of_round = parts[0] in OF_ROUNDS and len(parts) > 1 and path.is_file() and parts[1][:6] in numbers
-        if not of_round and parts != (f"{TASK_RECORD}.json",):  # what was held out stays held out
+        if not of_round and parts != (f"{TASK_RECORD}.json",):  # held-out problems stay held out
             continue
         target = store.root.joinpath(*parts)
         make_folder(target.parent)

@@ -1,4 +1,4 @@
-"""What lies where in a run folder: names of files, schemas of tables, ids of traces. Nothing is read here.
+"""The layout of a run folder: file names, table schemas and trace ids. Nothing is read here.
 
 config.yaml                          what the run was started with
 task.json                            digests of the task's files, and the ids of all held-out problems
@@ -90,7 +90,7 @@ def model_key(number: int) -> str:
 
 
 def model_number(model: str) -> int:
-    """The round that a model came out of: 3 of m00003."""
+    """The round that produced a model: 3 for m00003."""
     return int(model[1:6])
 
 
@@ -99,7 +99,7 @@ def judge_key(number: int, name: str) -> str:
 
 
 def model_folder(model: str) -> str:
-    """Where a model or a value model lies, by its version: models/m00003, judges/j00003-process."""
+    """The folder of a model or a value model, by its version: models/m00003, judges/j00003-process."""
     return f"{'judges' if model.startswith('j') else 'models'}/{model}"
 
 
@@ -112,7 +112,7 @@ def arm_key(name: str) -> str:
 
 
 def plans_folder(number: int) -> str:
-    """Where the plans of a round lie; those of all held-out problems are of round 0."""
+    """The folder of a round's plans; all held-out problems are planned in round 0."""
     return f"plans/{round_key(number)}"
 
 
@@ -121,7 +121,7 @@ def plan_key(number: int, plan: str) -> str:
 
 
 def units_folder(number: int, arm: str) -> str:
-    """Where the units of an arm lie."""
+    """The folder of an arm's units."""
     return f"traces/{round_key(number)}/{arm}"
 
 
@@ -140,27 +140,27 @@ def unit_of(trace: str) -> tuple[int, str, int] | None:
 
 
 def score_key(judge: str, unit: str) -> str:
-    """Where the scores of a unit's answers by a judge lie, e.g. scores/j00003-process/r00003/test/u00000."""
+    """The key of a judge's scores of a unit's answers, e.g. scores/j00003-process/r00003/test/u00000."""
     return f"scores/{judge}/{unit.partition('/')[2]}"
 
 
 def set_folder(name: str) -> str:
-    """Where a regrading lies, e.g. verdicts/math-3fa2c1d0."""
+    """The folder of a regrading, e.g. verdicts/math-3fa2c1d0."""
     return f"verdicts/{name}"
 
 
 def verdict_key(name: str, unit: str) -> str:
-    """Where the verdicts of a regrading on a unit's answers lie, e.g. verdicts/math-3fa2c1d0/r00003/test/u00000."""
+    """The key of a regrading's verdicts on a unit's answers, e.g. verdicts/math-3fa2c1d0/r00003/test/u00000."""
     return f"{set_folder(name)}/{unit.partition('/')[2]}"
 
 
 def filter_key(number: int, of: str = "") -> str:
-    """Where the decisions on a round's answers lie. of: the arm, where the round has more than one that is trained on."""
+    """The key of the decisions on a round's answers. of: the arm, if the round trains on several."""
     return f"filters/{round_key(number)}" + (f"-{of}" if of else "")
 
 
 def manifest_key(model: str) -> str:
-    """Where the training examples of a model lie: manifests/r00003 for m00003."""
+    """The key of a model's training examples: manifests/r00003 for m00003."""
     return f"manifests/r{model[1:]}"
 
 

@@ -1,4 +1,4 @@
-"""What an arm's search holds, read back from the run folder: answers problem by problem, with verdicts, tokens and scores."""
+"""The results of an arm's search, read from the run folder: answers by problem, with verdicts, tokens and scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from iteration.types import Calibration, Problem, State, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One problem and what its search found: `texts`, `states` and `finals` of the answers of `pool`, and the tree's cost."""
+    """One problem and its search results: `texts`, `states` and `finals` of the answers in `pool`, and the tree's cost."""
 
     problem: Problem
     pool: Pool

@@ -1,11 +1,12 @@
 """A run in an object store (S3, GCS, Azure): `run.dir=s3://BUCKET/FOLDER`, with the extra `cloud`.
 
-The protocol is that of disks.
+The protocol is the same as on a disk.
 
-A file is one object, put only if the name is free (If-None-Match). When a reply was lost, the same put again finds the name
-taken, and what lies there tells who was first. A folder is its files under the id of an attempt, and `whole.json`, put last and
-only if the name is free, which says which attempt counts. Everything is immutable, so each machine keeps what it has read or
-written in a folder of its own, where all else works on it as on a local run. Credentials and endpoint are the usual variables
+A file is one object, put only if the name is free (If-None-Match). If a reply is lost, the put is repeated: the name is then
+taken, and the object's content tells which writer was first. A folder is a set of files under the id of an attempt, plus
+`whole.json`, which names the attempt that counts; it is put last and only if the name is free. Everything is immutable, so each
+machine caches what it has read or written in its own folder and works on that as on a local run. Credentials and endpoint are
+the usual environment variables
 (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP ...). Source: Amazon S3, conditional writes.
 """
 
@@ -29,9 +30,9 @@ from typing import Any
 from cluster.folder.store import Store, driver_record, put
 from iteration.errors import UserError
 
-RETRY_SECONDS = 300  # how long a store may be out of reach
+RETRY_SECONDS = 300  # how long a store may be unreachable
 BEAT_SECONDS = 10.0  # between two signs of life of a driver
-LEASE_BEATS = 4  # a driver that has given none for so many is taken for dead
+LEASE_BEATS = 4  # a driver without a sign of life for this many beats counts as dead
 
 
 class CloudStore(Store):
@@ -56,12 +57,12 @@ class CloudStore(Store):
         except Exception as error:
             raise UserError(
                 f"run.dir {self.place}: cannot be reached ({first_line(error)}); AWS_ENDPOINT_URL, AWS_REGION, "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY say where it is and who asks"
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY give its address and credentials"
             ) from None
         return self
 
     def _try(self, call: Callable[[], Any], seconds: float = RETRY_SECONDS) -> Any:
-        """Call until there is an answer. Raises what the store says, e.g. FileNotFoundError, or the last failure."""
+        """Retry until the store answers. Raises the store's error, e.g. FileNotFoundError, or the last failure."""
         from obstore.exceptions import GenericError, NotFoundError
 
         until, pause = time.monotonic() + seconds, 0.05
@@ -70,7 +71,7 @@ class CloudStore(Store):
                 return call()
             except NotFoundError:
                 raise FileNotFoundError from None
-            except GenericError:  # no answer, or the store is busy; what it does answer is raised at once
+            except GenericError:  # no answer, or the store is busy; other errors are raised at once
                 if time.monotonic() > until:
                     raise
             time.sleep(pause * random.uniform(0.5, 1.5))  # not all clients at the same moment
@@ -159,8 +160,8 @@ class CloudStore(Store):
 
     def _driver(self) -> tuple[dict, str]:
         """(record, version) of the object that names the driver."""
-        found = self._try(lambda: self._obs.get(self._bucket, "driver.json"))
-        return json.loads(bytes(found.bytes())), found.meta["e_tag"]
+        stored = self._try(lambda: self._obs.get(self._bucket, "driver.json"))
+        return json.loads(bytes(stored.bytes())), stored.meta["e_tag"]
 
     def _alive(self, version: str) -> bool:
         """Does the driver give a sign of life? Waits for one; raises FileNotFoundError where the driver ends."""
@@ -181,7 +182,7 @@ class CloudStore(Store):
 
     @contextlib.contextmanager
     def claim(self):
-        """A lease: an object that its driver writes again and again. One that has stood still is taken over."""
+        """A lease: an object that its driver rewrites at every beat. A lease that is no longer rewritten is taken over."""
         from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
         mine = driver_record() | {"attempt": uuid.uuid4().hex, "beat": 0}
@@ -207,7 +208,7 @@ class CloudStore(Store):
                 mine["beat"] += 1
                 try:
                     held = self._beat(mine, held)
-                except (BaseError, FileNotFoundError) as error:  # taken over, or out of reach: nobody may go on unclaimed
+                except (BaseError, FileNotFoundError) as error:  # taken over or unreachable: a driver without a claim stops
                     print(f"the claim on {self.place} is lost ({first_line(error)}); stopping", file=sys.stderr)
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
@@ -219,12 +220,12 @@ class CloudStore(Store):
         finally:
             over.set()
             thread.join()
-            with contextlib.suppress(BaseError, FileNotFoundError):  # else it is taken over when it has stood still
+            with contextlib.suppress(BaseError, FileNotFoundError):  # otherwise the lease expires and is taken over
                 if self._driver()[0]["attempt"] == mine["attempt"]:
                     self._obs.delete(self._bucket, "driver.json")
 
     def _beat(self, mine: dict, version: str) -> str:
-        """Write the driver's object in the place of `version` ("": of none). Returns its new version; raises if it is gone."""
+        """Replace version `version` of the driver's object ("": create it). Returns the new version; raises if it is gone."""
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         content = json.dumps(mine).encode()

@@ -1,8 +1,8 @@
 """The run folder is the state: immutable files, each put under its name once. There is no progress file and no log.
 
-What is to be done is the plan minus the listing. A file that exists is whole: it was written elsewhere, synced, and
+The work that is left is the plan minus the listing. A file that exists is whole: it was written elsewhere, synced, and
 then linked to its name, which fails if the name is taken. Source of the protocol: link(2), fsync(2), rename(2).
-What lies under which name: cluster/folder/layout.py.
+File names: cluster/folder/layout.py.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def make_folder(folder: Path) -> None:
 
 
 def put(final: Path, tmp: Path, write: Callable[[Path], None]) -> bool:
-    """Put a file under its name, once. Returns False where another writer was first; its file then stands.
+    """Put a file under its name, once. Returns False if another writer was first; its file is then kept.
 
-    `write` fills the temporary file, which lies on the same filesystem. When this returns, the name and the content
-    under it survive a power cut, whoever wrote them.
+    `write` fills the temporary file, which is on the same filesystem. When this returns, the name and the content
+    under it survive a power cut, also when another writer was first.
     """
     make_folder(final.parent)
     write(tmp)
@@ -106,14 +106,14 @@ class Store:
         return self.root / "_tmp" / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
 
     def sweep(self) -> None:
-        """Remove what killed writers left unfinished. Only for who has claimed the run: a late writer then fails harmlessly."""
+        """Remove unfinished files of killed writers. Only for the claiming driver: a late writer then fails harmlessly."""
         for path in (self.root / "_tmp").iterdir():
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     # Parquet tables
 
     def put_table(self, key: str, table: pa.Table) -> bool:
-        """Commit a table as KEY.parquet. False: another writer was first, and what it wrote counts."""
+        """Commit a table as KEY.parquet. False: another writer was first, and its table counts."""
         trace = table.schema.equals(TRACE)
         schema = {
             "use_dictionary": CATEGORIES if trace else True,
@@ -133,13 +133,13 @@ class Store:
 
     def asides(self, folder: str) -> dict[int, str]:
         """Units of a folder that were set aside, each with its reason. They hold no rows, so they are small."""
-        found = {}
+        reasons = {}
         for unit in sorted(self.units(folder)):
             path = self.local(f"{folder}/u{unit:05d}.parquet")
             metadata = pq.read_schema(path).metadata if path.stat().st_size < ASIDE_BYTES else None
             if metadata and b"aside" in metadata:
-                found[unit] = metadata[b"aside"].decode()
-        return found
+                reasons[unit] = metadata[b"aside"].decode()
+        return reasons
 
     def table(self, key: str, columns: list[str] | None = None) -> pa.Table:
         # ParquetFile, not read_table: the latter takes folder names for partitions.
@@ -155,7 +155,7 @@ class Store:
         return {int(name[1:-8]) for name in names if name.startswith("u") and name.endswith(".parquet")}
 
     def names(self, folder: str) -> list[str]:
-        """What a folder holds, sorted; nothing where there is none. What is listed survives a power cut."""
+        """The names in a folder, sorted; empty if the folder does not exist. Listed names survive a power cut."""
         try:
             names = os.listdir(self.root / folder)
         except FileNotFoundError:
@@ -164,11 +164,11 @@ class Store:
         return sorted(names)
 
     def local(self, name: str) -> Path:
-        """Where a committed file lies on this machine, e.g. config.yaml."""
+        """The local path of a committed file, e.g. config.yaml."""
         return self.root / name
 
     def folder(self, key: str) -> Path:
-        """Where a committed folder lies on this machine, e.g. models/m00003."""
+        """The local path of a committed folder, e.g. models/m00003."""
         return self.root / key
 
     def _put(self, name: str, write: Callable[[Path], None]) -> bool:
@@ -245,7 +245,7 @@ class Store:
             yield
 
     def driver(self) -> dict | None:
-        """Who works on the run, as `driver_record` says; None where nobody does."""
+        """The driver that works on the run, as `driver_record` describes it; None if there is none."""
         try:
             with open(self.root / "driver.lock", encoding="utf-8") as file:
                 try:

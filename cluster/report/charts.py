@@ -1,4 +1,4 @@
-"""Charts of what was measured and searched; None where the run has nothing to draw."""
+"""Charts of measurements and searches; None if the run has no data for one."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def laws(results: list[Results]) -> list[list[str]]:
 
 
 def saturation(results: Results, title: str) -> Spec | None:
-    """Majority (and the judge's vote) against coverage: the gap is what a verifier at test time would close."""
+    """Majority (and the judge's vote) against coverage: a verifier at test time would close the gap."""
     sizes = results.sizes()
     curves = {"coverage: a perfect verifier chooses": results.coverage(), "majority vote": results.majority()}
     rows = [
@@ -216,7 +216,7 @@ def movement(run: Evidence) -> tuple[Spec | None, list[tuple[int, list[str], lis
     return spec and spec | {"mark": "bar", "encoding": encoding}, moved
 
 
-# what the search and the filters did
+# search and filters
 
 
 def diversity(run: Evidence, name: str, title: str) -> Spec | None:
@@ -246,7 +246,7 @@ def funnel(run: Evidence) -> Spec | None:
 
 
 def calibration(run: Evidence) -> Spec | None:
-    """The judge's mean score against the share that was correct; on the diagonal it can be believed."""
+    """The judge's mean score against the share that was correct; on the diagonal it is calibrated."""
     rows = [
         {"score": score, "correct": share, "answers": n, "round": record["number"], "level": f"level {each['level']}"}
         for record in run.rounds

@@ -1,4 +1,4 @@
-"""The tables of a comparison, computed from what its seeds' runs have stored."""
+"""The tables of a comparison, computed from the stored runs of its seeds."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ def played(trees: list[Answered]) -> float | None:
 
 def rate(trees: list[Answered], n: int | None = None) -> float:
     """Distinct correct answers for 1,000 generated tokens; of sampled answers, among the first n to each problem."""
-    found = sum(
+    solutions = sum(
         len({text for text, good in zip(each.texts[:n], each.pool.verified[:n], strict=True) if good}) for each in trees
     )
-    return 1000 * found / max(1, sum(each.tokens if n is None else int(each.pool.tokens[:n].sum()) for each in trees))
+    return 1000 * solutions / max(1, sum(each.tokens if n is None else int(each.pool.tokens[:n].sum()) for each in trees))
 
 
 def sampled(run: Comparison) -> dict[str, Measured]:
@@ -136,7 +136,7 @@ def sampled(run: Comparison) -> dict[str, Measured]:
 def baseline(
     samples: list[dict[str, Measured]], seeds: list[Comparison], level: int, tokens: float
 ) -> tuple[str, int, np.ndarray]:
-    """(rule, N, accuracy by problem) of the best vote among N sampled answers of at least so many tokens on average."""
+    """(rule, N, accuracy by problem) of the best vote among N sampled answers that cost at least `tokens` on average."""
     each = float(np.mean([a.pool.tokens.mean() for read in samples for a in read[""].of(level)]))
     n = min(seeds[0].options.compare.samples, int(np.ceil(tokens / each)))
     every, best = [rules(run) for run in seeds], ("", n, np.zeros(0))
@@ -153,7 +153,7 @@ def baseline(
 
 
 def sources(seeds: list[Comparison]) -> list[dict]:
-    """For each source and seed what it found on the hardest level with any success, and what the next model made of it."""
+    """For each source and seed: its results on the hardest level with any success, and those of the next model."""
     rows = []
     for run in seeds:
         reads = {arm.title: run.measured(arm) for arm in run.sources()}

@@ -1,4 +1,4 @@
-"""Charts and tables of what a run cost, in operations and in time; None or no rows where it has nothing to show."""
+"""Charts and tables of a run's cost in operations and in time; None or no rows if the run has no data."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def matched_ways(run: Evidence, level: int) -> list[list[str]]:
 
 
 def timeline(run: Evidence) -> Spec | None:
-    """Who worked when: bars above each other ran at the same time."""
+    """The busy time of each actor: bars above each other ran at the same time."""
     spans = run.spans
     if not spans:
         return None

@@ -1,4 +1,4 @@
-"""What a report is drawn from, in plain types: answers problem by problem, records of rounds, costs, some search trees."""
+"""The data of a report, in plain types: answers problem by problem, records of rounds, costs, some search trees."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Results:
         return float(np.mean([each.tokens for each in self.tried]))
 
     def context(self) -> float:
-        """Tokens that a generated token looks at, about: the prompt and half of the answer."""
+        """Approximate tokens that a generated token attends to: the prompt and half of the answer."""
         return float(np.mean([each.prompt_tokens for each in self.tried])) + self.tokens_of_an_answer() / 2
 
     def reading(self) -> float:

@@ -1,4 +1,4 @@
-"""What a report says of a run, read from its folder alone."""
+"""The data of a report, read from the run's folder alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ COLUMNS = [
 
 
 def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: None, room: int = ALL_TEXTS) -> Evidence:
-    """All that a report needs.
+    """All data that a report needs.
 
     folder: how the user calls it; tell: is told what is being read; room: bytes for trees. Raises UserError where there is no
     model yet.
@@ -164,7 +164,7 @@ def read_results(book: Book, arm: Arm, number: int, trees: Trees) -> Results:
 
 
 def one(name: str, trees: list[Answered], prompts: dict[str, int]) -> Tried:
-    """All that a report keeps of a problem's trees."""
+    """The part of a problem's trees that a report keeps."""
     states = [state for tree in trees for state in tree.states]
     judged, correct = tally([name] * len(states), states).get(name, (0, 0))
     votes: Counter = Counter()
@@ -202,7 +202,7 @@ def by_judge(pool: choose.Pool) -> dict[str, tuple[float, ...]]:
     }
 
 
-# what a round did
+# costs of a round
 
 
 def funnel(book: Book, record: dict) -> dict[str, int]:
@@ -229,9 +229,9 @@ def funnel(book: Book, record: dict) -> dict[str, int]:
 def work(
     config: DictConfig, size: Size, record: dict, held_out: list[Results], searched: list[Results], arms: list[Results]
 ) -> Work:
-    """What a round took, the other ways to answer with its model (arms) included.
+    """The cost of a round, including the other arms that its model answered.
 
-    A token is read once, whatever shares it, as the prefix cache does.
+    A shared prefix counts once, as in the prefix cache.
     """
     number, tokens = record["number"], record["tokens"]
     flops: dict[str, float] = {}
@@ -274,7 +274,7 @@ def write(
 ) -> Path:
     """Write the report of one run, or of several side by side, by the names that the user gives their folders.
 
-    Returns where it lies: by default in the first run's folder.
+    Returns its path, by default in the first run's folder.
     """
     evidence = [gather(store, folder, tell, ALL_TEXTS // len(runs)) for folder, store in runs.items()]
     if price is not None:

@@ -38,7 +38,7 @@ CONFIG: Spec = {
 
 
 def share(field: str, title: str, **more: Any) -> Spec:
-    """A y axis of percent, from 0 up to what there is to be seen."""
+    """A y axis of percent, from 0 to the largest value."""
     scale = {"scale": {"domainMin": 0, "nice": True}}
     return {"field": field, "type": "quantitative", "title": title, "axis": {"format": ".0%"}} | scale | more
 

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def page(runs: list[Evidence], command: str) -> str:
-    """The report of one run, or of several side by side. command: by which it is made again."""
+    """The report of one run, or of several side by side. command: the one that rebuilds it."""
     import jinja2
     import vl_convert
 
@@ -54,7 +54,7 @@ def page(runs: list[Evidence], command: str) -> str:
 
 
 def inline(value: Any) -> str:
-    """JSON that may stand inside a script element."""
+    """JSON that is safe inside a script element."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 

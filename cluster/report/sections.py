@@ -1,4 +1,4 @@
-"""The report's story: what is said, in which order, with which charts and tables. A panel is one run's part of a section."""
+"""The sections of the report, in order, with their charts and tables. A panel is one run's part of a section."""
 
 from __future__ import annotations
 
@@ -113,9 +113,7 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
     failed = sum(record["counts"].get("failed", 0) for record in run.rounds)
     answers = sum(record["counts"].get("answers", 0) for record in run.rounds)
     if failed:
-        what = (
-            f"The verifier failed on {failed:,} of {answers:,} answers; they count for nothing. See why, and judge them again."
-        )
+        what = f"The verifier failed on {failed:,} of {answers:,} answers; they are not counted. See why, and judge them again."
         steps.append((what, f"./launch.sh traces {folder} --state failed"))
     if run.asides:
         steps.append((f"{run.asides} units were set aside; see the reasons.", f"./launch.sh doctor {folder}"))
@@ -302,7 +300,7 @@ PARTS: list[tuple[str, str, str, Callable[[Evidence], Panel]]] = [
     (
         "saturation",
         "Majority against coverage",
-        "A vote saturates where coverage still rises. The gap is what a verifier, or a better judge, closes at test time. A "
+        "A vote saturates where coverage still rises. A verifier, or a better judge, closes the gap at test time. A "
         "vote is right where its final answer is; coverage counts what the verifier accepts.",
         saturation,
     ),
@@ -322,11 +320,11 @@ PARTS: list[tuple[str, str, str, Callable[[Evidence], Panel]]] = [
         "A problem counts as solved where most of its answers are correct. Click one to see its trees.",
         movement,
     ),
-    ("search", "Search and filters", "What each round's search found, and what was left of it for training.", search),
+    ("search", "Search and filters", "The answers of each round's search, and how many were kept for training.", search),
     (
         "calibration",
         "The judge",
-        "How far the value model can be believed: its score against the share that was correct.",
+        "Calibration of the value model: its score against the share that was correct.",
         calibration,
     ),
     ("time", "Time", "Bars above each other ran at the same time.", time),

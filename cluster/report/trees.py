@@ -1,4 +1,4 @@
-"""Search trees to look at: a stored tree with equal beginnings merged, and which trees a report has room for."""
+"""Search trees for a report: stored trees with equal beginnings merged, and the choice of those that fit."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Walk:
 
 
 def merge(walks: Sequence[Walk], at: int = 0) -> tuple[Branch, ...]:
-    """Walks as a tree in which equal beginnings stand once: the branches below step `at`, the most correct first."""
+    """Walks merged into a tree by equal beginnings: the branches below step `at`, the most correct first."""
     groups: dict[str, list[Walk]] = defaultdict(list)
     for walk in walks:
         if at < len(walk.texts):

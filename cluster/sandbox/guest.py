@@ -16,12 +16,12 @@ import os
 import resource
 import sys
 
-ITEMS = 100_000  # read from an iterator, at most
+ITEMS = 100_000  # most items read from an iterator
 VIEWS = ((type({}.keys()), "k"), (type({}.values()), "v"), (type({}.items()), "m"))  # of a dict
 
 
 def pack(value: object, keep: list) -> object:
-    """A value as lists, strings and numbers. Other objects are appended to `keep` and stand as their index there."""
+    """A value as lists, strings and numbers. Other objects are appended to `keep` and replaced by their index there."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -187,7 +187,7 @@ def serve(sock: object, limits: dict) -> None:
         try:
             data = text(reply).encode()
         except (TypeError, ValueError, RecursionError, MemoryError) as error:
-            data = text({"raised": ["TypeError", f"its value cannot be taken out: {type(error).__name__}"]}).encode()
+            data = text({"raised": ["TypeError", f"its value cannot be returned: {type(error).__name__}"]}).encode()
         send(sock, data)
 
 
@@ -202,12 +202,12 @@ def reply_to(asked: dict, names: dict, keep: list, limits: dict) -> object:
     if "define" in asked:
         return define(asked, names)
     if "get" in asked:
-        return found(asked["get"], "", names)
+        return resolve(asked["get"], "", names)
     if "program" in asked:
         return program(asked["program"], asked["stdin"], limits)
     if "command" in asked:
         return command(asked["command"], asked["files"], limits)
-    target = found(asked["call"], asked["of"], names)
+    target = resolve(asked["call"], asked["of"], names)
     keywords = {name: unpack(value, keep) for name, value in asked["keywords"].items()}
     return target(*(unpack(value, keep) for value in asked["arguments"]), **keywords)
 
@@ -224,7 +224,7 @@ def define(asked: dict, names: dict) -> list[str]:
     return missing
 
 
-def found(name: str, of: str, names: dict) -> object:
+def resolve(name: str, of: str, names: dict) -> object:
     """A name of the module; if it is missing, the method of that name of a new instance of the class `of`."""
     if name in names:
         return names[name]

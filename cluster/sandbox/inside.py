@@ -71,7 +71,7 @@ class Guest:
         packed = [pack(each, kept) for each in arguments]
         named = {key: pack(each, kept) for key, each in (keywords or {}).items()}
         if kept:
-            raise TypeError(f"the tests hand over a {type(kept[0]).__name__}; only plain values reach the answer")
+            raise TypeError(f"the tests pass a {type(kept[0]).__name__}; only plain values can be passed to the answer")
         return self._ask({"call": name, "arguments": packed, "keywords": named, "of": of})
 
     def get(self, name: str) -> dict:
@@ -105,7 +105,7 @@ class Guest:
         except (EOFError, OSError):
             self._gone = "it ended itself or was ended"
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError) as error:
-            self._gone = f"what it replied is not data: {error}"[:200]
+            self._gone = f"its reply is not plain data: {error}"[:200]
         return {"gone": self._gone}
 
 

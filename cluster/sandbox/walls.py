@@ -45,7 +45,7 @@ START_SECONDS = 60.0  # for a factory to import its module
 PATIENCE = 0.06  # seconds after which a call no longer counts towards the number that may start at once
 AT_ONCE = 32  # calls in flight, slow ones included
 CLOSING = 0.05  # seconds between the end of a guest's channel and of the guest
-STARVED = 0.5  # share of its time that a process waited for a core, above which its being late is not held against it
+STARVED = 0.5  # share of its time that a process waited for a core; above it, a timeout is not the call's fault
 MEGABYTE = 1 << 20
 FACTORY_MB = 8192  # address space of a factory and of each of its seats, which never run a model's text
 SETTINGS = ("alternatives", "ld.so.cache", "ocamlfind.conf", "ocamlfind.conf.d")  # the visible part of /etc
@@ -80,7 +80,7 @@ def check(options: SandboxOptions, executes: bool, who: str) -> None:
     missing = why_no_walls()
     if missing:
         raise UserError(
-            f"{who} runs what the model wrote, and needs walls: {missing}. Type (Debian) apt-get install bubblewrap; or "
+            f"{who} runs model-written code and needs isolation: {missing}. Type (Debian) apt-get install bubblewrap; or "
             "sandbox=rlimits, which limits time and memory but hides neither files nor network"
         )
 
@@ -124,7 +124,7 @@ def walls(shown: dict[Path, str], megabytes: int, program: str = "", nursery: bo
     clean |= {name: value for name, value in os.environ.items() if name.startswith("OPENBLAS_CORETYPE")}
     rooms += [word for name, value in clean.items() for word in ("--setenv", name, value)]
     itself = []
-    for process in ("self", *range(1, 100)) if program else ():  # no pid will be higher: a guest serves one call
+    for process in ("self", *range(1, 100)) if program else ():  # pids stay below 100: a guest serves one call
         itself += ["--perms", "0755", "--dir", f"/proc/{process}", "--symlink", program, f"/proc/{process}/exe"]
     if os.geteuid():
         proc = ["--proc", "/proc"] if nursery else itself
@@ -173,7 +173,7 @@ class Inmate:
         nursery: bool = False,
     ):
         self.socket, theirs = socket.socketpair()
-        self.nursery, self.gone = None, False  # as a guest; as a nursery: it was seen to have died
+        self.nursery, self.gone = None, False  # nursery: that forked this guest; gone: this nursery has died
         self._folder = ""
         fds, environment = [], {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
         words = [python(), "-I", "-S", program if not walled else f"{ROOM}/{Path(program).name}", told]
@@ -239,12 +239,12 @@ class Inmate:
 
 
 def family_of(pid: int) -> list[int]:
-    found, todo = [], [pid]
+    family, todo = [], [pid]
     while todo:
-        found.append(todo.pop())
+        family.append(todo.pop())
         with contextlib.suppress(OSError):
-            todo += map(int, Path(f"/proc/{found[-1]}/task/{found[-1]}/children").read_text().split())
-    return found
+            todo += map(int, Path(f"/proc/{family[-1]}/task/{family[-1]}/children").read_text().split())
+    return family
 
 
 class Fork:
@@ -372,13 +372,13 @@ class Sandbox:
         packages = [path for path in map(Path, sys.path) if path.is_dir() and "site-packages" in path.parts]
         self._packages = {path: f"{ROOM}/site{i}" for i, path in enumerate(packages)}
         self._itself, self._reserves = program, reserves
-        # One nursery forks all guests, where the kernel allows nested namespaces; a prover takes longer than its start anyway.
+        # One nursery forks all guests if the kernel allows nested namespaces; a prover runs much longer than it starts.
         self._forks = self._walled and not program
         self._nursery: Inmate | None = None
         self._folders = {path: str(path) for path in map(Path, folders) if not path.is_relative_to("/usr")}
         hidden = [place for place in self._folders.values() if Path(place).parts[1:2] in (("tmp",), ("dev",), ("proc",))]
         if hidden and self._walled:
-            raise UserError(f"{hidden[0]} cannot be seen behind the walls, whose /tmp is their own; put it elsewhere")
+            raise UserError(f"{hidden[0]} is not visible in the sandbox, which has its own /tmp; put it elsewhere")
 
     # what callers use
 
@@ -552,7 +552,7 @@ class Sandbox:
         try:
             nursery = self._ready_nursery()
             self._spare.put(Fork(nursery) if nursery else self._inmate({}, self._rules))
-        except OSError as error:  # raised where it is taken
+        except OSError as error:  # raised when the guest is taken
             self._spare.put(error)
 
     def _ready_nursery(self) -> Inmate | None:

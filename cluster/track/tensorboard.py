@@ -1,4 +1,4 @@
-"""TensorBoard event files in RUN/tensorboard: a point of every number for each round."""
+"""TensorBoard event files in RUN/tensorboard: one point per metric and round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights & Biases: one run there for each run here, gone on with after a death. Needs `pip install wandb` and a login."""
+"""Weights & Biases: one W&B run per run, resumed after a restart. Needs `pip install wandb` and a login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints inside a training: after a kill it resumes where it was, over the same examples in the same order.
+"""Checkpoints of a training: after a kill it resumes from the newest one, with the same examples in the same order.
 
     checkpoints/m00003/s000120/    weights and optimiser as safetensors, and progress.json; whole or absent
 
@@ -135,19 +135,19 @@ class Checkpoints:
 
 def files(tensors: dict[str, torch.Tensor]) -> dict[str, int]:
     """The file that each tensor goes into, counted from 1. A file is assembled in memory before it is written."""
-    found, total = {}, 0
+    numbers, total = {}, 0
     for name, tensor in tensors.items():
-        found[name] = 1 + total // FILE_BYTES
+        numbers[name] = 1 + total // FILE_BYTES
         total += tensor.numel() * tensor.element_size()
-    return found
+    return numbers
 
 
 def state(model: torch.nn.Module, adam: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """Weights and optimiser state as one flat dict of tensors: the live ones, not copies."""
-    found = {}
+    tensors = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:  # frozen
             continue
-        found[f"model.{name}"] = parameter.data
-        found |= {f"adam.{name}.{key}": value for key, value in adam.state[parameter].items()}
-    return found
+        tensors[f"model.{name}"] = parameter.data
+        tensors |= {f"adam.{name}.{key}": value for key, value in adam.state[parameter].items()}
+    return tensors

@@ -49,7 +49,7 @@ def load_examples(book: Book, items: list[tuple[str, str]], learn: Learn) -> tup
 
 def labelled(book: Book, arm: Arm, number: int, judge: Value, ends: Ends, verifier: Any, tokens: int) -> Examples:
     """Labelled answers of an arm in round `number` and before, newest round first, until there are `tokens` tokens."""
-    found, read = [], 0
+    parts, read = [], 0
     for before in range(number, 0, -1):
         problems = book.problems(arm, before)
         steps = None
@@ -57,14 +57,14 @@ def labelled(book: Book, arm: Arm, number: int, judge: Value, ends: Ends, verifi
             steps = lambda problem, answer, problems=problems: verifier.steps(problems[problem], answer)  # noqa: E731
         for key in book.units(arm, before):
             if read >= tokens:
-                return Examples.concat(found)
-            found.append(judge.examples(book.store.table(key), ends, steps))
-            read += int(found[-1].offsets[-1])
-    return Examples.concat(found)
+                return Examples.concat(parts)
+            parts.append(judge.examples(book.store.table(key), ends, steps))
+            read += int(parts[-1].offsets[-1])
+    return Examples.concat(parts)
 
 
 class StepLabels:
-    """What a value model is trained on: binary cross-entropy on labelled steps (cluster.train.fit.Objective)."""
+    """A value model's objective: binary cross-entropy on labelled steps (cluster.train.fit.Objective)."""
 
     def objective(self, model: Any) -> Callable:
         """The loss as a method of the model: it calls parts of the model, for which FSDP has to gather the weights too."""

@@ -34,7 +34,7 @@ class Optimise:
 
 @dataclass
 class WarmStart(Optimise):
-    """How the first model learns the task's own flawed corpus, where no `model.path` is given."""
+    """How the first model is trained on the task's own flawed corpus if no `model.path` is given."""
 
     lr: float = 2e-3
     tokens: int = 2_000_000  # of the corpus, each seen once
@@ -54,12 +54,12 @@ class Model:
 @dataclass
 class Train(Optimise):
     tokens: int = 160_000  # trained on in each round
-    start: str = "previous"  # what each round starts from: the best model so far (previous), or the first one (base)
-    pool: str = "all"  # what is trained on: the kept answers of all rounds, or of the last one only
+    start: str = "previous"  # each round's initial model: the best so far (previous) or the first one (base)
+    pool: str = "all"  # training data: the kept answers of all rounds (all), or of the last one only (last)
     checkpoint: float = 60.0  # seconds between two checkpoints during a training
     threads: int = 0  # CPU threads of each rank; 0: all cores
     gpus: float = 0  # of each rank: 0 trains on the CPU, 1 on a GPU, 0.5 on a GPU that an engine shares
-    ranks: int = 1  # processes that share the model (FSDP2); with gpus=1 so many GPUs
+    ranks: int = 1  # processes that share the model (FSDP2); with gpus=1, one GPU each
     bf16: bool = True  # on GPUs: compute in bfloat16, with weights and moments in float32
     save_dtype: str = "float32"  # of the weights in the run folder: float32, bfloat16, or the same as the model trained
     lora: int = 0  # rank of low-rank adapters that are trained instead of the weights, and merged into them; 0: all weights

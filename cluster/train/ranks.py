@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch.distributed.device_mesh import DeviceMesh
 
-PATIENCE = datetime.timedelta(minutes=30)  # for a slow rank; where one died, the driver ends the others
+PATIENCE = datetime.timedelta(minutes=30)  # for a slow rank; if one dies, the driver stops the others
 # Sequences of a packed row do not see each other: transformers builds the mask from positions that restart at 0. A dense mask
 # (sdpa) has the square of a row's tokens, too many in a long row; flex attention has no backward pass on CPU.
 ATTENTION = {"cpu": "sdpa", "cuda": "flex_attention"}
@@ -147,7 +147,7 @@ def shard(model: torch.nn.Module, blocks: set[str], group: Group, mesh: DeviceMe
     else:
         model.to_empty(device=mesh.device_type)
     set_model_state_dict(model, whole, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True))
-    for buffer in model.buffers():  # those that no state dict holds
+    for buffer in model.buffers():  # also those that no state dict holds
         distributed.broadcast(buffer, 0)
     return model
 
@@ -218,12 +218,12 @@ def used(model: torch.nn.Module, speed: float, context: float, group: Group) -> 
     if next(model.parameters()).device.type != "cuda":
         return {"memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
     name = torch.cuda.get_device_name()
-    found = {"memory_mb": round(torch.cuda.max_memory_allocated() / 2**20)}
+    numbers = {"memory_mb": round(torch.cuda.max_memory_allocated() / 2**20)}
     peak = next((flops for part, flops in PEAKS.items() if part in name), 0.0)
     if peak:
         size = Size.of(model.config.to_dict(), sum(parameter.numel() for parameter in model.parameters()))
-        found["mfu"] = round(size.training_flops(speed, context) / (peak * group.ranks), 4)
-    return found
+        numbers["mfu"] = round(size.training_flops(speed, context) / (peak * group.ranks), 4)
+    return numbers
 
 
 def together(value: float, mesh: DeviceMesh | None) -> float:
@@ -233,9 +233,9 @@ def together(value: float, mesh: DeviceMesh | None) -> float:
     import torch
     from torch import distributed
 
-    found = torch.tensor(value, dtype=torch.float64)
-    distributed.all_reduce(found)
-    return float(found)
+    total = torch.tensor(value, dtype=torch.float64)
+    distributed.all_reduce(total)
+    return float(total)
 
 
 def agreed(value: Any, mesh: DeviceMesh | None) -> Any:
@@ -244,6 +244,6 @@ def agreed(value: Any, mesh: DeviceMesh | None) -> Any:
         return value
     from torch import distributed
 
-    found = [value]
-    distributed.broadcast_object_list(found, 0, device="cpu")
-    return found[0]
+    shared = [value]
+    distributed.broadcast_object_list(shared, 0, device="cpu")
+    return shared[0]

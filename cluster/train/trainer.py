@@ -54,7 +54,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """All that determines one training."""
+    """The inputs that determine one training."""
 
     name: str  # version of the model that it makes; its checkpoints are stored under it
     source: Path  # Hugging Face folder that it starts from
@@ -168,7 +168,7 @@ class Trainer:
         return self._committed(name)
 
     def _given(self, folder: Path) -> None:
-        """Copy the model of `model.path`, in its own dtype: a run starts from the very weights that it was given."""
+        """Copy the model of `model.path` in its own dtype: a run starts from exactly these weights."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         path = self._model.path
@@ -236,7 +236,7 @@ class Trainer:
         ranks.release(self._device)
 
     def _committed(self, name: str, group: Group = ALONE) -> dict:
-        """Remove the checkpoints of a committed model, whoever committed it. Returns its training record."""
+        """Remove the checkpoints of a committed model. Returns its training record."""
         if not group.first:
             return {}
         Checkpoints(self._store, name, 0).clear()
@@ -295,7 +295,7 @@ class Trainer:
     # what engines are compared with
 
     def scores(self, judge: str, prefixes: list[np.ndarray]) -> np.ndarray:
-        """What value model `judge` says after each prefix (int32 [p] each): float32 [prefixes], probabilities."""
+        """The score of value model `judge` after each prefix (int32 [p] each): float32 [prefixes], probabilities."""
         import torch
 
         model = self._loaded(VALUE, judge)

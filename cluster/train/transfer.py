@@ -57,7 +57,7 @@ TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16
 
 @dataclass
 class Nothing(WeightTransferInitInfo):
-    """The two sides have nothing to agree on."""
+    """This transfer needs no handshake."""
 
 
 @dataclass

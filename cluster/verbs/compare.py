@@ -43,12 +43,12 @@ def act(known: argparse.Namespace) -> int:
     console = Console(width=None if sys.stdout.isatty() else 180)
     status = guarded(lambda: compare(known.config, known.options, console), folder / "error.log", again)
     if not status:
-        print(f"{(time.monotonic() - began) / 60:.1f} minutes; the tables lie in {folder}/tables.json")
+        print(f"{(time.monotonic() - began) / 60:.1f} minutes; the tables are in {folder}/tables.json")
     return status
 
 
 def compare(file: str, dotlist: list[str], console: Any) -> dict:
-    """Run the whole comparison, or what is left of it. console: rich's. Returns the tables, also put into the run's folder."""
+    """Run the comparison, or the rest of it. console: rich's. Returns the tables, also written to the run's folder."""
     from cluster.comparison import Comparison, read
     from cluster.folder.store import Store
     from cluster.report import comparison

@@ -1,4 +1,4 @@
-"""`flywheel doctor`: why a run stands still, from its folder alone."""
+"""`flywheel doctor`: why a run makes no progress, from its folder alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cluster.folder.book import Book
 
-HELP = "why a run stands still"
+HELP = "why a run makes no progress"
 DESCRIPTION = (
     "Who works on RUN, what is pending since when, which unit, problem and actor waits for what, and what was set aside; "
     "from the folder alone."
@@ -37,7 +37,7 @@ def examine(book: Book) -> list[str]:
 
 
 def idle(book: Book) -> list[str]:
-    """What is said of a run without a driver."""
+    """The lines for a run without a driver."""
     from cluster.pending import span
 
     left = book.left()
@@ -54,7 +54,7 @@ def idle(book: Book) -> list[str]:
 
 
 def working(book: Book, driver: str) -> list[str]:
-    """What a run's driver noted last."""
+    """The last note of a run's driver."""
     from cluster import pending
 
     lines, noted = [f"{driver} works on it"], pending.noted(book.store)
@@ -62,7 +62,7 @@ def working(book: Book, driver: str) -> list[str]:
         return lines
     age = time.time() - noted["at"]
     if age > 60:
-        lines.append(f"but it has said nothing for {pending.span(age)}: it hangs, or its machine is gone. What it said last:")
+        lines.append(f"but it has written no note for {pending.span(age)}: it hangs, or its machine is gone. Its last note:")
     lines += [f"round {each['number']}: {each['name']} for {pending.span(each['seconds'])}" for each in noted["phases"]]
     lines.append(f"last committed or trained {pending.span(noted['silent'] + age)} ago")
     return lines + [f"  {line}" for line in pending.lines(noted)]

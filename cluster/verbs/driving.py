@@ -1,4 +1,4 @@
-"""What the verbs share that drive a run: their arguments, how a driver is guarded, and how its end is shown."""
+"""Shared code of the verbs that drive a run: their arguments, a guard around the driver, and its exit message."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
 
 
 def turn(kind: type, config: DictConfig, known: argparse.Namespace, again: str) -> int:
-    """Run what is left of a run, then draw its report. again: the command that resumes it. Returns the exit status."""
+    """Run the rest of a run, then write its report. again: the command that resumes it. Returns the exit status."""
     from cluster.folder.book import Book
     from cluster.view import End, JsonView, View
 
@@ -80,7 +80,7 @@ def turn(kind: type, config: DictConfig, known: argparse.Namespace, again: str) 
     except Exception as error:  # the run is finished, with or without its report
         log = run.store.root / "error.log"
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        shown = f"could not be drawn ({type(error).__name__}: {error}; traceback: {log}); try ./launch.sh report {folder}"
+        shown = f"could not be written ({type(error).__name__}: {error}; traceback: {log}); try ./launch.sh report {folder}"
     book = Book(run.store)
     done = book.records()
     view.over(End(folder, time.monotonic() - began, done[-1]["model_out"], shown, first_kept(book)), done)

@@ -60,9 +60,9 @@ def words(model: str, task: str, searches: list[str], budgets: list[int], judge:
     """The command line of `flywheel eval` as KEY=VALUE. Raises UserError."""
     parts = Path(model).resolve().parts
     of = f"{parts[-3]}-{parts[-1]}" if len(parts) > 2 and parts[-2] == "models" else parts[-1]  # RUN/models/m00003
-    found = [f"model.path={model}", "rounds=0", f"name=eval-{of}-{Path(task).stem}"]
+    settings = [f"model.path={model}", "rounds=0", f"name=eval-{of}-{Path(task).stem}"]
     if not task.endswith((".yaml", ".yml")):
-        found.append(f"task.name={task}")
+        settings.append(f"task.name={task}")
     for search in searches:
         name, _, given = search.partition(":")
         several = sum(each.partition(":")[0] == name for each in searches) > 1
@@ -70,15 +70,15 @@ def words(model: str, task: str, searches: list[str], budgets: list[int], judge:
         pairs = [pair.partition("=") for pair in given.split(",") if pair]
         if not all(sign for _, sign, _ in pairs):
             raise UserError(f"--search {search}: expected NAME or NAME:KEY=VALUE,KEY=VALUE, e.g. beam:keep=4,times=1000")
-        found += [f"{arm}.name={name}", *(f"{arm}.{key}={value}" for key, _, value in pairs)]
+        settings += [f"{arm}.name={name}", *(f"{arm}.{key}={value}" for key, _, value in pairs)]
     if budgets:
-        found.append(f"eval.budgets=[{','.join(map(str, budgets))}]")
+        settings.append(f"eval.budgets=[{','.join(map(str, budgets))}]")
     if judge:
-        found += [f"eval.judge={judge}", f"judge.name={Path(judge).name.partition('-')[2] or 'process'}"]
-    return found + options
+        settings += [f"eval.judge={judge}", f"judge.name={Path(judge).name.partition('-')[2] or 'process'}"]
+    return settings + options
 
 
-def table(found: Evidence) -> Table:
+def table(evidence: Evidence) -> Table:
     """Every way to answer, level by level."""
     import numpy as np
     from rich import box
@@ -86,10 +86,10 @@ def table(found: Evidence) -> Table:
 
     from iteration.choose import JUDGED
 
-    shown = Table(title="held-out problems, by what was spent on each", title_justify="left", box=box.SIMPLE)
+    shown = Table(title="held-out problems, by tokens spent on each", title_justify="left", box=box.SIMPLE)
     for name in ("level", "way", "tokens", "pass@1 %", "vote %", "vote by the judge %", "coverage %"):
         shown.add_column(name, justify="left" if name == "way" else "right", no_wrap=True)
-    for results in [*found.held_out, *found.arms]:
+    for results in [*evidence.held_out, *evidence.arms]:
         for level in results.levels():
             here = results.of(level)
             judged = here.chosen().get(JUDGED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "how Prometheus and Grafana are pointed at runs"
+HELP = "how Prometheus and Grafana find the metrics of runs"
 DESCRIPTION = "Say how Prometheus finds the metrics of runs, and what they are; write its config, alerts, a dashboard."
 
 

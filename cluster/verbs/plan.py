@@ -1,4 +1,4 @@
-"""`flywheel plan`: what goes where and how much memory it takes, before anything starts (arithmetic: cluster/memory.py)."""
+"""`flywheel plan`: the placement and memory of each process, before anything starts (arithmetic: cluster/memory.py)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cluster.memory import Holding
 
-HELP = "what goes where, and whether it fits, before anything starts"
+HELP = "where each process runs and whether it fits, before anything starts"
 DESCRIPTION = (
     "Print which process holds what on which device, and the memory expected there. Exit status 1 where something does not "
     "fit. It reads only the model's config, not its weights."
@@ -47,11 +47,12 @@ def show(file: str, config: DictConfig, gpu_gb: float, console: Any) -> int:
     gpu, memory = gpu_gb * GB or gpu_of_this_machine(), memory_of_this_machine()
     if not gpu and (config.train.gpus or config.generate.gpus):
         raise UserError(f"{file}: it needs GPUs, and this machine has none; type --gpu-gb 80, the memory of each")
-    found = holdings(config, shape, gpu, memory)
-    table, said = tables(found, memory)
+    processes = holdings(config, shape, gpu, memory)
+    table, said = tables(processes, memory)
     name = Path(config.model.path).name or "a small model of its own"
     console.print(
-        f"{name}: {shape.parameters / 1e6:,.2f} million parameters, {shape.layers} layers; {wanted_gpus(config, found):g} GPUs"
+        f"{name}: {shape.parameters / 1e6:,.2f} million parameters, {shape.layers} layers; "
+        + f"{wanted_gpus(config, processes):g} GPUs"
         + (f" of {gpu / GB:.0f} GB" if gpu else "")
         + f"; lag={config.lag}",
         highlight=False,
@@ -59,11 +60,11 @@ def show(file: str, config: DictConfig, gpu_gb: float, console: Any) -> int:
     console.print(table)
     for line in said:
         console.print(line, highlight=False, soft_wrap=True)
-    return 0 if all(each.fits for each in found) else 1
+    return 0 if all(each.fits for each in processes) else 1
 
 
-def tables(found: list[Holding], memory: float) -> tuple[Table, list[str]]:
-    """(a row for each kind of process, what does not fit or is worth knowing). memory: bytes of the machine."""
+def tables(processes: list[Holding], memory: float) -> tuple[Table, list[str]]:
+    """(a row for each kind of process, notes and what does not fit). memory: bytes of the machine."""
     from rich import box
     from rich.table import Table
 
@@ -73,7 +74,7 @@ def tables(found: list[Holding], memory: float) -> tuple[Table, list[str]]:
     for name in ("process", "GPUs each", "what", "GB", "limit", ""):
         table.add_column(name, justify="right" if name in ("GPUs each", "GB", "limit") else "left")
     said = []
-    for each in found:
+    for each in processes:
         limit = "" if each.limit == float("inf") else f"{each.limit / GB:.1f}"
         mark = "fits" if each.fits else "does not fit"
         table.add_row(each.actor, f"{each.gpus:g}", "in all", f"{each.total / GB:.2f}", limit, mark, style="bold")
@@ -83,7 +84,7 @@ def tables(found: list[Holding], memory: float) -> tuple[Table, list[str]]:
         if not each.fits:
             said.append(f"{each.actor} needs {each.total / GB:.1f} GB, but may take {each.limit / GB:.1f}; {advice(each)}")
         said += [f"{each.actor}: {note}" for note in each.notes]
-    on_cpu = sum(each.total for each in found if not each.gpus)
+    on_cpu = sum(each.total for each in processes if not each.gpus)
     if on_cpu > memory:
         said.append(f"what runs on the CPU needs {on_cpu / GB:.1f} GB, but the machine has {memory / GB:.1f}")
     return table, said

@@ -1,6 +1,6 @@
 """`flywheel regrade`: judge stored answers again, with another or a newer verifier; nothing is generated.
 
-A run uses the new verdicts with verdicts=NAME: what its later rounds train on is then filtered by them. What lies where:
+With verdicts=NAME a run uses the new verdicts: later rounds filter their training examples by them. Files:
 cluster/folder/verdicts.py.
 """
 
@@ -67,7 +67,7 @@ def act(known: argparse.Namespace) -> int:
         for trace, why in some:
             line = f"  {before} -> {after}: {trace}{': ' + why if why else ''}"
             out.print(line, highlight=False, markup=False, soft_wrap=True)
-    out.print(f"the verdicts lie in {book.store.place}/{set_folder(name)}", highlight=False, soft_wrap=True)
+    out.print(f"the verdicts are in {book.store.place}/{set_folder(name)}", highlight=False, soft_wrap=True)
     again = f"./launch.sh resume {known.run} verdicts={name} verify.name={known.verifier} rounds=N"
     out.print(f"train later rounds on them: {again}", highlight=False)
     return 0
@@ -105,7 +105,7 @@ def regrade(book: Book, grader: Grader, name: str, say: Callable[[int, int], Non
     units, changes = list(book.every_unit()), Changes()
     for done, (arm, number, key) in enumerate(units, 1):
         answered = answers(book.unit(key))
-        # What a limit cut was never a finished answer; no verifier sees it.
+        # An answer cut by a limit is unfinished; no verifier sees it.
         ended = [i for i, why in enumerate(answered["why"].to_pylist()) if not (why or "").startswith("cut short")]
         answered = answered.take(pa.array(ended, pa.int64()))
         if book.verdicts(name, key) is None:

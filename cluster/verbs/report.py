@@ -9,8 +9,8 @@ from iteration.errors import UserError
 
 HELP = "what a run found, as one HTML file; of two runs, side by side"
 DESCRIPTION = (
-    "Draw the report of RUN from its folder alone, into RUN/report.html: one file that needs nothing else. "
-    "Every run draws its own at its end."
+    "Write the report of RUN from its folder alone, into RUN/report.html: one file that needs nothing else. "
+    "Every run writes one at its end."
 )
 EXAMPLES = ("flywheel report runs/quickstart  its curves and trees, as one HTML file; of two runs, side by side",)
 

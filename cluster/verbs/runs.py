@@ -77,7 +77,7 @@ def listed(book: Book) -> Listed:
 
 
 def state(book: Book) -> str:
-    """In a few words; where only the end is missing, with what is."""
+    """The state in a few words; if only the end is missing, what is left."""
     driver = book.store.driver()
     if driver:
         return f"running, {driver.get('who', 'by another process')}"

@@ -63,7 +63,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
             options = [*options, f"{key}={json.dumps(value) if isinstance(value, list) else value}"]
     if ".." in Path(config).parts:
         config = str(Path(config).resolve())
-    folder = store.place  # never in the copy of this folder that Ray uploads
+    folder = store.place  # not in the copy of this folder that Ray uploads
     try:
         client = JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:

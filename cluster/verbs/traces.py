@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HELP = "page through a run's answers, or export them"
 DESCRIPTION = (
     "Print the answers of RUN that fit, newest round last; or write them with --to: Parquet or JSON lines with a column "
-    "messages (chat-format SFT data, as TRL and others load it), prompt, completion, and what is known of each."
+    "messages (chat-format SFT data, as TRL and others load it), prompt, completion, and the metadata of each."
 )
 EXAMPLES = ("flywheel traces runs/quickstart --kept --to sft.jsonl  what was trained on, as chat-format data for others",)
 PAGE = 10  # answers

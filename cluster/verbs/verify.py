@@ -23,7 +23,7 @@ DESCRIPTION = (
     "print a table. TASK is a config, whose task and verifier are taken, or the name of a verifier. A row is matched with "
     "its problem by the column id, else by prompt; where it has a column expected, that is its problem's answer."
 )
-EXAMPLES = ("flywheel verify math answers.jsonl  what a verifier says of a file of answers",)
+EXAMPLES = ("flywheel verify math answers.jsonl  a verifier's verdicts on a file of answers",)
 ANSWER_COLUMNS = ("answer", "completion", "response", "output")
 BATCH = 256  # answers graded between two updates of the progress bar
 
@@ -120,9 +120,9 @@ def split_options(words: list[str]) -> tuple[DictConfig, dict]:
     from iteration.config import name_parts
     from iteration.words import read
 
-    found = read(name_parts(words, ["sandbox", "task", "verify"]))
-    sandbox = OmegaConf.to_container(found.pop("sandbox", OmegaConf.create({})))
-    return found, sandbox
+    others = read(name_parts(words, ["sandbox", "task", "verify"]))
+    sandbox = OmegaConf.to_container(others.pop("sandbox", OmegaConf.create({})))
+    return others, sandbox
 
 
 def matched(file: str, task: Task | None) -> tuple[list[Problem], list[str], list[str]]:
@@ -131,11 +131,11 @@ def matched(file: str, task: Task | None) -> tuple[list[Problem], list[str], lis
     from iteration.rows import read_rows
     from iteration.types import Problem
 
-    found = read_rows(file, "FILE")
-    column = next((name for name in ANSWER_COLUMNS if name in found.columns), None)
+    table = read_rows(file, "FILE")
+    column = next((name for name in ANSWER_COLUMNS if name in table.columns), None)
     if column is None:
         raise UserError(
-            f"{file}: no column of answers (found: {', '.join(found.columns)}; expected {', '.join(ANSWER_COLUMNS)})"
+            f"{file}: no column of answers (found: {', '.join(table.columns)}; expected {', '.join(ANSWER_COLUMNS)})"
         )
     known: dict[str, Problem] = {}
     if isinstance(task, Enumerable):
@@ -144,7 +144,7 @@ def matched(file: str, task: Task | None) -> tuple[list[Problem], list[str], lis
     if isinstance(task, Named):
         known |= task.names
     asked, answers, names = [], [], []
-    for number, row in enumerate(found.rows, 1):
+    for number, row in enumerate(table.rows, 1):
         if isinstance(row, str):
             raise UserError(f"{file}: row {number}: {row}")
         try:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 HELP = "one trace's whole story"
 DESCRIPTION = (
     "Problem, round, model, unit, verdict, filter decision, training, and the model that it went into. "
-    "Ids stand in the id column of RUN/traces/**/*.parquet."
+    "Ids are in the id column of RUN/traces/**/*.parquet."
 )
-EXAMPLES = ("flywheel why r00002/train/u00003/t005/n0002 --run runs/quickstart  the story of one trace",)
+EXAMPLES = ("flywheel why r00002/train/u00003/t005/n0002 --run runs/quickstart  the history of one trace",)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

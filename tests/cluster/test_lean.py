@@ -193,7 +193,7 @@ def test_without_walls(lean):
 def test_what_walls_would_hide_is_said(lean, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="libraries names .*nowhere, which is no folder"):
         Proof(prover="lean", libraries=[str(tmp_path / "nowhere")])
-    with pytest.raises(UserError, match="cannot be seen behind the walls"):
+    with pytest.raises(UserError, match="is not visible in the sandbox"):
         Grader(Part(VERIFY, "proof", {"prover": "lean", "libraries": ["/tmp"]}), {})
     elan = tmp_path / "lean"
     elan.write_text("#!/bin/sh\necho 'error: no default toolchain configured' >&2; exit 1\n")

@@ -83,7 +83,7 @@ def test_from_the_folder_alone(tmp_path, capsys):
         assert "last committed or trained 1 min" in said and "generator-1 needs 2 GPU" in said and "hangs" not in said
         noted = json.loads((store.root / "_tmp/now.json").read_text())
         (store.root / "_tmp/now.json").write_text(json.dumps(noted | {"at": time.time() - 300}))
-        assert "it has said nothing for 5 min" in "\n".join(doctor.examine(book))
+        assert "it has written no note for 5 min" in "\n".join(doctor.examine(book))
     store.put_json("rounds/r00004", record(4))
     assert doctor.examine(book)[0] == "finished"
 
