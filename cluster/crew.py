@@ -151,7 +151,7 @@ class Job:
 
     @property
     def alone(self) -> bool:
-        """Actors died IN_COMPANY times while it ran beside other units: it then runs alone, to find out whether it is the cause."""
+        """Actors died IN_COMPANY times while it ran beside other units: now it runs alone, to see whether it is the cause."""
         return self.deaths >= IN_COMPANY
 
 

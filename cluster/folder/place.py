@@ -25,7 +25,9 @@ def open_run(place: str) -> Store:
     if "://" in place:
         store.open()
     if not store.has("config", ".yaml"):
-        raise UserError(f"{place}: no run there (no config.yaml); expected a run folder, e.g. runs/quickstart")
+        below = [str(Path(place, each.root.relative_to(store.root))) for each in runs_below(store.root)]
+        hint = f"there are runs in it: {', '.join(below[:3])}" if below else "expected a run folder, e.g. runs/quickstart"
+        raise UserError(f"{place}: no run there (no config.yaml); {hint}")
     return store
 
 
