@@ -151,7 +151,7 @@ class Job:
 
     @property
     def alone(self) -> bool:
-        """Actors died IN_COMPANY times while it ran beside other units: it then runs alone, to find out whether it is the cause."""
+        """IN_COMPANY actors died while it ran with other units: it then runs alone, to find out whether it is the cause."""
         return self.deaths >= IN_COMPANY
 
 
