@@ -6,8 +6,7 @@ A file is one object, put only if the name is free (If-None-Match). If a reply i
 taken, and the object's content tells which writer was first. A folder is a set of files under the id of an attempt, plus
 `whole.json`, which names the attempt that counts; it is put last and only if the name is free. Everything is immutable, so each
 machine caches what it has read or written in its own folder and works on that as on a local run. Credentials and endpoint are
-the usual environment variables
-(AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP ...). Source: Amazon S3, conditional writes.
+the usual variables (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP ...). Source: Amazon S3, conditional writes.
 """
 
 from __future__ import annotations
