@@ -58,4 +58,4 @@ def test_poison_is_set_aside_with_the_reason_and_who_hangs_is_passed_by(tmp_path
         name for path in folder.glob("traces/r00001/train/*") for name in pq.read_table(path, columns=["id"])["id"].to_pylist()
     ]
     assert len(ids) == len(set(ids)) == 60 * 5
-    assert "has not answered for 30 s" in said or "is also given to others" in said, said
+    assert "has not answered for 30 s" in said or "is also given to other actors" in said, said
