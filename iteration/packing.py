@@ -51,10 +51,10 @@ def pack(lengths: np.ndarray, row_tokens: int) -> list[list[int]]:
             f"example {worst} has {int(lengths.max())} tokens but train.row_tokens is {row_tokens}; raise train.row_tokens"
         )
     orders = np.argsort(-lengths, kind="stable"), np.arange(len(lengths))
-    found = min((_best_fit(lengths, order, row_tokens) for order in orders), key=len)
-    if lengths.sum() < FULL * len(found) * row_tokens:
-        found = min(found, _fullest(lengths, row_tokens), key=len)
-    return found
+    rows = min((_best_fit(lengths, order, row_tokens) for order in orders), key=len)
+    if lengths.sum() < FULL * len(rows) * row_tokens:
+        rows = min(rows, _fullest(lengths, row_tokens), key=len)
+    return rows
 
 
 def _best_fit(lengths: np.ndarray, order: np.ndarray, row_tokens: int) -> list[list[int]]:

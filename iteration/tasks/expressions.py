@@ -96,16 +96,16 @@ class Expressions:
         return "train", "test"
 
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
-        found: dict[str, Problem] = {}
+        problems: dict[str, Problem] = {}
         for _ in range(50 * n):  # a low level has few expressions: there may be fewer than n
-            if len(found) == n:
+            if len(problems) == n:
                 break
             line = draw_line(level, rng)
             text = show(line)
             if is_test(text) == (split == "test"):
                 name = f"expr{level}-{text.replace(' ', '')}"
-                found[text] = Problem(name, text, str(value(line)), level)
-        return list(found.values())
+                problems[text] = Problem(name, text, str(value(line)), level)
+        return list(problems.values())
 
     def prompt(self, problem: Problem) -> str:
         return problem.prompt + "\n"

@@ -138,9 +138,9 @@ class Tests:
         """Standard modules that tests use, as in `math.pi`, without importing them: they are imported on this side."""
         bases = {id(node.value) for node in ast.walk(self.tree) if isinstance(node, ast.Attribute)}
         plain = {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name) and id(node) not in bases}
-        found = {name for name in used - BUILTIN - plain if name in sys.stdlib_module_names}
-        self.ours += "".join(f"\nimport {name}" for name in sorted(found))
-        return found
+        modules = {name for name in used - BUILTIN - plain if name in sys.stdlib_module_names}
+        self.ours += "".join(f"\nimport {name}" for name in sorted(modules))
+        return modules
 
     def called(self) -> list[str]:
         """Names that are called, outermost first."""
