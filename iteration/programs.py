@@ -213,7 +213,7 @@ def _with_helpers(text: str, earlier: list[str]) -> str:
 
 
 def _cut(prefix: str, text: str) -> str:
-    """The part of a text that goes on with the prefix: prose before and behind it is left out."""
+    """The part of a text that continues the prefix, without the prose before and after it."""
     lines = text.split("\n")
     first = next((i for i, line in enumerate(lines) if line[:1].isspace() and line.strip()), None)
     if first is None:

@@ -40,7 +40,7 @@ def read(words: Sequence[str]) -> DictConfig:
 
 
 def fit(config: DictConfig, words: Sequence[str], schema: DictConfig) -> None:
-    """Take the options of `config` (`read`) that a schema has as texts literally. Raises UserError where others are not YAML."""
+    """Take options of `config` (`read`) that a schema has as texts literally. Raises UserError where another is not YAML."""
     for key, text in map(split, words):
         node: Any = schema
         for part in key.split("."):

@@ -1,8 +1,8 @@
 """Proofs by tactics, checked by a theorem prover: Rocq (coqc), or Lean 4 where it is installed.
 
-The answer is compiled behind walls, into a module. Then a second run of the prover, whose text holds nothing of the answer's,
-states the theorem anew, takes the module's proof for it, and lists what it assumes: what the answer printed or redefined is
-not there.
+The answer is compiled in the sandbox, into a module. Then a second run of the prover, whose text has nothing from the answer,
+states the theorem again, takes the module's proof for it, and lists what it assumes: what the answer printed or redefined has
+no effect there.
 Sources: Rocq's reference manual, Print Assumptions; Lean 4's, #print axioms.
 """
 
