@@ -73,7 +73,7 @@ def _best_fit(lengths: np.ndarray, order: np.ndarray, row_tokens: int) -> list[l
 
 
 def _fullest(lengths: np.ndarray, row_tokens: int) -> list[list[int]]:
-    """Row by row: the longest that is left, and those of the others whose lengths add up to most of the room beside it.
+    """Fill row by row: the longest sequence left, then the others whose lengths fill most of the remaining space.
     Source: minimum bin slack, Gupta and Ho 1999; the sums that can be reached are the bits of one number."""
     left: dict[int, list[int]] = {}
     for index in np.argsort(-lengths, kind="stable").tolist():

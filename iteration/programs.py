@@ -240,7 +240,7 @@ def _code_in(text: str) -> str:
 
 
 def _statement(lines: list[str], start: int, most: int) -> int:
-    """The line behind the statement that begins at `start`; 0 where `most` tries find none."""
+    """The line after the statement that starts at `start`; 0 where `most` tries find none."""
     tries = 0
     for end in range(start + 1, len(lines) + 1):
         if end < len(lines) and (not lines[end].strip() or _GOES_ON.match(lines[end])):

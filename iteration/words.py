@@ -16,7 +16,7 @@ from yaml import YAMLError
 
 from iteration.errors import UserError
 
-_COMMENT = re.compile(r"(^|\s)#")  # YAML drops what stands behind it
+_COMMENT = re.compile(r"(^|\s)#")  # YAML drops what follows it
 
 
 def split(word: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Step-level preferences: of siblings behind the same prefix, the best is preferred to the worst (DPO).
+"""Step-level preferences: of siblings after the same prefix, the best is preferred to the worst (DPO).
 
 A step's worth is the share of the answers below it that are correct; only siblings with a judged answer below them count. The
 chosen step leads to a kept answer, and no answer below the rejected one is correct.

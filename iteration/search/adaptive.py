@@ -84,7 +84,7 @@ class Adaptive:
         return not solved(tree) if visible(tree) else self.gain(tree, 1) * (len(ends(tree)) + 1) > self.doubt
 
     def gain(self, tree: Tree, m: int) -> float:
-        """What the m-th further answer buys."""
+        """The gain expected from the m-th further answer."""
         answers = ends(tree)
         if visible(tree):
             if solved(tree):
@@ -118,7 +118,7 @@ def solved(tree: Tree) -> bool:
 
 
 def length(tree: Tree) -> float:
-    """Tokens of one answer, as the first ones tell."""
+    """Tokens of one answer, estimated from the first ones."""
     whole = [len(node.step.token_ids) for node in tree.nodes[1:] if node.parent == 0 and node.ended]
     return max(1.0, float(np.mean(whole))) if whole else 1.0
 

@@ -55,7 +55,7 @@ def value(line: Line) -> int:
 
 
 def hasty_value(line: Line) -> int:
-    """What somebody gets who ignores precedence."""
+    """The value if precedence is ignored."""
     while len(line) > 1:
         line = reduce_at(line, 1)
     return line[0]
@@ -83,7 +83,7 @@ def draw_line(level: int, rng: np.random.Generator) -> Line:
 @dataclass
 class Expressions:
     first_level: int = 3  # the easiest level that training asks for
-    last_level: int = 9  # and the hardest that it may come to ask for
+    last_level: int = 9  # the hardest level that training may reach
     corpus_wrong_share: float = 0.15  # share of the warm start's attempts that are wrong ones at levels 5-7
 
     vocabulary = VOCABULARY

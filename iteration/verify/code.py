@@ -1,6 +1,6 @@
 """Python against tests: functions (HumanEval, MBPP, APPS by name) and whole programs (APPS). Only values and output count.
 
-The answer runs as a guest behind walls of its own. The tests run in another process and see plain data: the answer never sees
+The answer runs as a guest in a sandbox of its own. The tests run in another process and see plain data: the answer never sees
 them and cannot patch what compares, and where it ends early it has not answered. A function that a test calls has to be defined
 by the answer, also where Python has a builtin of that name.
 """

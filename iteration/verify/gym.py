@@ -1,6 +1,6 @@
-"""reasoning-gym's own scorers, behind walls. Full marks are correct, less is wrong: some scorers give part marks for nothing.
+"""reasoning-gym's own scorers, in the sandbox. Full marks are correct, less is wrong: some give partial credit for nothing.
 
-The stored problem holds all that the scorer looks at, so nothing is made again.
+The stored problem holds all that the scorer looks at, so no problem is generated again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FENCED = {
     "intermediate_integration": _FORMULA,
     "polynomial_multiplication": _FORMULA,
 }
-# For problems of earlier versions, stored without their entry: made again these differ, and the answer alone is scored.
+# For problems of earlier versions, stored without their entry: regenerated, these differ, and only the answer is scored.
 UNSTABLE = ("isomorphic_strings", "list_functions", "polynomial_multiplication", "ransom_note")
 LONGEST = 20_000  # characters of an answer
 FULL = 1.0 - 1e-9

@@ -179,7 +179,7 @@ class Proof:
         if missing:
             raise ValueError(f"verify.libraries names {missing[0]}, which is no folder")
         libraries = [str(Path(folder).resolve()) for folder in self.libraries]
-        # What the prover reads, which the walls would hide: elan and opam install into the user's home.
+        # What the prover reads, which the sandbox would hide: elan and opam install into the user's home.
         self.folders = [str(home), *libraries]
         self._preamble = PREAMBLE[self.prover] if self.preamble is None else self.preamble
         self._start = [str(home / "bin" / command)]
