@@ -22,8 +22,8 @@ def logprobs(model: Any, batch: Any) -> Any:
     with model.get_output_embeddings().register_forward_pre_hook(select):
         logits = model(input_ids=batch.token_ids, position_ids=batch.positions, use_cache=False).logits[0].float()
     tokens = batch.token_ids.flatten()
-    found = -F.cross_entropy(logits, tokens[batch.targets], reduction="none")
-    return found.new_zeros(len(tokens)).index_copy(0, batch.targets, found).view_as(batch.token_ids)
+    logprobs = -F.cross_entropy(logits, tokens[batch.targets], reduction="none")
+    return logprobs.new_zeros(len(tokens)).index_copy(0, batch.targets, logprobs).view_as(batch.token_ids)
 
 
 def likelihood(model: Any, batch: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A whole run whose folder lies in an object store: killed with everything under it, gone on with from an empty cache."""
+"""A whole run whose folder lies in an object store: killed with everything under it, resumed from an empty cache."""
 
 import json
 import os
