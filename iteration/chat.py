@@ -14,7 +14,7 @@ HEAD = '{"messages": ['
 
 def chat_text(messages: list[Any]) -> str:
     """Messages as the text of a prompt. Raises ValueError where they are none, or do not end with the user's."""
-    found = []
+    cleaned = []
     for number, message in enumerate(messages, 1):
         if not isinstance(message, dict) or message.get("role") not in ROLES or not isinstance(message.get("content"), str):
             raise ValueError(
@@ -23,10 +23,10 @@ def chat_text(messages: list[Any]) -> str:
         other = [name for name, value in message.items() if name not in ("role", "content") and value is not None]
         if other:
             raise ValueError(f"message {number} of the prompt has {', '.join(other)}; expected only role and content")
-        found.append({"role": message["role"], "content": message["content"]})
-    if not found or found[-1]["role"] not in ("user", "tool"):
+        cleaned.append({"role": message["role"], "content": message["content"]})
+    if not cleaned or cleaned[-1]["role"] not in ("user", "tool"):
         raise ValueError("the prompt's messages do not end with a message of the user")
-    return json.dumps({"messages": found}, ensure_ascii=False)
+    return json.dumps({"messages": cleaned}, ensure_ascii=False)
 
 
 def messages_of(prompt: str) -> list[dict[str, str]] | None:

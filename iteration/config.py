@@ -20,16 +20,16 @@ from iteration.parts import Kind, Part, did_you_mean, named
 def read(file: str | Path) -> DictConfig:
     """A YAML file as an untyped config. Raises UserError naming the file, and the line where YAML is broken."""
     try:
-        found = OmegaConf.load(file)
+        loaded = OmegaConf.load(file)
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; expected a config, e.g. configs/quickstart.yaml") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise UserError(f"{file}{where}: not YAML: {getattr(error, 'problem', None) or error}") from None
-    if not isinstance(found, DictConfig):
-        raise UserError(f"{file}: found a {type(found).__name__}, expected keys and values")
-    return found
+    if not isinstance(loaded, DictConfig):
+        raise UserError(f"{file}: found a {type(loaded).__name__}, expected keys and values")
+    return loaded
 
 
 def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[str]) -> DictConfig:
@@ -99,9 +99,9 @@ def _chain(key: str, kind: Kind, raw: DictConfig, sources: list[DictConfig]) -> 
         for name in source.get(key) or {}:
             if source[key][name] is None:
                 source[key][name] = {}
-    found = OmegaConf.create({name: OmegaConf.structured(kind.part_class(name, key)) for name in raw.get(key) or {}})
-    OmegaConf.set_struct(found, True)
-    return found
+    sections = OmegaConf.create({name: OmegaConf.structured(kind.part_class(name, key)) for name in raw.get(key) or {}})
+    OmegaConf.set_struct(sections, True)
+    return sections
 
 
 def name_parts(given: list[str], parts: list[str]) -> list[str]:
@@ -112,10 +112,10 @@ def name_parts(given: list[str], parts: list[str]) -> list[str]:
 
 def expect_section(source: DictConfig, key: str, where: str, prefix: str = "") -> None:
     """Raises UserError where `source` gives a plain value for a section."""
-    found = source.get(key)
-    if found is not None and not isinstance(found, DictConfig):
+    section = source.get(key)
+    if section is not None and not isinstance(section, DictConfig):
         full = f"{prefix}{key}"
-        raise UserError(f"{where}: {full} is {found!r}, expected a section; type {full}.KEY=VALUE (e.g. {full}.name=...)")
+        raise UserError(f"{where}: {full} is {section!r}, expected a section; type {full}.KEY=VALUE (e.g. {full}.name=...)")
 
 
 def expected_type(error: OmegaConfBaseException) -> str:
@@ -159,10 +159,10 @@ def checked(section: DictConfig, kind: Kind, where: str) -> Part:
 
 def checked_options(part: type, given: dict, where: str) -> dict:
     """The options of a dataclass, with its defaults. Raises UserError naming `where`."""
-    known, found = OmegaConf.structured(part), OmegaConf.create(given)
-    check_keys(known, found, where)
+    known, options = OmegaConf.structured(part), OmegaConf.create(given)
+    check_keys(known, options, where)
     try:
-        whole = OmegaConf.to_container(OmegaConf.merge(known, found), resolve=True)
+        whole = OmegaConf.to_container(OmegaConf.merge(known, options), resolve=True)
         part(**whole)
     except OmegaConfBaseException as error:
         raise UserError(f"{where}: {error.full_key}: {str(error).splitlines()[0]}{expected_type(error)}") from None
@@ -177,8 +177,8 @@ def describe(part: type) -> list[tuple[str, str, str]]:
     for base in reversed(part.__mro__):
         if dataclasses.is_dataclass(base):
             lines = inspect.getsource(base).splitlines()
-            found = (re.match(r"    (\w+): .*?(?:  # (.*))?$", line) for line in lines)
-            comments |= {match[1]: match[2] or "" for match in found if match and (match[2] or match[1] not in comments)}
+            matches = (re.match(r"    (\w+): .*?(?:  # (.*))?$", line) for line in lines)
+            comments |= {match[1]: match[2] or "" for match in matches if match and (match[2] or match[1] not in comments)}
     described = []
     for field in dataclasses.fields(part):
         default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default

@@ -45,9 +45,9 @@ _SCALED = re.compile(
 )
 
 
-def _scaled(found: re.Match) -> str:
+def _scaled(match: re.Match) -> str:
     """ "1.5 million" as 1500000."""
-    whole, after, closed, macro, word, sign = found.groups("")
+    whole, after, closed, macro, word, sign = match.groups("")
     scale = _SCALES[word] if word else _MYRIADS[sign]
     digits = f"{whole}{after}".replace(",", "") + "0" * max(0, scale - len(after))
     point = len(after) - scale
@@ -55,8 +55,8 @@ def _scaled(found: re.Match) -> str:
     return digits + closed + macro
 
 
-def _ascii(found: re.Match) -> str:
-    sign = found[0]
+def _ascii(match: re.Match) -> str:
+    sign = match[0]
     if "！" <= sign <= "～":
         return chr(ord(sign) - 0xFEE0)
     return str(unicodedata.digit(sign)) if unicodedata.category(sign) == "Nd" else sign
@@ -132,7 +132,7 @@ def _boxes(text: str, depth: int = 0) -> list[tuple[int, int, str]] | None:
     """(start, end, content) of every box that is not empty; None where the last one is never closed."""
     if depth > 4:
         return None
-    found, at = [], 0
+    boxes, at = [], 0
     while box := _BOX.search(text, at):
         at, inside = box.end(), None
         if text[at : at + 1] == "{":
@@ -152,8 +152,8 @@ def _boxes(text: str, depth: int = 0) -> list[tuple[int, int, str]] | None:
             inside = inner[-1][2] if inner else inside
             sign = _SIGN.search(text[max(0, box.start() - 8) : box.start()])
             more = _BEHIND.match(text, at)
-            found.append((box.start(), at, ("-" if sign else "") + value(inside) + (more[0] if more else "")))
-    return found
+            boxes.append((box.start(), at, ("-" if sign else "") + value(inside) + (more[0] if more else "")))
+    return boxes
 
 
 def _chain(text: str, spans: list[tuple[int, int, str]]) -> str:
@@ -170,8 +170,8 @@ def _chain(text: str, spans: list[tuple[int, int, str]]) -> str:
 
 def boxed(text: str) -> str | None:
     """What the last boxes of a text hold, None where there is none that is closed and holds something."""
-    found = _boxes(text)
-    return _chain(text, found) if found else None
+    boxes = _boxes(text)
+    return _chain(text, boxes) if boxes else None
 
 
 # "the answer is"
@@ -374,9 +374,9 @@ _APART = re.compile(
 
 def clause(line: str) -> tuple[str, str]:
     """A line up to the end of what it states, and the sign that ends the sentence there ("" where none does)."""
-    masked = re.sub(FORMULA, lambda found: "\0" * len(found[0]), line)
+    masked = re.sub(FORMULA, lambda match: "\0" * len(match[0]), line)
     for _ in range(4):
-        masked = re.sub(r"\{[^{}\0]*\}", lambda found: "\0" * len(found[0]), masked)
+        masked = re.sub(r"\{[^{}\0]*\}", lambda match: "\0" * len(match[0]), masked)
     ends = _END.search(masked, 1)
     return (line[: ends.start()], ends["end"] or "") if ends else (line, "")
 
@@ -421,11 +421,11 @@ _LITTLE = {"so", "is", "it", "to", "of", "in", "at", "we", "he", "be", "an", "as
 def _runs(text: str) -> list[tuple[int, int, str]]:
     """(start, end, text) of every number and formula in a sentence."""
     text = re.sub(r"(?<=[-+]) ?(?=\\?\$\d)", "", text)
-    text = _COINS.sub(lambda found: found[0] if found["formula"] else "¤" * len(found[0]), text)
-    found = []
+    text = _COINS.sub(lambda match: match[0] if match["formula"] else "¤" * len(match[0]), text)
+    runs = []
     for run in _RUN.finditer(text):
         start, end, said = run.start(), run.end(), run[0]
-        if found and start < found[-1][1]:  # the power of a unit
+        if runs and start < runs[-1][1]:  # the power of a unit
             continue
         if not run["formula"]:
             said = re.sub(r"^(?:[A-Za-z](?=\s+[\d\\(.])|[-+](?=\s)|[*/=<>|!%:^_≈\s]|\\[,;:! ])+", "", said)
@@ -437,13 +437,13 @@ def _runs(text: str) -> list[tuple[int, int, str]]:
             if said[:1].isdigit() and re.search(r"-¤+$", text[:start]):
                 said = "-" + said
         tail = _TAIL.match(text, end)
-        found.append((start, tail.end() if tail else end, said + (tail[0] if tail else "")))
-    return found
+        runs.append((start, tail.end() if tail else end, said + (tail[0] if tail else "")))
+    return runs
 
 
 def plain_marks(text: str) -> str:
     """A sentence without bold, italics and backticks."""
-    return _BOLD.sub(lambda found: found[2] or found[4] or found[5], text)
+    return _BOLD.sub(lambda match: match[2] or match[4] or match[5], text)
 
 
 def value(text: str) -> str:
@@ -451,19 +451,19 @@ def value(text: str) -> str:
     if text.isdigit():
         return text
     whole = bare(plain_marks(text))
-    found = _runs(whole)
-    if not prose(whole) or not found:
+    runs = _runs(whole)
+    if not prose(whole) or not runs:
         return whole
-    values = list(dict.fromkeys(said for *_, said in found))
+    values = list(dict.fromkeys(said for *_, said in runs))
     if len(values) == 1:
         return bare(values[0])
-    between = [whole[a[1] : b[0]] for a, b in zip(found, found[1:], strict=False)]
-    begins = not whole[: found[0][0]].strip("(¤$\\ ")
+    between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
+    begins = not whole[: runs[0][0]].strip("(¤$\\ ")
     if begins and _APART.match(between[0]):
-        return bare(found[0][2])
+        return bare(runs[0][2])
     if all(_JOIN.fullmatch(each) for each in between):
         return " \\text{ and } ".join(bare(each) for each in values)
-    return whole if begins else bare(found[-1][2])
+    return whole if begins else bare(runs[-1][2])
 
 
 _WORD = re.compile(r"[(\[]?\\(?:text\w*|math\w+|mbox)\s*\{[^{}]*\}[)\]]?")
@@ -471,19 +471,19 @@ _WORD = re.compile(r"[(\[]?\\(?:text\w*|math\w+|mbox)\s*\{[^{}]*\}[)\]]?")
 
 def loose(text: str) -> str:
     """What stands last in a text that marks no answer: a line that is a value, else the last bold one or the last number."""
-    lines = [line for line in _DISPLAY.sub(lambda found: " ".join(found[0].split()), text).splitlines() if line.strip()]
+    lines = [line for line in _DISPLAY.sub(lambda match: " ".join(match[0].split()), text).splitlines() if line.strip()]
     for line in reversed(lines):
-        bold = [bare(found[2] or found[4] or found[5]) for found in _BOLD.finditer(line)]
+        bold = [bare(match[2] or match[4] or match[5]) for match in _BOLD.finditer(line)]
         whole = bare(plain_marks(line))
-        found = _runs(whole)
-        if not prose(whole) and (found or len(lines) == 1 or _WORD.fullmatch(whole)):
+        runs = _runs(whole)
+        if not prose(whole) and (runs or len(lines) == 1 or _WORD.fullmatch(whole)):
             return whole
         bold = [each for each in bold if _WORD.fullmatch(each) or _runs(each) and not prose(each)]
         if bold:
             return bold[-1]
-        if found:
-            chain = [bare(found[-1][2])]
-            for a, b in zip(found[-2::-1], found[:0:-1], strict=True):
+        if runs:
+            chain = [bare(runs[-1][2])]
+            for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
                 link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
                 if not re.fullmatch(link, whole[a[1] : b[0]]):
                     break
@@ -495,10 +495,10 @@ def loose(text: str) -> str:
 def stated(text: str, read: str = "auto") -> str:
     """The final answer as it stands in a text; "" where there is none. read: as of `explicit`."""
     text = clean(text)
-    found = explicit(text, read)
-    if found is None:
+    answer = explicit(text, read)
+    if answer is None:
         return "" if read == "boxed" else loose(text)
-    return found
+    return answer
 
 
 # numbers
@@ -555,36 +555,36 @@ def number(text: str) -> Number | None:
     text = text if text.isascii() else vulgar(text)
     if len(text) > 2 * MOST:
         return None
-    found = _DECIMAL.fullmatch(text)
-    if found:
-        whole = re.sub(r"\D", "", found["whole"] or "")
-        after = (found["point"] or found["bare"] or ".")[1:]
-        ten = int(found["e"] or found["ten"] or 0)
+    match = _DECIMAL.fullmatch(text)
+    if match:
+        whole = re.sub(r"\D", "", match["whole"] or "")
+        after = (match["point"] or match["bare"] or ".")[1:]
+        ten = int(match["e"] or match["ten"] or 0)
         if abs(ten) > MOST:
             return None
         value = Fraction(int((whole + after) or 0)) * Fraction(10) ** (ten - len(after))
         ulp = Fraction(10) ** (ten - len(after)) if after else Fraction(0)
-        return Number(-value if found["sign"] == "-" else value, len(after), ulp)
-    found = _REPEATING.fullmatch(text)
-    if found:
-        whole, after, again = found["whole"], found["after"], found["again"]
+        return Number(-value if match["sign"] == "-" else value, len(after), ulp)
+    match = _REPEATING.fullmatch(text)
+    if match:
+        whole, after, again = match["whole"], match["after"], match["again"]
         value = Fraction(int(whole + after + again) - int(whole + after), 10 ** len(after + again) - 10 ** len(after))
-        return Number(-value if found["sign"] == "-" else value)
-    found = _FRACTION.fullmatch(text)
-    if found:
-        above, below = int(found["a"] or found["c"] or found["d"]), int(found["b"] or found["f"] or found["g"])
-        whole = int(found["whole"] or 0)
-        if not below or found["whole"] and not 0 <= above < below:
+        return Number(-value if match["sign"] == "-" else value)
+    match = _FRACTION.fullmatch(text)
+    if match:
+        above, below = int(match["a"] or match["c"] or match["d"]), int(match["b"] or match["f"] or match["g"])
+        whole = int(match["whole"] or 0)
+        if not below or match["whole"] and not 0 <= above < below:
             return None
         value = whole + Fraction(above, below)
-        return Number(-value if found["sign"] == "-" else value)
+        return Number(-value if match["sign"] == "-" else value)
     return None
 
 
 def vulgar(text: str) -> str:
     """½ as 1/2, with a space behind a whole number."""
     return re.sub(
-        f"[{_HALVES}]", lambda found: unicodedata.normalize("NFKC", found[0]).replace("⁄", "/"), _VULGAR.sub(r" \1", text)
+        f"[{_HALVES}]", lambda match: unicodedata.normalize("NFKC", match[0]).replace("⁄", "/"), _VULGAR.sub(r" \1", text)
     )
 
 
@@ -597,7 +597,7 @@ _NUMBER = re.compile(
 def numbers(text: str) -> list[str]:
     """The numbers in a text, in order and in canonical form ("1,234.50" is "1234.5")."""
     text = re.sub(r"(?<=-)\\?[$€£¥](?=[\d.])", "", text) if "-" in text else text
-    return [shortest(found) for found in _NUMBER.findall(text)]
+    return [shortest(each) for each in _NUMBER.findall(text)]
 
 
 def shortest(written: str) -> str:

@@ -51,10 +51,10 @@ def pack(lengths: np.ndarray, row_tokens: int) -> list[list[int]]:
             f"example {worst} has {int(lengths.max())} tokens but train.row_tokens is {row_tokens}; raise train.row_tokens"
         )
     orders = np.argsort(-lengths, kind="stable"), np.arange(len(lengths))
-    found = min((_best_fit(lengths, order, row_tokens) for order in orders), key=len)
-    if lengths.sum() < FULL * len(found) * row_tokens:
-        found = min(found, _fullest(lengths, row_tokens), key=len)
-    return found
+    rows = min((_best_fit(lengths, order, row_tokens) for order in orders), key=len)
+    if lengths.sum() < FULL * len(rows) * row_tokens:
+        rows = min(rows, _fullest(lengths, row_tokens), key=len)
+    return rows
 
 
 def _best_fit(lengths: np.ndarray, order: np.ndarray, row_tokens: int) -> list[list[int]]:
@@ -73,7 +73,7 @@ def _best_fit(lengths: np.ndarray, order: np.ndarray, row_tokens: int) -> list[l
 
 
 def _fullest(lengths: np.ndarray, row_tokens: int) -> list[list[int]]:
-    """Row by row: the longest that is left, and those of the others whose lengths add up to most of the room beside it.
+    """Fill row by row: the longest sequence left, then the others whose lengths fill most of the remaining space.
     Source: minimum bin slack, Gupta and Ho 1999; the sums that can be reached are the bits of one number."""
     left: dict[int, list[int]] = {}
     for index in np.argsort(-lengths, kind="stable").tolist():

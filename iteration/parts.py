@@ -102,9 +102,9 @@ def named(error: ValueError, part: type, where: str) -> str:
 def at_least(options: Any, **least: float) -> None:
     """Raises ValueError where an option, or a number in a list, is smaller: `at_least(self, ranks=1)` in a `__post_init__`."""
     for name, value in least.items():
-        found = getattr(options, name)
-        if (min(found, default=value) if isinstance(found, list) else found) < value:
-            raise ValueError(f"{name} is {found}; expected at least {value}")
+        given = getattr(options, name)
+        if (min(given, default=value) if isinstance(given, list) else given) < value:
+            raise ValueError(f"{name} is {given}; expected at least {value}")
 
 
 def above(options: Any, **limit: float) -> None:

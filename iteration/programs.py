@@ -49,9 +49,9 @@ def source_of(text: str, prefix: str = "", names: Sequence[str] = ()) -> str:
     if _is_all_code(text) and not (prefix and names and not _defines(text, names)):
         return _behind(prefix, text, names)
     pieces = list(_pieces(text)) or [_Piece(text, fenced=False)]
-    found = _named(pieces, prefix, names) if names else _whole(pieces)
-    if found is not None:
-        return found
+    code = _named(pieces, prefix, names) if names else _whole(pieces)
+    if code is not None:
+        return code
     fenced = [piece.text for piece in pieces if piece.fenced]
     ours = [piece.text for piece in pieces if piece.python]
     return (ours or [piece for piece in fenced if is_code(piece)] or fenced or [text])[-1]
@@ -72,27 +72,27 @@ def _is_all_code(text: str) -> bool:
 
 def defined(tree: ast.AST) -> set[str]:
     """Names that a module binds, not those inside its functions."""
-    found: set[str] = set()
+    names: set[str] = set()
     todo = [tree]
     while todo:
         for node in ast.iter_child_nodes(todo.pop()):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                found.add(node.name)
+                names.add(node.name)
             elif isinstance(node, (ast.Import, ast.ImportFrom)):
-                found |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+                names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                found.add(node.id)
+                names.add(node.id)
             elif not isinstance(node, ast.Lambda):
                 todo.append(node)
-    return found
+    return names
 
 
 def bound(tree: ast.AST) -> set[str]:
     """Names that are bound anywhere in it: also arguments and what its functions bind."""
-    found = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    found |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    found |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.name}
-    return found.union(*(defined(ast.Module([node], [])) for node in ast.walk(tree) if isinstance(node, ast.stmt)))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    names |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.name}
+    return names.union(*(defined(ast.Module([node], [])) for node in ast.walk(tree) if isinstance(node, ast.stmt)))
 
 
 def loaded(tree: ast.AST) -> set[str]:
@@ -185,8 +185,8 @@ def _named(pieces: list[_Piece], prefix: str, names: Sequence[str]) -> str | Non
     unindented = [text.lstrip() for text in bodies if _STARTS.match(text.lstrip())]
     repaired = [body for text in unindented for body in ("    " + text, textwrap.indent(text, "    "))]
     repaired += [textwrap.indent(textwrap.dedent(text), "    ") for text in bodies if text[:1].isspace()]
-    found = [body for body in bodies + repaired if _is_body(prefix, body)] + [_cut(prefix, text) for text in bodies]
-    return next((prefix + body for body in found if body), None)
+    candidates = [body for body in bodies + repaired if _is_body(prefix, body)] + [_cut(prefix, text) for text in bodies]
+    return next((prefix + body for body in candidates if body), None)
 
 
 def _whole(pieces: list[_Piece]) -> str | None:
@@ -213,7 +213,7 @@ def _with_helpers(text: str, earlier: list[str]) -> str:
 
 
 def _cut(prefix: str, text: str) -> str:
-    """The part of a text that goes on with the prefix: prose before and behind it is left out."""
+    """The part of a text that continues the prefix, without the prose before and after it."""
     lines = text.split("\n")
     first = next((i for i, line in enumerate(lines) if line[:1].isspace() and line.strip()), None)
     if first is None:
@@ -240,7 +240,7 @@ def _code_in(text: str) -> str:
 
 
 def _statement(lines: list[str], start: int, most: int) -> int:
-    """The line behind the statement that begins at `start`; 0 where `most` tries find none."""
+    """The line after the statement that starts at `start`; 0 where `most` tries find none."""
     tries = 0
     for end in range(start + 1, len(lines) + 1):
         if end < len(lines) and (not lines[end].strip() or _GOES_ON.match(lines[end])):

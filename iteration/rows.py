@@ -48,7 +48,7 @@ class Rows:
 def sources(names: str | Sequence[str], key: str) -> list[str]:
     """The files that an option names: one, a list of them, or a pattern with * or ?. Raises UserError naming the option."""
     listed = names if isinstance(names, (list, tuple)) else [names]
-    found: list[str] = []
+    files: list[str] = []
     for name in listed:
         if not isinstance(name, str) or not name:
             raise UserError(f"{key}: found {name!r}, expected the name of a file")
@@ -56,8 +56,8 @@ def sources(names: str | Sequence[str], key: str) -> list[str]:
         matches = sorted(glob.glob(name, recursive=True)) if pattern else [name]
         if not matches:
             raise UserError(f"{key}: no file matches {name}; type {key}=FILE.jsonl (or .parquet, .csv)")
-        found += matches
-    return found
+        files += matches
+    return files
 
 
 def read_rows(name: str, key: str) -> Rows:
@@ -84,11 +84,11 @@ def hub_rows(name: str, config: str, split: str) -> Rows:
     import datasets
 
     try:
-        found = datasets.load_dataset(name, config or None, split=split)
+        table = datasets.load_dataset(name, config or None, split=split)
     except Exception as error:  # of many kinds: no network, no such name, configuration or split
         said = (str(error).strip().splitlines() or ["no message"])[0][:300]
         raise UserError(f"task.dataset={name}, split {split}: {type(error).__name__}: {said}") from None
-    return _columns(found.with_format("arrow")[:])
+    return _columns(table.with_format("arrow")[:])
 
 
 def at(row: dict, column: str) -> Any:

@@ -16,7 +16,7 @@ from yaml import YAMLError
 
 from iteration.errors import UserError
 
-_COMMENT = re.compile(r"(^|\s)#")  # YAML drops what stands behind it
+_COMMENT = re.compile(r"(^|\s)#")  # YAML drops what follows it
 
 
 def split(word: str) -> tuple[str, str]:
@@ -29,24 +29,24 @@ def split(word: str) -> tuple[str, str]:
 
 def read(words: Sequence[str]) -> DictConfig:
     """The words as a config without a schema: what is not YAML is text. Raises UserError naming the key."""
-    found = OmegaConf.create({})
+    config = OmegaConf.create({})
     for key, text in map(split, words):
         try:
             value = parsed(text)
         except YAMLError:
             value = text
-        put(found, key, value)
-    return found
+        put(config, key, value)
+    return config
 
 
-def fit(found: DictConfig, words: Sequence[str], schema: DictConfig) -> None:
-    """Take the options of `found` (`read`) that a schema has as texts literally. Raises UserError where another is not YAML."""
+def fit(config: DictConfig, words: Sequence[str], schema: DictConfig) -> None:
+    """Take options of `config` (`read`) that a schema has as texts literally. Raises UserError where another is not YAML."""
     for key, text in map(split, words):
         node: Any = schema
         for part in key.split("."):
             node = node._get_node(part) if isinstance(node, DictConfig) and part in list(node) else None
         if isinstance(node, StringNode):
-            put(found, key, literal(text))
+            put(config, key, literal(text))
         elif node is not None:
             try:
                 parsed(text)

@@ -1,4 +1,4 @@
-"""Step-level preferences: of siblings behind the same prefix, the best is preferred to the worst (DPO).
+"""Step-level preferences: of siblings after the same prefix, the best is preferred to the worst (DPO).
 
 A step's worth is the share of the answers below it that are correct; only siblings with a judged answer below them count. The
 chosen step leads to a kept answer, and no answer below the rejected one is correct.
@@ -56,14 +56,14 @@ class Dpo:
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for i in np.flatnonzero((judged > 0) & (parents >= 0)).tolist():
             groups[i - int(numbers[i]), int(parents[i])].append(i)
-        found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        candidates: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for (root, _), members in groups.items():
             share = {i: right[i] / judged[i] for i in members}
             best = max((i for i in members if leads[i]), key=lambda i: (share[i], -i), default=None)
             worst = min((i for i in members if not right[i]), default=None)
             if best is not None and worst is not None:
-                found[root].append((best, worst))
-        deepest = (sorted(pairs, key=lambda pair: -depths[pair[0]])[: self.per_tree] for pairs in found.values())
+                candidates[root].append((best, worst))
+        deepest = (sorted(pairs, key=lambda pair: -depths[pair[0]])[: self.per_tree] for pairs in candidates.values())
         return [pair for pairs in deepest for pair in pairs]
 
     def examples(self, nodes: pa.Table, items: list[tuple[str, str]]) -> Examples:

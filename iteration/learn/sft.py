@@ -22,9 +22,9 @@ class Sft:
         return item_table(kept["id"].to_pylist(), kept["tokens"].to_pylist())
 
     def examples(self, nodes: pa.Table, items: list[tuple[str, str]]) -> Examples:
-        found = pieces(nodes, [name for name, _ in items])
-        weights = [np.repeat([0.0, 1.0], [len(parts[0]), sum(map(len, parts[1:]))]) for parts in found]
-        return Examples.of([[np.concatenate(parts)] for parts in found], weights)
+        token_parts = pieces(nodes, [name for name, _ in items])
+        weights = [np.repeat([0.0, 1.0], [len(parts[0]), sum(map(len, parts[1:]))]) for parts in token_parts]
+        return Examples.of([[np.concatenate(parts)] for parts in token_parts], weights)
 
     def objective(self, model: Any) -> Callable:
         return losses.likelihood

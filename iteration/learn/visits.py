@@ -33,12 +33,12 @@ class Visits:
     def examples(self, nodes: pa.Table, items: list[tuple[str, str]]) -> Examples:
         names = nodes["id"].to_pylist()
         weights = {names[route[-1]]: shares for route, shares in weighted_paths(nodes)}
-        found = pieces(nodes, [name for name, _ in items])
+        token_parts = pieces(nodes, [name for name, _ in items])
         spread = [
             np.concatenate([np.full(len(part), share) for part, share in zip(parts, weights[name], strict=True)])
-            for (name, _), parts in zip(items, found, strict=True)
+            for (name, _), parts in zip(items, token_parts, strict=True)
         ]
-        return Examples.of([[np.concatenate(parts)] for parts in found], spread)
+        return Examples.of([[np.concatenate(parts)] for parts in token_parts], spread)
 
     def objective(self, model: Any) -> Callable:
         return losses.likelihood
@@ -56,9 +56,9 @@ def weighted_paths(nodes: pa.Table) -> list[tuple[list[int], list[float]]]:
     np.add.at(siblings, above[seen], visits[seen])
     inner = set(above[seen].tolist())
     taken: set[int] = set()
-    found = []
+    weighted = []
     for route in paths(nodes, np.array([i for i in np.flatnonzero(seen).tolist() if i not in inner], np.int64)):
         shares = [0.0] + [0.0 if i in taken else float(visits[i] / siblings[above[i]]) for i in route[1:]]
         taken.update(route)
-        found.append((route, shares))
-    return found
+        weighted.append((route, shares))
+    return weighted

@@ -84,23 +84,23 @@ class Adaptive:
         return not solved(tree) if visible(tree) else self.gain(tree, 1) * (len(ends(tree)) + 1) > self.doubt
 
     def gain(self, tree: Tree, m: int) -> float:
-        """What the m-th further answer buys."""
-        found = ends(tree)
+        """The gain expected from the m-th further answer."""
+        answers = ends(tree)
         if visible(tree):
             if solved(tree):
                 return 0.0
             # The history counts for at most `prior` answers; Beta(a, b) given the misses, then m - 1 misses and a hit.
             share = (tree.history.solved + 0.5) / (tree.history.tried + 1)
-            a, b = self.prior * share, self.prior * (1 - share) + len(found)
+            a, b = self.prior * share, self.prior * (1 - share) + len(answers)
             misses = sum(math.log(b + j) - math.log(a + b + j) for j in range(m - 1))
             return math.exp(misses) * a / (a + b + m - 1)
         votes = Counter()
-        for node in found:
+        for node in answers:
             if node.verdict is None:  # finished, not cut
                 votes[answer_key(tree, node)] += 1.0 if node.value is None else node.value
         top = [weight for _, weight in votes.most_common(2)] + [0.0, 0.0]
         doubt = overturned(top[0], top[1])
-        return doubt / (len(found) + m) if doubt > self.doubt else 0.0
+        return doubt / (len(answers) + m) if doubt > self.doubt else 0.0
 
 
 def ends(tree: Tree) -> list[Node]:
@@ -118,7 +118,7 @@ def solved(tree: Tree) -> bool:
 
 
 def length(tree: Tree) -> float:
-    """Tokens of one answer, as the first ones tell."""
+    """Tokens of one answer, estimated from the first ones."""
     whole = [len(node.step.token_ids) for node in tree.nodes[1:] if node.parent == 0 and node.ended]
     return max(1.0, float(np.mean(whole))) if whole else 1.0
 

@@ -1,4 +1,4 @@
-"""Beam search over steps: of all continuations at one depth, the best by worth go on.
+"""Beam search over steps: of all continuations at one depth, the best by worth are kept.
 
 Source: Snell et al. 2024, Scaling LLM Test-Time Compute Optimally, section 5.1 (PRM search, beam search).
 """
@@ -16,7 +16,7 @@ from iteration.types import Expand, Node, Tree
 
 @dataclass
 class Beam:
-    keep: int = 4  # steps that go on at each depth
+    keep: int = 4  # steps kept at each depth
     width: int = 4  # continuations of each
     times: int = 1  # beams one after another, for as long as the budget lasts
     temperature: float = 1.0  # of its steps, times generate.temperature; above 1 siblings differ more

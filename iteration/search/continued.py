@@ -1,8 +1,8 @@
-"""Search that goes on with old work: from the strongest beginnings of the answers that the newest earlier round gave.
+"""Search that continues earlier work, from the strongest prefixes of the answers of the newest earlier round.
 
-Beside that it begins anew, so a problem without an earlier tree is sampled. What is strong: the judge's score, else the share
-of the earlier answers through a step that ended well; of two that are alike the longer one. With `retry` it comes back to
-problems that nothing has solved, for which only a judge can tell one beginning from another.
+The other answers start at the prompt, so a problem without an earlier tree is sampled. The strength of a prefix is the judge's
+score, else the share of the earlier answers through it that were correct; of equal prefixes the longer one is preferred. With
+`retry` it returns to unsolved problems, for which only a judge can rank prefixes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from iteration.types import Expand, Node, Tree
 @dataclass
 class Continued:
     n: int = 8  # whole answers per problem
-    starts: int = 4  # beginnings that are gone on with, at most
-    anew: float = 0.5  # share of the answers that begin at the prompt all the same
+    starts: int = 4  # prefixes to continue, at most
+    anew: float = 0.5  # share of the answers that still start at the prompt
 
     continues: ClassVar[bool] = True  # earlier trees are planted
 

@@ -1,4 +1,4 @@
-"""Beam search that looks ahead: a step is worth what the judge says after a few greedy steps behind it.
+"""Beam search that looks ahead: a step is worth what the judge says after a few greedy steps from it.
 
 Source: Snell et al. 2024, Scaling LLM Test-Time Compute Optimally, section 5.1 (lookahead search).
 """
@@ -16,7 +16,7 @@ from iteration.types import Expand, Node, Tree
 
 @dataclass
 class Lookahead:
-    keep: int = 2  # steps that go on at each depth
+    keep: int = 2  # steps kept at each depth
     width: int = 4  # continuations of each
     ahead: int = 1  # greedy steps before a continuation is valued
     times: int = 1  # one after another, for as long as the budget lasts

@@ -51,11 +51,11 @@ class Choice(File):
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
         questions = super().draw(split, level, max(1, n // self.orders), rng)
         asked = [(problem, place) for problem in questions for place in range(self.orders)]
-        found = [shuffled(problem, rng.permutation(len(options_of(problem)))) for problem, _ in asked]
+        drawn = [shuffled(problem, rng.permutation(len(options_of(problem)))) for problem, _ in asked]
         if self.orders == 1:
-            return found
+            return drawn
         # One question under several names; what stands before the / is what results are counted by.
-        return [replace(each, id=f"{each.id}/{place}") for each, (_, place) in zip(found, asked, strict=True)]
+        return [replace(each, id=f"{each.id}/{place}") for each, (_, place) in zip(drawn, asked, strict=True)]
 
 
 def options_of(problem: Problem) -> list[str]:

@@ -55,7 +55,7 @@ def value(line: Line) -> int:
 
 
 def hasty_value(line: Line) -> int:
-    """What somebody gets who ignores precedence."""
+    """The value if precedence is ignored."""
     while len(line) > 1:
         line = reduce_at(line, 1)
     return line[0]
@@ -83,7 +83,7 @@ def draw_line(level: int, rng: np.random.Generator) -> Line:
 @dataclass
 class Expressions:
     first_level: int = 3  # the easiest level that training asks for
-    last_level: int = 9  # and the hardest that it may come to ask for
+    last_level: int = 9  # the hardest level that training may reach
     corpus_wrong_share: float = 0.15  # share of the warm start's attempts that are wrong ones at levels 5-7
 
     vocabulary = VOCABULARY
@@ -96,16 +96,16 @@ class Expressions:
         return "train", "test"
 
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
-        found: dict[str, Problem] = {}
+        problems: dict[str, Problem] = {}
         for _ in range(50 * n):  # a low level has few expressions: there may be fewer than n
-            if len(found) == n:
+            if len(problems) == n:
                 break
             line = draw_line(level, rng)
             text = show(line)
             if is_test(text) == (split == "test"):
                 name = f"expr{level}-{text.replace(' ', '')}"
-                found[text] = Problem(name, text, str(value(line)), level)
-        return list(found.values())
+                problems[text] = Problem(name, text, str(value(line)), level)
+        return list(problems.values())
 
     def prompt(self, problem: Problem) -> str:
         return problem.prompt + "\n"

@@ -50,16 +50,16 @@ class File:
         self._shown: dict[str, str] = {}  # what the model is shown, by the mark of the first problem with that text
         seen: dict[str, tuple[str, int]] = {}  # where each problem stands
         for split, name in named.items():
-            found = self._split(name, split) if name else {}
-            for mark, (source, row, problem) in found.items():
+            problems = self._split(name, split) if name else {}
+            for mark, (source, row, problem) in problems.items():
                 if mark in seen:
                     there, other = seen[mark]
                     raise UserError(
                         f"{source}: row {row} is also row {other} of {there}: {problem.prompt[:50]!r} ({problem.id}); splits "
                         "must not mix: take it out of one of them"
                     )
-            seen |= {mark: (source, row) for mark, (source, row, _) in found.items()}
-            self._problems[split] = [problem for _, _, problem in found.values()]
+            seen |= {mark: (source, row) for mark, (source, row, _) in problems.items()}
+            self._problems[split] = [problem for _, _, problem in problems.values()]
         if not self.test:
             whole = self._problems["train"]
             self._problems["test"] = [problem for problem in whole if _held_out(problem)]
@@ -79,8 +79,8 @@ class File:
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
         if not self._problems[split]:
             raise UserError(f"task.{split} is missing; type task.{split}=FILE")
-        found = [problem for problem in self._problems[split] if problem.level == level]
-        return [found[i] for i in rng.permutation(len(found))[:n]]
+        problems = [problem for problem in self._problems[split] if problem.level == level]
+        return [problems[i] for i in rng.permutation(len(problems))[:n]]
 
     def all(self, split: str) -> list[Problem]:
         """Every problem of a split, in the order of its file."""
@@ -105,22 +105,22 @@ class File:
 
     def _split(self, names: Any, split: str) -> dict[str, tuple[str, int, Problem]]:
         """{mark: (source, row, problem)}; of equal problems the first counts."""
-        found: dict[str, tuple[str, int, Problem]] = {}
+        problems: dict[str, tuple[str, int, Problem]] = {}
         if self.dataset:
             rows = {f"{self.dataset}:{names}": hub_rows(self.dataset, self.config, str(names))}
         else:
             rows = {name: read_rows(name, f"task.{split}") for name in sources(names, f"task.{split}")}
         for name, each in rows.items():
             for mark, (row, problem) in self._read(name, each).items():
-                found.setdefault(mark, (name, row, problem))
-        return found
+                problems.setdefault(mark, (name, row, problem))
+        return problems
 
     def _read(self, name: str, source: Rows) -> dict[str, tuple[int, Problem]]:
         """{mark: (row, problem)} of one source; of equal problems the first counts."""
         needed = self.columns()
         if any(isinstance(row, dict) for row in source.rows):
             self._check_columns(name, source)
-        found: dict[str, tuple[int, Problem]] = {}
+        problems: dict[str, tuple[int, Problem]] = {}
         digest, bad = hashlib.blake2b(digest_size=16), []
         for number, row in enumerate(source.rows, 1):
             try:
@@ -134,13 +134,13 @@ class File:
             mark, shown = _mark(problem.prompt), self.prompt(problem)
             if self._shown.setdefault(mark, shown) != shown:  # the same text, but shown with other tests: another problem
                 mark = _mark(shown)
-            problem = found.setdefault(mark, (number, replace(problem, id=f"p-{mark}")))[1]
+            problem = problems.setdefault(mark, (number, replace(problem, id=f"p-{mark}")))[1]
             digest.update(f"{mark} {problem.level} {problem.answer}\n".encode())
             if self.id_key and row[self.id_key] is not None:
                 self.names[text_of(row[self.id_key])] = problem
         self._digests[name] = digest.hexdigest()
         self._tell(name, bad, len(source.rows))
-        return found
+        return problems
 
     def _check_columns(self, name: str, source: Rows) -> None:
         for option, column in self.columns().items():

@@ -58,13 +58,13 @@ class Gym:
         return "train", "test"
 
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
-        found: dict[str, Problem] = {}
+        problems: dict[str, Problem] = {}
         # A tenth of all problems is held out, by a hash: the splits never overlap, whatever is drawn.
         wanted = 3 * n * {"train": 1, "test": TEST_SHARE}[split] + 20
         seed = int(rng.integers(2**31))
         dataset = self._dataset(seed, wanted)
         for index in range(wanted):
-            if len(found) == n:
+            if len(problems) == n:
                 break
             try:
                 entry = dataset[index]
@@ -73,8 +73,8 @@ class Gym:
             mark = hashlib.blake2b(entry["question"].encode(), digest_size=8).hexdigest()
             if (int(mark[:2], 16) % TEST_SHARE == 0) == (split == "test"):
                 where = {"task": self.task, "config": self.config, "answer": entry["answer"], "entry": plain(entry)}
-                found.setdefault(mark, Problem(f"{self.task}-{mark}", entry["question"], json.dumps(where)))
-        return list(found.values())
+                problems.setdefault(mark, Problem(f"{self.task}-{mark}", entry["question"], json.dumps(where)))
+        return list(problems.values())
 
     def prompt(self, problem: Problem) -> str:
         return self.template.replace("{prompt}", problem.prompt)

@@ -101,12 +101,12 @@ class Theorems:
         return "train", "test"
 
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
-        found = [
+        problems = [
             problem_of(each, text)
             for i, (each, text) in enumerate(STATEMENTS)
             if each == level and (i % HELD_OUT == 0) == (split == "test")
         ]
-        return [found[i] for i in rng.permutation(len(found))[:n]]
+        return [problems[i] for i in rng.permutation(len(problems))[:n]]
 
     def prompt(self, problem: Problem) -> str:
         return self.template.replace("{prompt}", problem.prompt)

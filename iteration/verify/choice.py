@@ -43,7 +43,7 @@ def letter(text: str) -> str:
     if said is not None and (boxes or _LETTER.search(said)):
         return picked(said)
     small = text.lower()
-    chosen = [found[1] or found[2] for found in _CHOSEN.finditer(text)] if any(word in small for word in _CHOOSES) else []
+    chosen = [match[1] or match[2] for match in _CHOSEN.finditer(text)] if any(word in small for word in _CHOOSES) else []
     if chosen:
         return chosen[-1]
     last = text.strip().rsplit("\n", 1)[-1]
@@ -55,7 +55,7 @@ def letter(text: str) -> str:
 
 def picked(said: str) -> str:
     """The one letter in what is stated: "C", "(C) 12", "C. Because ...", "I think it is C"; "" where it is none or several."""
-    said = bare(_TEXT.sub(lambda found: found[1] or "", said))
+    said = bare(_TEXT.sub(lambda match: match[1] or "", said))
     if _SEVERAL.search(said):
         return ""
     first = re.match(r"(?i:option|choice|letter)?\s*(?:[(\[]([A-J])[)\]]|([A-J])(?:[).:,](?=\s|$)|$))", said)
@@ -63,7 +63,7 @@ def picked(said: str) -> str:
         return first[1] or first[2]
     begin = re.match(r"([B-HJ])\s", said)
     letters = (
-        {found[1] or found[2] for found in _MARKED.finditer(said)} | set(_SAID.findall(said)) | set(begin[1] if begin else "")
+        {match[1] or match[2] for match in _MARKED.finditer(said)} | set(_SAID.findall(said)) | set(begin[1] if begin else "")
     )
     return letters.pop() if len(letters) == 1 else ""
 

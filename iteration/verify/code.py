@@ -1,6 +1,6 @@
 """Python against tests: functions (HumanEval, MBPP, APPS by name) and whole programs (APPS). Only values and output count.
 
-The answer runs as a guest behind walls of its own. The tests run in another process and see plain data: the answer never sees
+The answer runs as a guest in a sandbox of its own. The tests run in another process and see plain data: the answer never sees
 them and cannot patch what compares, and where it ends early it has not answered. A function that a test calls has to be defined
 by the answer, also where Python has a builtin of that name.
 """
@@ -138,9 +138,9 @@ class Tests:
         """Standard modules that tests use, as in `math.pi`, without importing them: they are imported on this side."""
         bases = {id(node.value) for node in ast.walk(self.tree) if isinstance(node, ast.Attribute)}
         plain = {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name) and id(node) not in bases}
-        found = {name for name in used - BUILTIN - plain if name in sys.stdlib_module_names}
-        self.ours += "".join(f"\nimport {name}" for name in sorted(found))
-        return found
+        modules = {name for name in used - BUILTIN - plain if name in sys.stdlib_module_names}
+        self.ours += "".join(f"\nimport {name}" for name in sorted(modules))
+        return modules
 
     def called(self) -> list[str]:
         """Names that are called, outermost first."""

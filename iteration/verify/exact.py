@@ -22,9 +22,9 @@ def last_number(text: str) -> str:
 
 def _last(text: str) -> str:
     for line in reversed(text.split("\n")):
-        found = numbers(line)
-        if found:
-            return found[-1]
+        values = numbers(line)
+        if values:
+            return values[-1]
     return ""
 
 
@@ -37,11 +37,11 @@ def final_number(text: str) -> str:
     if said.isdigit():
         return shortest(said)
     said = said.replace("^\\circ", "").replace("^{\\circ}", "").rsplit("=", 1)[-1].strip("*_`$ ").rstrip(".")
-    whole, found = number(said) or number(said.strip("\\%$ ")), set(numbers(said))
+    whole, values = number(said) or number(said.strip("\\%$ ")), set(numbers(said))
     if whole:
         return str(whole)
-    alone = len(found) == 1 and _AROUND.fullmatch(said) and not re.search(r"\d\s?[A-Za-z](?![A-Za-z])|[A-Za-z]\d", said)
-    return found.pop() if alone else ""
+    alone = len(values) == 1 and _AROUND.fullmatch(said) and not re.search(r"\d\s?[A-Za-z](?![A-Za-z])|[A-Za-z]\d", said)
+    return values.pop() if alone else ""
 
 
 def last_line(text: str) -> str:
@@ -70,11 +70,11 @@ class Exact:
 
     def one(self, problem: Problem, answer: str) -> Verdict:
         canonical = final_number if self.read == "number" else last_line
-        expected, found = _expected(canonical, problem.answer), canonical(answer)
+        expected, given = _expected(canonical, problem.answer), canonical(answer)
         if not expected:
             return Verdict(State.FAILED, why=f"the problem's own answer has no {self.read}: {problem.answer[:60]!r}")
-        if not found:
+        if not given:
             return Verdict(State.UNPARSEABLE, why=f"no {self.read} in the answer")
-        if found != expected:
-            return Verdict(State.WRONG, found, why=f"{found}, not {expected}")
-        return Verdict(State.CORRECT, found, 1.0)
+        if given != expected:
+            return Verdict(State.WRONG, given, why=f"{given}, not {expected}")
+        return Verdict(State.CORRECT, given, 1.0)

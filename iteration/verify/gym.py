@@ -1,6 +1,6 @@
-"""reasoning-gym's own scorers, behind walls. Full marks are correct, less is wrong: some scorers give part marks for nothing.
+"""reasoning-gym's own scorers, in the sandbox. Full marks are correct, less is wrong: some give partial credit for nothing.
 
-The stored problem holds all that the scorer looks at, so nothing is made again.
+The stored problem holds all that the scorer looks at, so no problem is generated again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FENCED = {
     "intermediate_integration": _FORMULA,
     "polynomial_multiplication": _FORMULA,
 }
-# For problems of earlier versions, stored without their entry: made again these differ, and the answer alone is scored.
+# For problems of earlier versions, stored without their entry: regenerated, these differ, and only the answer is scored.
 UNSTABLE = ("isomorphic_strings", "list_functions", "polynomial_multiplication", "ransom_note")
 LONGEST = 20_000  # characters of an answer
 FULL = 1.0 - 1e-9
@@ -41,8 +41,8 @@ _TAGGED = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)
 
 def final(text: str) -> str:
     """What stands between the last <answer> and </answer>, else the whole text; no blank lines around it."""
-    found = _TAGGED.findall(text)
-    return (found[-1] if found else text).strip("\n").strip()
+    tagged = _TAGGED.findall(text)
+    return (tagged[-1] if tagged else text).strip("\n").strip()
 
 
 READ = {"tags": final, "number": last_number, "line": last_line}
@@ -85,14 +85,14 @@ def score(where: dict, question: str, answer: str) -> float:
     """The task's score of an answer. Raises LookupError for a problem that is stored without its entry and cannot be remade."""
     config = json.dumps(where["config"])
     if "entry" in where:
-        found, entry = dataset(where["task"], config), entry_of(where["entry"])
+        data, entry = dataset(where["task"], config), entry_of(where["entry"])
     else:
-        found = dataset(where["task"], config, where["seed"], where["size"])
-        entry = found[where["index"]] | {"answer": where["answer"]}
+        data = dataset(where["task"], config, where["seed"], where["size"])
+        entry = data[where["index"]] | {"answer": where["answer"]}
         if entry["question"] != question and where["task"] not in UNSTABLE:
             raise LookupError(f"{where['task']} made another problem this time; which version of reasoning-gym made the plan?")
     try:
-        return float(found.score_answer(answer, entry))
+        return float(data.score_answer(answer, entry))
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError, SyntaxError):
         return 0.0  # the scorer made nothing of the answer
 

@@ -66,14 +66,14 @@ def plain(text: str) -> str:
     """A stated answer as LaTeX in one spelling: no formula dollars, no layout, macros for signs and words of text."""
     text = extract.bare(text)
     text = re.sub(r"\\\\(?=[A-Za-z{}])", r"\\", text) if not re.search("matrix|array|cases", text) else text
-    text = re.sub(extract.FORMULA, lambda found: re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", found[0]), text)
+    text = re.sub(extract.FORMULA, lambda match: re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", match[0]), text)
     text = joined(_MACRO.sub(r"\\text", text))
     for pattern, put in _LAYOUT:
         text = re.sub(pattern, put, text)
     if not text.isascii():
         text = extract.vulgar(text)
         text = re.sub(r"√\s*(?:\(([^()]*)\)|(\w+))", r"\\sqrt{\1\2}", text)
-        text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda found: f"^{{{found[0].translate(_RAISED)}}}", text)
+        text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ]+", lambda match: f"^{{{match[0].translate(_RAISED)}}}", text)
         text = "".join(_UNICODE.get(sign, sign) for sign in text)
     for pattern, put in _SPELLING:
         text = re.sub(pattern, put, text)
@@ -85,7 +85,7 @@ def joined(text: str) -> str:
     text = re.sub(r"(?<=\d),\\!\s?(?=\d{3})", "{,}", text)
     gap = r"\{,\}|\\[,!;: ]|[\u00a0\u202f ]" + ("" if re.search(r"[(\[{].*,.*[)\]}]", text.replace("{,}", "")) else "|,")
     grouped = rf"(?<![\d.,])(?<!\d[ ])[1-9]\d{{0,2}}(?P<gap>{gap})\d{{3}}(?:(?P=gap)\d{{3}})*(?![\d/]|[,]\d|(?P=gap)\d)"
-    return re.sub(grouped, lambda found: re.sub(r"\D", "", found[0]), text)
+    return re.sub(grouped, lambda match: re.sub(r"\D", "", match[0]), text)
 
 
 # units
@@ -110,11 +110,11 @@ def measured(text: str) -> tuple[str, Unit]:
     turned = _DEGREES.search(text)
     if turned and not _TURNS.search(text):
         return text[: turned.start()], ((turned["scale"] or "deg", 1),)
-    found = _MEASURED.search(text)
-    if not found or found["word"] == "°" and _TURNS.search(text):
+    match = _MEASURED.search(text)
+    if not match or match["word"] == "°" and _TURNS.search(text):
         return text, ()
-    power = int(re.sub(r"\D", "", found["power"] or "") or 1)
-    return text[: found.start()], _unit((found["text"] or found["word"]).strip(" ."), power)
+    power = int(re.sub(r"\D", "", match["power"] or "") or 1)
+    return text[: match.start()], _unit((match["text"] or match["word"]).strip(" ."), power)
 
 
 def _unit(words: str, power: int) -> Unit:
@@ -238,10 +238,10 @@ def split(text: str) -> list[str]:
     parts, depth, begin, at = [], 0, 0, 0
     while at < len(text):
         depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(text[at], 0)
-        found = None if depth else _SEPARATOR.match(text, at)
-        if found:
+        match = None if depth else _SEPARATOR.match(text, at)
+        if match:
             parts.append(text[begin:at])
-            begin = at = found.end()
+            begin = at = match.end()
         elif text[at] == "\\" and text[at + 1 : at + 2] in "()[],;":
             at += 2
         else:
@@ -321,10 +321,10 @@ def unordered(a: list, b: list, distinct: bool) -> bool:
     if len(a) != len(b):
         return False
     for x in a:
-        found = next((y for y in b if same(x, y)), None)
-        if found is None:
+        partner = next((y for y in b if same(x, y)), None)
+        if partner is None:
             return False
-        b = [y for y in b if y is not found]
+        b = [y for y in b if y is not partner]
     return True
 
 
@@ -371,11 +371,11 @@ def _ratio(text: str) -> list[Fraction]:
 
 def based(text: str) -> tuple[int, int] | None:
     """(value, base) of a number with its base below it, e.g. 1010_2; None for anything else."""
-    found = re.fullmatch(r"(-?[0-9A-Za-z]+)_\{?(?:\\text\s*\{)?(\d+)\}*", text.replace(" ", ""))
-    if not found or not 2 <= int(found[2]) <= 36:
+    match = re.fullmatch(r"(-?[0-9A-Za-z]+)_\{?(?:\\text\s*\{)?(\d+)\}*", text.replace(" ", ""))
+    if not match or not 2 <= int(match[2]) <= 36:
         return None
     try:
-        return int(found[1], int(found[2])), int(found[2])
+        return int(match[1], int(match[2])), int(match[2])
     except ValueError:
         return None
 
@@ -416,8 +416,8 @@ def formula(text: str) -> Any:
         text = _TURNED.sub(r"{\\frac{\1\\pi}{180}}", text)
     text = re.sub(r"\)\s*\(", r")\\cdot(", text)  # it reads (-2)(3) as -2 - 3
     text = re.sub(r"(?<![\w}.^_])(\d+(?:\.\d+)?)\s*\(", r"\1\\cdot(", text)
-    found = math_verify.parse(f"\\boxed{{{text}}}", [_config()], parsing_timeout=None)
-    return found[0] if found and not isinstance(found[0], str) else None
+    results = math_verify.parse(f"\\boxed{{{text}}}", [_config()], parsing_timeout=None)
+    return results[0] if results and not isinstance(results[0], str) else None
 
 
 @functools.cache
@@ -460,15 +460,15 @@ def _near(decimal: Number, exact: Any) -> bool:
     value = sympy.Rational(decimal.value.numerator, decimal.value.denominator)
     if exact.is_Rational:
         return _rounds(decimal, Number(Fraction(int(exact.p), int(exact.q))))
-    found = exact.evalf(DIGITS)
-    return bool(decimal.fine and found.is_real and abs(found - value) <= sympy.Rational(str(decimal.ulp)) / 2)
+    numeric = exact.evalf(DIGITS)
+    return bool(decimal.fine and numeric.is_real and abs(numeric - value) <= sympy.Rational(str(decimal.ulp)) / 2)
 
 
-def rational(found: Any) -> Any:
+def rational(value: Any) -> Any:
     """A sympy object with its decimals as the fractions that they write."""
     import sympy
 
-    return found.xreplace({each: sympy.Rational(str(each)) for each in found.atoms(sympy.Float)})
+    return value.xreplace({each: sympy.Rational(str(each)) for each in value.atoms(sympy.Float)})
 
 
 def same_object(x: Any, y: Any) -> bool:
@@ -524,8 +524,8 @@ def _at(x: Any, y: Any, turn: int, ratio: bool = False) -> bool | Any:
     return bool(abs(a - b) <= max(abs(a), abs(b)) / sympy.Integer(10) ** (digits - 15))
 
 
-def _chained(found: Any) -> bool:
-    return type(found).__name__ == "And" and all(each.is_Relational for each in found.args)
+def _chained(relation: Any) -> bool:
+    return type(relation).__name__ == "And" and all(each.is_Relational for each in relation.args)
 
 
 def same_relation(x: Any, y: Any) -> bool:
@@ -555,16 +555,16 @@ def same_region(x: Any, y: Any) -> bool:
     )
 
 
-def _pieces(found: Any) -> list[tuple] | None:
+def _pieces(region: Any) -> list[tuple] | None:
     """(start, end, left open, right open) of each interval in order; None for what is no union of intervals."""
     import sympy
 
     try:
-        if not isinstance(found, sympy.Set):
-            parts = found.args if _chained(found) else (found,)
-            found = rational(sympy.And(*parts)).as_set()
-        found = sympy.Interval(-sympy.oo, sympy.oo) if found == sympy.S.Reals else rational(found)
-        parts = found.args if isinstance(found, sympy.Union) else () if found == sympy.S.EmptySet else (found,)
+        if not isinstance(region, sympy.Set):
+            parts = region.args if _chained(region) else (region,)
+            region = rational(sympy.And(*parts)).as_set()
+        region = sympy.Interval(-sympy.oo, sympy.oo) if region == sympy.S.Reals else rational(region)
+        parts = region.args if isinstance(region, sympy.Union) else () if region == sympy.S.EmptySet else (region,)
         pieces = []
         for part in parts:
             points = [(point, point, False, False) for point in part.args] if isinstance(part, sympy.FiniteSet) else None
@@ -603,27 +603,27 @@ def warm() -> None:
 
 def compare(gold: str, answer: str, read: str) -> dict:
     """{"state", "answer", "why"}: the answer's verdict against `gold`, which is an answer too."""
-    expected, found = parsed(stated(gold)), parsed(stated(answer, read))
+    expected, given = parsed(stated(gold)), parsed(stated(answer, read))
     if not expected:
         return {"state": State.FAILED, "answer": "", "why": f"the problem's own answer cannot be read: {gold[:60]!r}"}
-    if not found:
+    if not given:
         return {"state": State.UNPARSEABLE, "answer": "", "why": "no answer can be read"}
-    if same(expected, found):
+    if same(expected, given):
         return {"state": State.CORRECT, "answer": shown(expected), "why": ""}
-    said = shown(found)
+    said = shown(given)
     return {"state": State.WRONG, "answer": said, "why": f"{said[:60]}, not {shown(expected)[:60]}"}
 
 
-def shown(found: Leaf | Many) -> str:
+def shown(answer: Leaf | Many) -> str:
     """A canonical text, for votes."""
-    if isinstance(found, Many):
-        parts = [shown(part) for part in found.parts]
-        ordered = found.brackets not in ("", "{}")
-        return (found.brackets[:1] + ", ".join(parts if ordered else sorted(parts)) + found.brackets[1:])[:200]
-    if found.number:
-        return str(Number(found.number.value / (100 if found.percent else 1)))[:200]
-    read = None if found.words else formula(found.text)
-    return (found.words or str(found.text if read is None else read))[:200]
+    if isinstance(answer, Many):
+        parts = [shown(part) for part in answer.parts]
+        ordered = answer.brackets not in ("", "{}")
+        return (answer.brackets[:1] + ", ".join(parts if ordered else sorted(parts)) + answer.brackets[1:])[:200]
+    if answer.number:
+        return str(Number(answer.number.value / (100 if answer.percent else 1)))[:200]
+    read = None if answer.words else formula(answer.text)
+    return (answer.words or str(answer.text if read is None else read))[:200]
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Proofs by tactics, checked by a theorem prover: Rocq (coqc), or Lean 4 where it is installed.
 
-The answer is compiled behind walls, into a module. Then a second run of the prover, whose text holds nothing of the answer's,
-states the theorem anew, takes the module's proof for it, and lists what it assumes: what the answer printed or redefined is
-not there.
+The answer is compiled in the sandbox, into a module. Then a second run of the prover, whose text has nothing from the answer,
+states the theorem again, takes the module's proof for it, and lists what it assumes: what the answer printed or redefined has
+no effect there.
 Sources: Rocq's reference manual, Print Assumptions; Lean 4's, #print axioms.
 """
 
@@ -34,9 +34,9 @@ PREAMBLE = {"rocq": "Require Import Arith Lia List Bool.", "lean": ""}
 def tactics_of(text: str) -> str:
     """The proof in an answer: its last block between ```, else all of it, without Proof and Qed."""
     blocks = _BLOCK.findall(text)
-    found = (blocks[-1] if blocks else text).strip()
-    found = re.sub(r"^Proof\s*\.", "", found).strip()
-    return re.sub(r"(?:Qed|Defined)\s*\.$", "", found).strip()
+    proof = (blocks[-1] if blocks else text).strip()
+    proof = re.sub(r"^Proof\s*\.", "", proof).strip()
+    return re.sub(r"(?:Qed|Defined)\s*\.$", "", proof).strip()
 
 
 def bare(text: str) -> str:
@@ -147,8 +147,8 @@ def assumed(said: str, prover: str, axioms: list[str]) -> dict:
     elif "does not depend on any axioms" in text:
         return {"proved": True, "why": ""}
     else:
-        found = re.search(r"depends on axioms: \[(.*?)\]", text, re.DOTALL)
-        names = [name.strip() for name in found[1].split(",")] if found else [text[:100]]
+        match = re.search(r"depends on axioms: \[(.*?)\]", text, re.DOTALL)
+        names = [name.strip() for name in match[1].split(",")] if match else [text[:100]]
     others = [name for name in names if name not in axioms]
     return {"proved": bool(names) and not others, "why": f"assumes {', '.join(others)}" if others else ""}
 
@@ -169,17 +169,17 @@ class Proof:
         if self.prover not in commands:
             raise ValueError(f"verify.prover is {self.prover!r}; expected rocq or lean")
         command, install = commands[self.prover]
-        found = shutil.which(command)
-        if not found:
+        path = shutil.which(command)
+        if not path:
             raise ValueError(
                 f"verify.prover={self.prover} needs the command {command}, which is not on this machine; {install}"
             )
-        home = Path(found).resolve().parent.parent if self.prover == "rocq" else lean_home(found)
+        home = Path(path).resolve().parent.parent if self.prover == "rocq" else lean_home(path)
         missing = [folder for folder in self.libraries if not Path(folder).is_dir()]
         if missing:
             raise ValueError(f"verify.libraries names {missing[0]}, which is no folder")
         libraries = [str(Path(folder).resolve()) for folder in self.libraries]
-        # What the prover reads, which the walls would hide: elan and opam install into the user's home.
+        # What the prover reads, which the sandbox would hide: elan and opam install into the user's home.
         self.folders = [str(home), *libraries]
         self._preamble = PREAMBLE[self.prover] if self.preamble is None else self.preamble
         self._start = [str(home / "bin" / command)]
@@ -243,5 +243,5 @@ _NAME = {i: "_" for i in range(128) if not chr(i).isalnum()}
 
 
 def _screened(tactics: str) -> str:
-    found = _LEAN_REFUSED.search(tactics)
-    return f"{found[0]!r} is not allowed" if found else ""
+    match = _LEAN_REFUSED.search(tactics)
+    return f"{match[0]!r} is not allowed" if match else ""
