@@ -55,8 +55,8 @@ UNFINISHED = Verdict(State.UNPARSEABLE, why="its thinking has no end: no </think
 
 def behind_thinking(answer: str) -> str | None:
     """The part of an answer after <think> ... </think>, as in chat templates; None where the thinking never ends."""
-    _, end, stated = answer.rpartition("</think>")
-    return stated if end or "<think>" not in answer else None
+    *_, stated = answer.rpartition("</think>")
+    return None if "<think>" in stated else stated
 
 
 def tag(part: Part) -> str:

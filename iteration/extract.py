@@ -66,6 +66,7 @@ def _ascii(match: re.Match) -> str:
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 _ONE_BOX = re.compile(r"\\boxed\{(\d+)\}(?!\s*(?:\\pi|π|\\?%))")
+_ALONE = re.compile(r"[\s$.]*")
 _TAG = re.compile(r"<(answer|final_answer)>((?:(?!</?(?:final_)?answer>).)*+)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 AND = r"(?:and|or|und|oder|et|ou|和|或|及|与|или)"
 _AND = rf"(?:{AND}|(?<=\s)(?:y|e|o|и|و|أو)(?=\s))"
@@ -79,6 +80,52 @@ _NOUNS = re.compile(  # "\\boxed{1} papers and \\boxed{2}"
     rf"[\s$]*(?:{_NOT_LINK}[A-Za-z]+\s+){{1,3}}(?:and|or)\s+(?:{_NOT_LINK}[A-Za-z]+\s+){{0,2}}[\s$]*"
 )
 _BEHIND = re.compile(r"\s*(?:\\pi(?![A-Za-z])|π|\\?%)")  # belongs to the box before it
+_SIGN = re.compile(r"(?:^|[=$(\[{,])\s*-\s*$|[A-Za-z]\s+-$")
+_FUNCTIONS = r"\\(?:sqrt|[dtc]?frac|[dt]?binom|log|ln|exp|sin|cos|tan|cot|sec|csc|overline)(?![A-Za-z])"
+_TIMES = r"\\(?:times|cdot|div|pm|mp)(?![A-Za-z])"
+# What makes another value of a box: it stands before the box, or behind it.
+_INTO = re.compile(
+    rf"(?:\d|(?<![A-Za-z\\])[A-Za-z]|(?:[\d)}}\]]|(?<![A-Za-z])[A-Za-z])\s*[-+/^*]\s*|\d\s*:\s*|{_TIMES}\s*"
+    rf"|{_FUNCTIONS}\s*(?:\[[^\[\]]*\]|\{{[^{{}}]*\}})?\s*\{{?\s*)$"
+)
+_ONTO = re.compile(
+    rf"\s*(?:{_TIMES}|{_FUNCTIONS}|\\(?:text|mathrm)\s*\{{\s*[a-z]\s*\}}|[.,:]?\d|[a-zA-Z](?![A-Za-z])(?<!\s[aAI])|[_/](?=[\w\\({{])"
+    r"|\^(?!\s*\{?\s*\\circ)|\s?[-+*]\s?(?=[\d({]|\\(?![\])]))|[-+](?=[A-Za-z])|!\s*(?:\$|\\[)\]])"
+    rf"|\$?\s*,?\s*(?:\\text\s*\{{\s*(?:or|and)\s*\}}|(?:or|and)\s)\s*\$?-?\s*(?:\d|\\(?!boxed|fbox)[a-z]))"
+)
+_NO = r"(?:\bnot|n['’]t|\bnever)(?:\s+(?:be|equal|to|simply|just|actually))*"
+_DENIES = re.compile(rf"(?:{_NO}[\s:$*(\[\\]*|\b(?:wrong|incorrect)(?:\s+(?:answer|value|result)(?:\s+(?:is|was|of))?)?[\s$]*)$", re.IGNORECASE)
+_DENIED_BEHIND = re.compile(
+    r"[\s$*)\]}\\.,]*(?:(?:which|this|that|it)\s+)?(?:(?:is|was|seems|looks|must\s+be|would\s+be|can|could)\s+)"
+    r"(?:also\s+|clearly\s+|obviously\s+|actually\s+)?"
+    r"(?:wrong|incorrect|false|a\s+mistake|not\s+(?:be\s+)?(?:right|correct|the|it|valid|possible|true|my)\b|not[.,\n])"
+    r"|[\s$*)\]}\\.,]*(?:is|was|can)(?:n['’]t|not)\s+(?:be\s+)?(?:right|correct|the|it|valid|possible|true|my)\b"
+    r"|\s*\(?(?:wrong|incorrect)\b",
+    re.IGNORECASE,
+)
+_ROUGHLY = re.compile(r"approx|about|roughly|≈", re.IGNORECASE)
+
+
+def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
+    """What the last box states, start to end, `said`, with regard to its surroundings; "" where they contradict it."""
+    before, behind = text[max(0, start - 60) : start], text[end:]
+    if _DENIES.search(before) or _DENIED_BEHIND.match(behind):
+        return (_marked(behind) or "") if read != "boxed" else ""
+    if _ONTO.match(behind) or _INTO.search(before) and not _SIGN.search(before):
+        return ""
+    marked = _marked(behind) if read != "boxed" else None
+    return said if not marked or _ROUGHLY.search(behind) or _agree(said, marked) else ""
+
+
+def _agree(boxed: str, marked: str) -> bool:
+    """Is what is marked behind a box the same, or nothing that could be compared?"""
+    letters = [re.fullmatch(r"[(\s]*([A-J])(?:[).:\s].*)?", re.sub(r"\\text\w*\s*\{([^{}]*)\}", r"\1", each)) for each in (boxed, marked)]
+    if all(letters):
+        return letters[0][1] == letters[1][1]
+    pair = [number(re.sub(r"^.*=|[$\s{}]|\\text\s*\{.*", "", each) if "frac" not in each else bare(each)) for each in (boxed, marked)]
+    if all(pair):
+        return pair[0].value == pair[1].value
+    return not re.search(r"\d", marked) or set(numbers(boxed)) == set(numbers(marked))
 
 
 def _boxes(text: str, depth: int = 0) -> list[tuple[int, int, str]] | None:
@@ -103,7 +150,7 @@ def _boxes(text: str, depth: int = 0) -> list[tuple[int, int, str]] | None:
         if inside and inside.strip("{}$ \n\\,;~_."):
             inner = _boxes(inside, depth + 1)
             inside = inner[-1][2] if inner else inside
-            sign = re.search(r"(?:^|[=$(\[{,])\s*-\s*$", text[max(0, box.start() - 8) : box.start()])
+            sign = _SIGN.search(text[max(0, box.start() - 8) : box.start()])
             more = _BEHIND.match(text, at)
             boxes.append((box.start(), at, ("-" if sign else "") + value(inside) + (more[0] if more else "")))
     return boxes
@@ -193,8 +240,10 @@ def explicit(text: str, read: str = "auto") -> str | None:
     """
     at = text.find("\\boxed{")  # quickly, what is most frequent: one box with an integer
     quick = _ONE_BOX.match(text, at) if at >= 0 and read != "last" and text.count("box") == 1 and "nswer>" not in text else None
-    if quick and not text[max(0, at - 8) : at].rstrip().endswith("-"):
-        return quick[1]
+    if quick and _ALONE.fullmatch(text, quick.end()) and (not at or text[at - 1] in "$ \n"):
+        before = text[max(0, at - 12) : at].rstrip("$ \n")
+        if not before.endswith(("not", "n't", "wrong", "incorrect", "-", "+", "/", "*")) and "\\" not in before:
+            return quick[1]
     boxes = _boxes(text) if read != "last" and "box" in text else []
     if boxes is None:
         return ""
@@ -207,7 +256,8 @@ def explicit(text: str, read: str = "auto") -> str | None:
         inside = [(start, end, stated(content, read)) for start, end, content in tags[-8:]]
         return _chain(text, inside)
     if boxes:
-        return _chain(text, boxes)
+        said = _chain(text, boxes)
+        return _beside(text, *boxes[-1][:2], said, read)
     return _marked(text) if read != "boxed" else None
 
 

@@ -25,7 +25,7 @@ _TEXT = re.compile(r"\\(?:text\w*|math\w+|mbox)\s*\{([^{}]*)\}|[\\$*_`]")
 _LETTER = re.compile(r"(?<![\w'’])[A-J](?![\w'’])")
 _CHOOSES = ("choice", "option", "choose", "pick", "select", "go with", "correct", " right", " best", "answer")
 # Quickly, what is most frequent: one box with a letter, and a letter behind "answer" at the very end.
-_ONE_BOX = re.compile(r"\\boxed\{\(?([A-J])\)?\}")
+_ONE_BOX = re.compile(r"(?<![$\w}{)/+*-])(?<!t )(?<!t: )(?<!g )\$?\\boxed\{\(?([A-J])\)?\}[\s$.]*\Z")
 _AT_END = re.compile(r"\b(?i:answer is|answer:) \(?([A-J])\)?\.?\s*\Z")
 _MARKED = re.compile(r"[(\[]([A-J])[)\]]|(?<![\w'’])([A-J])(?:[).:](?=\s|$)|$)")
 _SAID = re.compile(rf"(?i:\b(?:is|it's|be|option|choice|choose|pick|select|with|say|think)\b)[\s:*(\[]*{_L}")

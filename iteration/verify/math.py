@@ -168,11 +168,13 @@ class Leaf:
 
     @property
     def words(self) -> str:
-        """The text in lower case where it is words, not a formula; "" else. Two small letters are a product."""
+        """Words, not a formula, in lower case, except for a mixture (GMm); "" else. Two small letters are a product."""
         said = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", self.text)
         said = " ".join(said.strip(" .()\"'").split())
         wordy = re.fullmatch(r"[^\W\d_]{2,}(?:[ ,'-]+[^\W\d_]+)*", said) and not re.fullmatch(r"[a-z]{2}", said)
-        return said.lower() if wordy and said not in extract.NOT_WORDS else ""
+        if not wordy or said in extract.NOT_WORDS:
+            return ""
+        return said if re.search(r"[a-z][A-Z]|[A-Z]{2}[a-z]", said) else said.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,9 @@ def parsed(text: str) -> Leaf | Many | None:
     label = _LABEL.fullmatch(text)
     if label:
         letter = label[1] or label[2]
+        another = re.sub(rf"^(?:[\s,;/&{{}}]|\\text|{extract.AND}(?![A-Za-z]))+", "", label["rest"])
+        if _LABEL.fullmatch(another) or re.fullmatch("[A-J]", another.strip(" {}.")):
+            return Many((Leaf(letter, label=letter), parsed(another.strip(" {}"))), "", text)
         rest = parsed(label["rest"]) if label["rest"].strip(" {}") else None
         return replace(rest, label=letter) if isinstance(rest, Leaf) else rest or Leaf(letter, label=letter)
     if not re.search(r"\w|\\infty", text) or re.search(r"(?<!\\)\$.*\$|\\\$.*\\\$", text):
@@ -417,9 +422,13 @@ def formula(text: str) -> Any:
 
 @functools.cache
 def _config() -> Any:
-    """How math-verify reads: it does not take letters for units (it would make 4t and 4 equal)."""
+    """How math-verify reads: it does not take letters for units (it would make 4t and 4 equal), and R is not r."""
     import math_verify
-    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
+    import math_verify.parser
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, NormalizationConfig, latex2sympy
+
+    # No option of math_verify.parse reaches this setting; its default folds the case of letters.
+    math_verify.parser.latex2sympy = functools.partial(latex2sympy, conversion_config=ConversionConfig(lowercase_symbols=False))
 
     normal = NormalizationConfig(
         basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False

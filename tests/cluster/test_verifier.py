@@ -24,6 +24,7 @@ EIGHT = Problem("p", "3 + 5?", "8")
         ("7? No.\n</think>\n8", State.CORRECT, "\n8"),  # the template had begun the thinking
         ("<think>a</think>7<think>b</think>8", State.CORRECT, "8"),
         ("<think>It is 8.", State.UNPARSEABLE, None),
+        ("<think>a</think>8<think>wait, no", State.UNPARSEABLE, None),
         ("<think>8</think>", State.UNPARSEABLE, ""),
     ],
 )

@@ -21,6 +21,7 @@ KINDS = {
     "union": r"(-\infty, -A)\cup(B, \infty) | [A, B)\cup(C, \infty)",
     "set": r"\{A, B, C\} | \{-A, B\} | A, B, C",
     "solutions": r"x=A \text{ or } x=B | x=A, y=B",
+    "letters": r"R-r | \frac{GMm}{r^A} | \frac{M}{m+B} | \{P, q, R\} | V^2-v^2",
     "polynomial": r"x^2-Bx+A | (x-A)(x+B) | Ax^3+B | Axy-B",
     "rational": r"\frac{x}{x+B} | \frac{A}{x-B}",
     "equation": r"x=B | y=Ax+B | x^2+y^2=B | Ax+By=C",
@@ -74,6 +75,7 @@ SWAPS = {  # one change each: what is found, what stands there in the mutant
         (r"m/s", "km/h"),
         (r"^\\\$(\d+)", r"\1 cents"),
     ],
+    "case": [(r"R", "r"), (r"(?<!\\f)r(?!ac)", "R"), (r"V", "v"), (r"M(?=\})", "m"), (r"(?<=GM)m|m(?=\+)", "M"), (r"P", "p"), (r"q", "Q")],
     "name": [(r"^x(?==)", "y"), (r"x", "z")],
     "function": [
         (r"\\sqrt", ""),

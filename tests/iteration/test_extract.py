@@ -200,6 +200,87 @@ def test_all_boxes_that_stand_together_count_and_else_the_last(text, found):
     assert (said and said.replace(r" \text{ and } ", " and ")) == found
 
 
+# What stands around a box makes another value of it, denies it or contradicts it.
+DENIED = [
+    line.replace("\\n", "\n")
+    for line in r"""
+\boxed{18}\n\nWait, I made a mistake. So the answer is 27.
+\boxed{18}\n#### 27
+\boxed{18}\nFinal answer: 27
+The answer is not \boxed{3}.
+It isn't \boxed{3}
+\boxed{3} is wrong. The correct answer is 4.
+$\boxed{3}$ is incorrect.
+\boxed{3} cannot be right.
+\boxed{3}. That is wrong.
+2\boxed{3}
+\boxed{3}x
+\boxed{3}^2
+$\boxed{3}\times10^5$
+$\sqrt{\boxed{3}}$
+so x is -\boxed{3}
+\boxed{3}/4
+\boxed{3} or 4
+\boxed{3}.5
+\boxed{3}\cdot 10^5
+$x\boxed{3}$
+$\frac{\boxed{3}}{4}$
+$\frac{1}{\boxed{3}}$
+5-\boxed{3}
+4 + \boxed{3}
+\boxed{3}!$
+\boxed{3}\text{i}
+\boxed{3}_4
+\boxed{3} - 4
+""".strip().splitlines()
+]
+KEPT = [
+    line.replace("\\n", "\n")
+    for line in r"""
+\boxed{3}
+The answer is $\boxed{3}$.
+\boxed{3}, not 4.
+The answer is not 4 but \boxed{3}.
+It isn't 4, it is \boxed{3}
+**\boxed{3}**
+*\boxed{3}*
+Answer - \boxed{3}
+\boxed{3} - this is it
+x=\boxed{3}\text{ cm}
+\boxed{3}\,\text{cm}^2
+\boxed{3}\%
+\boxed{3}^\circ
+\boxed{3}^{\circ}
+\boxed{3} cm
+The answer is 4. Wait. \boxed{3}
+\boxed{3}\nFinal answer: 3
+\boxed{3}\n#### 3
+\boxed{3}. The answer is correct.
+\boxed{3}\nThe answer is in simplest form.
+\boxed{3} dollars. The answer is $3.00.
+\[ \boxed{3} \]
+\(\boxed{3}\)
+4 is wrong. \boxed{3}
+Final answer: \boxed{3}!
+The answer is\boxed{3}
+答案是\boxed{3}
+\boxed{3} I hope it is correct
+\boxed{3} a nice number
+\boxed{3}=\frac{6}{2}
+""".strip().splitlines()
+]
+
+
+@pytest.mark.parametrize("text", DENIED)
+def test_a_box_is_not_read_alone_where_what_stands_around_it_changes_it(text):
+    assert stated(text) in ("", "4", "-3") and exact.final_number(text) in ("", "4", "-3")
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_a_box_is_read_amid_other_words(text):
+    assert exact.final_number(text) == "3"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -234,7 +315,8 @@ def test_what_counts_where_several_things_are_said(text, found):
 
 def test_which_marks_are_looked_at():
     text = r"\boxed{1}. The answer is 5. It took 9 steps."
-    assert (explicit(text), explicit(text, "boxed"), explicit(text, "last")) == ("1", "1", "5")
+    assert explicit(text) == "", "they contradict each other"
+    assert (explicit(text.replace("5", "1")), explicit(text, "boxed"), explicit(text, "last")) == ("1", "1", "5")
     assert explicit("It took 9 steps.") is None and stated("The answer is 5.", "boxed") == ""
 
 

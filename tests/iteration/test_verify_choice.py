@@ -53,7 +53,7 @@ def test_a_question_in_several_orders(questions):
         ("Answer: B", "B"),
         ("answer: b", ""),
         ("The answer is clear to me.\nSo I choose C.", "C"),
-        ("\\boxed{A} is wrong. The answer is B", "A"),
+        ("\\boxed{A} is wrong. The answer is B", "B"),
         ("The correct answer is (C).", "C"),
         ("**Answer: D**", "D"),
         ("so \\boxed{A}", "A"),
