@@ -94,7 +94,9 @@ _ONTO = re.compile(
     rf"|\$?\s*,?\s*(?:\\text\s*\{{\s*(?:or|and)\s*\}}|(?:or|and)\s)\s*\$?-?\s*(?:\d|\\(?!boxed|fbox)[a-z]))"
 )
 _NO = r"(?:\bnot|n['’]t|\bnever)(?:\s+(?:be|equal|to|simply|just|actually))*"
-_DENIES = re.compile(rf"(?:{_NO}[\s:$*(\[\\]*|\b(?:wrong|incorrect)(?:\s+(?:answer|value|result)(?:\s+(?:is|was|of))?)?[\s$]*)$", re.IGNORECASE)
+_DENIES = re.compile(
+    rf"(?:{_NO}[\s:$*(\[\\]*|\b(?:wrong|incorrect)(?:\s+(?:answer|value|result)(?:\s+(?:is|was|of))?)?[\s$]*)$", re.IGNORECASE
+)
 _DENIED_BEHIND = re.compile(
     r"[\s$*)\]}\\.,]*(?:(?:which|this|that|it)\s+)?(?:(?:is|was|seems|looks|must\s+be|would\s+be|can|could)\s+)"
     r"(?:also\s+|clearly\s+|obviously\s+|actually\s+)?"
@@ -119,10 +121,16 @@ def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
 
 def _agree(boxed: str, marked: str) -> bool:
     """Is what is marked behind a box the same, or nothing that could be compared?"""
-    letters = [re.fullmatch(r"[(\s]*([A-J])(?:[).:\s].*)?", re.sub(r"\\text\w*\s*\{([^{}]*)\}", r"\1", each)) for each in (boxed, marked)]
+    letters = [
+        re.fullmatch(r"[(\s]*([A-J])(?:[).:\s].*)?", re.sub(r"\\text\w*\s*\{([^{}]*)\}", r"\1", each))
+        for each in (boxed, marked)
+    ]
     if all(letters):
         return letters[0][1] == letters[1][1]
-    pair = [number(re.sub(r"^.*=|[$\s{}]|\\text\s*\{.*", "", each) if "frac" not in each else bare(each)) for each in (boxed, marked)]
+    pair = [
+        number(re.sub(r"^.*=|[$\s{}]|\\text\s*\{.*", "", each) if "frac" not in each else bare(each))
+        for each in (boxed, marked)
+    ]
     if all(pair):
         return pair[0].value == pair[1].value
     return not re.search(r"\d", marked) or set(numbers(boxed)) == set(numbers(marked))

@@ -75,7 +75,15 @@ SWAPS = {  # one change each: what is found, what stands there in the mutant
         (r"m/s", "km/h"),
         (r"^\\\$(\d+)", r"\1 cents"),
     ],
-    "case": [(r"R", "r"), (r"(?<!\\f)r(?!ac)", "R"), (r"V", "v"), (r"M(?=\})", "m"), (r"(?<=GM)m|m(?=\+)", "M"), (r"P", "p"), (r"q", "Q")],
+    "case": [
+        (r"R", "r"),
+        (r"(?<!\\f)r(?!ac)", "R"),
+        (r"V", "v"),
+        (r"M(?=\})", "m"),
+        (r"(?<=GM)m|m(?=\+)", "M"),
+        (r"P", "p"),
+        (r"q", "Q"),
+    ],
     "name": [(r"^x(?==)", "y"), (r"x", "z")],
     "function": [
         (r"\\sqrt", ""),
