@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import dataclass
 
@@ -25,7 +26,17 @@ class Humaneval(File):
             {
                 "entry": row[self.entry_key],
                 "check": row[self.answer_key],
-                "setup": f"{prompt}\n    pass\n",
+                "setup": helpers(prompt),
                 "prefix": prompt,
             }
         )
+
+
+def helpers(prompt: str) -> str:
+    """The prompt with an empty function; "" where it is no head of a function."""
+    code = f"{prompt}\n    pass\n"
+    try:
+        ast.parse(code)
+    except SyntaxError:
+        return ""
+    return code
