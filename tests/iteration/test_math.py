@@ -47,7 +47,7 @@ def test_what_was_reported(part):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutants_are_rejected_and_the_value_itself_is_not(kind):
-    """Negative controls: sign, digit, point, bracket, flip, element, order, exponent, unit, case, name, function, relation, base."""
+    """Negative controls: sign, digit, bracket, flip, element, order, exponent, unit, case, name, function, relation, base."""
     own = [value for each, value in values(seed=0, each=1) if each == kind]
     assert own and sum(len(mutants(value)) for value in own) >= 2 * len(own)
     for value in own:
