@@ -32,6 +32,12 @@ _SAID = re.compile(rf"(?i:\b(?:is|it's|be|option|choice|choose|pick|select|with|
 _SEVERAL = re.compile(r"(?<![\w'’])[A-J][)\]]*\s*(?:,|/|&|\band\b|\bor\b)+\s*[(\[]*[A-J](?![\w'’])")
 
 
+# What denies the letter that stands behind it.
+_DENIED = re.compile(
+    r"(?i:\b(?:not|never|neither|nor|eliminate|exclude|reject|incorrect|wrong|than|cannot)\b|n['’]t\b|\brule\s+out\b)[^.;:\n]{0,20}\Z"
+)
+
+
 def letter(text: str) -> str:
     """The letter that a text states: in a box, a tag or behind "answer", as "option C", alone on its last line; else ""."""
     text = clean(text)
@@ -43,9 +49,10 @@ def letter(text: str) -> str:
     if said is not None and (boxes or _LETTER.search(said)):
         return picked(said)
     small = text.lower()
-    chosen = [match[1] or match[2] for match in _CHOSEN.finditer(text)] if any(word in small for word in _CHOOSES) else []
+    chosen = list(_CHOSEN.finditer(text)) if any(word in small for word in _CHOOSES) else []
     if chosen:
-        return chosen[-1]
+        last = chosen[-1]
+        return "" if _DENIED.search(text[: last.start(last.lastindex)]) else last[last.lastindex]
     last = text.strip().rsplit("\n", 1)[-1]
     if len(last) == 1 and "A" <= last <= "J":
         return last
@@ -56,7 +63,7 @@ def letter(text: str) -> str:
 def picked(said: str) -> str:
     """The one letter in what is stated: "C", "(C) 12", "C. Because ...", "I think it is C"; "" where it is none or several."""
     said = bare(_TEXT.sub(lambda match: match[1] or "", said))
-    if _SEVERAL.search(said):
+    if re.match(r"(?i:neither|not|never)\b", said) or _SEVERAL.search(said):
         return ""
     first = re.match(r"(?i:option|choice|letter)?\s*(?:[(\[]([A-J])[)\]]|([A-J])(?:[).:,](?=\s|$)|$))", said)
     if first:

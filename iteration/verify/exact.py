@@ -15,6 +15,9 @@ from iteration.types import Problem, State, Verdict
 _AROUND = re.compile(r"(?:\\(?:text|mathrm|textbf|mathbf|boxed)(?![A-Za-z])|\\[$%,;:!{}() ]|[^\\+*/^!√π²³_=<>|])*")
 
 
+_RATIO = re.compile(r"(?<![\d./])-?(?:\d+ +)?\d+ */ *\d+(?![\d/]|\.\d)(?=\D*\Z)")  # a fraction, last in its line
+
+
 def last_number(text: str) -> str:
     """The last number of a text in canonical form ("1,234.50" is "1234.5"), or ""."""
     return _last(clean(text))
@@ -22,9 +25,9 @@ def last_number(text: str) -> str:
 
 def _last(text: str) -> str:
     for line in reversed(text.split("\n")):
-        values = numbers(line)
+        values, ratio = numbers(line), _RATIO.search(line)
         if values:
-            return values[-1]
+            return str(number(ratio[0]) or values[-1]) if ratio else values[-1]
     return ""
 
 

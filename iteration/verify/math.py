@@ -394,6 +394,8 @@ def _rounds(a: Number, b: Number) -> bool:
     """Equal, or one a fine decimal and the other what it rounds."""
     if a.value == b.value:
         return True
+    if a.decimals and b.decimals:
+        return False
     coarse, exact = (a, b) if a.ulp > b.ulp and b.decimals or not b.decimals else (b, a)
     if not coarse.fine or coarse.ulp == exact.ulp:
         return False

@@ -127,3 +127,22 @@ def test_a_lucky_guess_passes_here_and_not_in_replay():
 def test_a_wrong_option_is_said():
     with pytest.raises(ValueError, match="number or line"):
         Exact("word")
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "right"),
+    [
+        ("1/2", "It is 1/2.", True),
+        ("1/2", "0.5", True),
+        ("1/2", "2", False),
+        ("1 1/2", "So 1.5", True),
+        ("1 1/2", "2", False),
+        ("-3/4", "so -3/4", True),
+        ("-3/4", "so 3/4", False),
+        ("24", "48/2 = 24", True),
+        ("12", "He has 5/6 left of 12", True),
+    ],
+)
+def test_a_fraction_is_one_number(expected, answer, right):
+    (verdict,) = Exact().verify([Problem("p", "q", expected)], [answer])
+    assert (verdict.state == State.CORRECT) is right

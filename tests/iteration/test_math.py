@@ -164,3 +164,8 @@ def test_a_comparison_that_hangs_is_cut_off_and_fails_alone():
 @pytest.mark.parametrize("state", ["late", "raised", "broke"])
 def test_what_the_sandbox_could_not_do_is_failed(state):
     assert Math().verdict(Outcome(state, why="x")).state == State.FAILED
+
+
+@pytest.mark.parametrize(("expected", "answer"), [("0.123456", "0.1234561"), ("1.234567", "1.23456749999")])
+def test_a_decimal_is_no_rounding_of_another_decimal(expected, answer):
+    assert not right(expected, f"\\boxed{{{answer}}}") and right(expected, f"\\boxed{{{expected}}}")

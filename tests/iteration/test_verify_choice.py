@@ -151,3 +151,22 @@ def test_mistakes_name_the_row(tmp_path):
         task.Choice(test=str(path), wrong_keys=["wrong"])
     with pytest.raises(UserError, match="no column 'Incorrect Answer 1'"):
         task.Choice(test=str(path))
+
+
+@pytest.mark.parametrize(
+    ("answer", "stated"),
+    [
+        ("The answer is neither A nor B.", ""),
+        ("I would not choose A.", ""),
+        ("I can't pick A", ""),
+        ("We can eliminate option A", ""),
+        ("The incorrect option is A.", ""),
+        ("Not option A", ""),
+        ("pick B rather than choose A", ""),
+        ("It is not A. I choose B.", "B"),
+        ("The best option is C, not B.", "C"),
+        ("I choose A.", "A"),
+    ],
+)
+def test_a_letter_that_is_denied_is_not_stated(answer, stated):
+    assert letter(answer) == stated
