@@ -341,3 +341,107 @@ def test_the_fingerprint_names_the_file_whose_problems_changed(tmp_path):
     lines(tmp_path / "b.jsonl", [*ROWS[100:199], ROWS[199] | {"answer": "7"}])
     after = File(**names).fingerprint()
     assert [name for name in before if before[name] != after[name]] == [names["test"]]
+
+
+OBJECT = '{"prompt": "a", "answer": 2.50}'
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("x.csv.jsonl", OBJECT),
+        ("X.CSV", "prompt,answer\na,2.50\n"),
+        ("x.tsv", "prompt\tanswer\na\t2.50\n"),
+        ("x.JSON", f"[{OBJECT},\n{OBJECT}]"),
+        ("x.json", f"[{OBJECT}]"),
+        ("whole.json", f'{{"data": [{OBJECT}]}}'),
+        ("pretty.json", '{\n  "prompt": "a",\n  "answer": 2.50\n}\n'),
+        ("x.JSONL.GZ", gzip.compress(OBJECT.encode())),
+    ],
+)
+def test_the_form_of_a_file_is_that_of_its_name_and_content(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert answers_of(path) == ["2.50"]
+
+
+def test_a_file_in_utf_16_and_a_column_twice_are_named(tmp_path):
+    (tmp_path / "a.csv").write_bytes("prompt,answer\na,1\n".encode("utf-16"))
+    refused("a.csv: neither JSONL, Parquet nor CSV: its text is UTF-16", test=str(tmp_path / "a.csv"))
+    (tmp_path / "b.csv").write_text("prompt,answer,answer\na,1,2\n")
+    refused("b.csv: column 'answer' cannot be read: it stands twice in the header", test=str(tmp_path / "b.csv"))
+
+
+GOOD = "".join(f'{{"prompt": "p{i}", "answer": "{i}"}}\n' for i in range(20)).encode()
+
+
+@pytest.mark.parametrize("row", [b'{"prompt": "caf\xe9", "answer": "1"}\n', b'{"prompt": "a\\ud800", "answer": "1"}\n'])
+def test_one_row_that_is_not_utf_8_is_a_bad_row(tmp_path, row):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(GOOD + row)
+    task = File(test=str(path))
+    assert len(task.all("test")) == 20
+    assert task.skipped == [
+        f"{path}: skipped 1 of 21 rows: column 'prompt', row 21: its text is not UTF-8; type: iconv -f LATIN1 -t UTF-8 FILE"
+    ]
+    refused("a.jsonl: 1 of 21 rows cannot be used: column 'prompt', row 21: ", test=str(path), bad_rows="refuse")
+
+
+def test_a_problem_with_two_answers_is_named_and_repeats_are_counted(tmp_path):
+    path = lines(tmp_path / "a.jsonl", [{"prompt": "p", "answer": answer} for answer in (1, 1, 2)])
+    task = File(test=path)
+    assert [problem.answer for problem in task.all("test")] == ["1"]
+    assert task.skipped == [
+        f"{path}: skipped 1 of 3 rows: row 3: the problem of row 1 of {path}, with another answer",
+        f"{path}: 2 of 3 rows repeat the problem of an earlier row",
+    ]
+    refused("1 of 3 rows cannot be used: row 3: the problem of row 1", test=path, bad_rows="refuse")
+    other = lines(tmp_path / "b.jsonl", [{"prompt": "p", "answer": 3}, {"prompt": "q", "answer": 3}])
+    assert f"{other}: skipped 1 of 2 rows: row 1: the problem of row 1 of {path}, with another answer" in File(
+        test=[path, other]
+    ).skipped
+
+
+@pytest.mark.parametrize("answer", ["", "  ", float("nan"), None])
+def test_an_answer_that_is_missing_is_a_bad_row(tmp_path, answer):
+    path = lines(tmp_path / "a.jsonl", [{"prompt": "p", "answer": answer}, {"prompt": "q", "answer": 0}])
+    task = File(test=path)
+    assert [problem.answer for problem in task.all("test")] == ["0"] and "it has no value for answer" in task.skipped[0]
+
+
+USER = [{"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        json.dumps(USER),
+        str(USER),
+        f" {USER} ",
+        str(USER[0]),
+        [{"role": "user", "content": [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}]}],
+    ],
+)
+def test_messages_as_text_or_in_parts_are_messages(tmp_path, prompt):
+    task = File(test=lines(tmp_path / "a.jsonl", [{"prompt": prompt, "answer": 1}]))
+    assert messages_of(task.prompt(task.all("test")[0])) == USER
+
+
+@pytest.mark.parametrize(
+    "prompt, said",
+    [
+        ("[{'role': 'user', 'content': 'hi'}\n {'role': 'user', 'content': 'hi'}]", "looks like messages but cannot be read"),
+        ("array([{'role': 'user', 'content': 'hi'}], dtype=object)", "looks like messages but cannot be read"),
+        ("[{'role': 'user', 'content': open('x')}]", "looks like messages but cannot be read"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}], "message 1 of the prompt is not"),
+        ([{"role": "user", "content": None}], "message 1 of the prompt is not"),
+    ],
+)
+def test_messages_that_cannot_be_used_are_bad_rows(tmp_path, prompt, said):
+    refused(said, test=lines(tmp_path / "a.jsonl", [{"prompt": prompt, "answer": 1}]))
+
+
+@pytest.mark.parametrize("prompt", ["[1, 2] is a list", "{'role'} is a set", '"role": x', "[{'a': 1}] has one element"])
+def test_other_text_in_brackets_is_text(tmp_path, prompt):
+    task = File(test=lines(tmp_path / "a.jsonl", [{"prompt": prompt, "answer": 1}]))
+    assert task.prompt(task.all("test")[0]) == prompt
