@@ -195,7 +195,7 @@ def test_an_evaluation_trains_nothing_and_ends_in_a_table_and_a_report(judged, t
     assert "Test-time compute" in page and "best single strategy" in page
     assert "engines" not in flywheel(*evaluation(run, folder)), "a finished evaluation starts nothing"
     wrong = ["eval", str(run / "models/m00002"), "expressions", *EVAL, "--search", "beam", f"run.dir={tmp_path / 'x'}"]
-    assert "search beam goes by a judge; type --judge FOLDER" in flywheel(*wrong, status=2)
+    assert "search beam needs a judge; type --judge FOLDER" in flywheel(*wrong, status=2)
     assert "verify.name is missing" in flywheel("eval", "MODEL", "expressions", status=2)
 
 
