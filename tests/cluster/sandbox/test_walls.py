@@ -141,7 +141,7 @@ def test_the_sandbox_ends_with_its_caller(tmp_path):
         "import sys, time\nfrom cluster.sandbox.walls import *\nfrom iteration.types import Call\n"
         "import json\nbox = Sandbox(SandboxOptions(), True, 60.0)\nprint('up', flush=True)\n"
         "spec = {'asserts': ['assert f(1) == 2']}\n"
-        "box.run([Call('iteration.verify.code:judge', [spec, 'def f(x):\\n    while True: pass'], guest=True)] * 2)\n"
+        "box.run([Call('iteration.verify.code:grade', [spec, 'def f(x):\\n    while True: pass'], guest=True)] * 2)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=os.getcwd())
     assert process.stdout.readline() == "up\n"
