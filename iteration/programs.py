@@ -22,6 +22,7 @@ _STARTS = re.compile(
     r"|[A-Za-z_][\w.]*\s*(?:\(|\[.*\]\s*=|(?:[-+*/%|&^]|//|\*\*|<<|>>|:[^=]*)?=[^=]|,\s*\w+.*=)"
 )
 _GOES_ON = re.compile(r"(?:else|elif|except|finally)\b|[)\]}]|\s")
+BUILTIN = frozenset(dir(builtins))
 TRIES = 60  # of compiling a statement amid prose, which may be longer each time
 FAILURES = 20  # of so many lines that seemed to begin one, before only single lines are tried
 
@@ -97,6 +98,16 @@ def bound(tree: ast.AST) -> set[str]:
 
 def loaded(tree: ast.AST) -> set[str]:
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def needed(tree: ast.Module, names: set[str]) -> list[ast.stmt]:
+    """The statements of a module that bind names, and those that these need."""
+    names, kept = set(names), []
+    for node in reversed(tree.body):
+        if defined(ast.Module([node], [])) & names:
+            kept.insert(0, node)
+            names |= loaded(node)
+    return kept
 
 
 def called_in(tree: ast.AST) -> set[str]:
@@ -248,7 +259,7 @@ def _whole(pieces: list[_Piece]) -> str | None:
 def _with_helpers(text: str, earlier: list[str]) -> str:
     for other in reversed(earlier):
         tree, theirs = _compiles(text), _compiles(other)
-        missing = loaded(tree) - bound(tree) - set(dir(builtins))
+        missing = loaded(tree) - bound(tree) - BUILTIN
         if theirs and missing & defined(theirs):
             text = other + "\n" + text
     return text

@@ -318,6 +318,7 @@ def program(source: str, stdin: str, limits: dict) -> dict:
                 os.dup2(err.fileno(), 2)
                 os.closerange(3, 64)
                 sys.stdin, sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(fd, mode)) for fd, mode in enumerate("rww"))
+                sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
                 sys.argv = ["answer.py"]
                 exec(compile(source, "answer.py", "exec"), module("__main__"))
                 status = 0

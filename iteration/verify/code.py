@@ -20,11 +20,10 @@ from types import CodeType
 from typing import ClassVar
 
 from iteration.parts import above
-from iteration.programs import asked_of, bound, called_in, defined, loaded, source_of
+from iteration.programs import BUILTIN, asked_of, bound, called_in, defined, loaded, source_of
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
 
-BUILTIN = frozenset(dir(builtins))
 # Builtins that tests put around a call of the answer's function, as in `assert set(f(3)) == {1, 2}`.
 AROUND = ("set", "sorted", "list", "tuple", "dict", "next", "iter", "len", "isinstance", "type", "repr", "str")
 AROUND += ("round", "abs", "int", "float", "bool", "all", "any")
