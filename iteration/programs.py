@@ -131,7 +131,7 @@ def asked_of(tests: ast.Module, names: set[str]) -> tuple[set[str], set[str]]:
             if name in functions and (functions - {name}) & loaded(each):
                 right.add(name)
         if isinstance(node, ast.Compare):
-            one, other = (loaded(ast.Tuple(part)) & names for part in ([node.left], node.comparators))
+            one, other = (_outer(part, names) for part in ([node.left], node.comparators))
             if other & functions and not one & functions:
                 one, other = other, one
             right |= other - one if one else set()
@@ -139,6 +139,17 @@ def asked_of(tests: ast.Module, names: set[str]) -> tuple[set[str], set[str]]:
     calls = [node for node in ast.walk(tests) if isinstance(node, ast.Call) and loaded(node.func) & asked]
     given = [ast.Tuple([*node.args, *(each.value for each in node.keywords)]) for node in calls]
     return asked | {name for part in given for name in loaded(part) & right & called_in(part)}, right
+
+
+def _outer(nodes: list[ast.expr], names: set[str]) -> set[str]:
+    """Of the names, those that occur in expressions, apart from what the functions among them are given."""
+    found, todo = set(), list(nodes)
+    while todo:
+        node = todo.pop()
+        name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else getattr(node, "id", "")
+        found |= {name} & names
+        todo += () if name in names else ast.iter_child_nodes(node)
+    return found
 
 
 def _truths(node: ast.AST) -> Iterator[ast.expr]:
