@@ -120,54 +120,6 @@ def called_in(tree: ast.AST) -> set[str]:
     return {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
 
 
-def asked_of(tests: ast.Module, names: set[str]) -> tuple[set[str], set[str]]:
-    """Of the names that tests use and do not define: (those that the answer has to define, those that say what is right).
-
-    What says what is right must not be the answer's: values that are never called, as in `abs(f(1) - 2) < EPS`; a function whose
-    truth is asserted of what another returns, as in `assert close(f(1), 2)`; what a result is compared with, as in
-    `assert f(1) == Point(2, 3)`. A name may be both: `assert f(Point(1, 2)) == Point(2, 1)`.
-    """
-    functions = {name for name in names & called_in(tests) if not name[:1].isupper()}
-    # A function may also only be passed on, as in `map(f, [1, 2])`.
-    right = names - called_in(tests) if names & called_in(tests) else set()
-    for node in ast.walk(tests):
-        for each in _truths(node):
-            name = each.func.id if isinstance(each, ast.Call) and isinstance(each.func, ast.Name) else ""
-            if name in functions and (functions - {name}) & loaded(each):
-                right.add(name)
-        if isinstance(node, ast.Compare):
-            one, other = (_outer(part, names) for part in ([node.left], node.comparators))
-            if other & functions and not one & functions:
-                one, other = other, one
-            right |= other - one if one else set()
-    asked = names - right
-    calls = [node for node in ast.walk(tests) if isinstance(node, ast.Call) and loaded(node.func) & asked]
-    given = [ast.Tuple([*node.args, *(each.value for each in node.keywords)]) for node in calls]
-    return asked | {name for part in given for name in loaded(part) & right & called_in(part)}, right
-
-
-def _outer(nodes: list[ast.expr], names: set[str]) -> set[str]:
-    """Of the names, those that occur in expressions, apart from what the functions among them are given."""
-    found, todo = set(), list(nodes)
-    while todo:
-        node = todo.pop()
-        name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else getattr(node, "id", "")
-        found |= {name} & names
-        todo += () if name in names else ast.iter_child_nodes(node)
-    return found
-
-
-def _truths(node: ast.AST) -> Iterator[ast.expr]:
-    """The expressions whose truth a statement looks at; also a call that stands alone."""
-    todo = [node.value] if isinstance(node, ast.Expr) else [getattr(node, "test", None)]
-    while todo:
-        each = todo.pop()
-        if isinstance(each, (ast.UnaryOp, ast.BoolOp)):
-            todo += each.values if isinstance(each, ast.BoolOp) else [each.operand]
-        elif each is not None:
-            yield each
-
-
 def _compiles(text: str) -> ast.Module | None:
     try:
         with warnings.catch_warnings():

@@ -20,8 +20,8 @@ import sys
 ITEMS = 100_000  # most items read from an iterator
 VIEWS = ((type({}.keys()), "k"), (type({}.values()), "v"), (type({}.items()), "m"))  # of a dict
 # Types of the library whose values are passed as the arguments that make them.
-STANDARD = ("fractions.Fraction", "decimal.Decimal", "datetime.date", "datetime.time", "datetime.datetime", "datetime.timedelta")
-STANDARD += ("collections.Counter", "collections.OrderedDict", "collections.deque", "numpy.ndarray")
+STANDARD = ("fractions.Fraction", "decimal.Decimal", "collections.Counter", "collections.OrderedDict", "collections.deque")
+STANDARD += ("datetime.date", "datetime.time", "datetime.datetime", "datetime.timedelta", "numpy.ndarray")
 
 
 def pack(value: object, keep: list) -> object:
@@ -79,7 +79,7 @@ def arguments(value: object, name: str) -> tuple:
 
 def truth(value: object) -> bool | None:
     try:
-        return True if value else False
+        return bool(value)
     except Exception:
         return None
 

@@ -7,7 +7,8 @@ import contextlib
 import json
 from dataclasses import dataclass
 
-from iteration.programs import BUILTIN, asked_of, defined, loaded, needed
+from iteration.assertions import asked_of
+from iteration.programs import BUILTIN, defined, loaded, needed
 from iteration.tasks.file import File
 from iteration.types import Problem
 
@@ -61,7 +62,7 @@ def _statements(text: str) -> list[str]:
 
 
 def of_reference(code: str, tests: str) -> tuple[list[str], list[str]]:
-    """What tests use of the reference solution: the names that it defines; its imports, and what says what is right (`asked_of`).
+    """What tests use of the reference solution: its names; its imports, and the code of what says what is right (`asked_of`).
 
     Nothing where it does not parse.
     """

@@ -7,28 +7,22 @@ by the answer, also where Python has a builtin of that name.
 
 from __future__ import annotations
 
-import ast
 import builtins
 import hashlib
 import json
 import re
 import sys
-from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import CodeType
 from typing import ClassVar
 
+from iteration.assertions import Tests, theirs_of
 from iteration.parts import above
-from iteration.programs import BUILTIN, asked_of, bound, called_in, defined, loaded, source_of
+from iteration.programs import source_of
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
 
-# Builtins that tests put around a call of the answer's function, as in `assert set(f(3)) == {1, 2}`.
-AROUND = ("set", "sorted", "list", "tuple", "dict", "next", "iter", "len", "isinstance", "type", "repr", "str")
-AROUND += ("round", "abs", "int", "float", "bool", "all", "any")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-_ASSERTS = re.compile(r"assert|fail|raises|check", re.IGNORECASE)  # functions of test libraries
 # Errors that take other arguments than a message, and those by which an iteration ends without a word.
 UNFIT = (UnicodeError, StopIteration, StopAsyncIteration)
 SPACE = " \t\r\v\f"  # at the ends of lines that a program prints
@@ -68,72 +62,6 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-class _Rewritten(ast.NodeTransformer):
-    """Tests with the answer's names set apart from all others, and with assertions that are recorded.
-
-    A name that says what is right (`right`) is the answer's only inside what the answer is given.
-    """
-
-    def __init__(self, asked: set[str], right: set[str]):
-        self._asked, self._right, self._inside = asked, right, False
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        theirs = isinstance(node.ctx, ast.Load) and node.id in self._asked and (self._inside or node.id not in self._right)
-        return ast.copy_location(ast.Name(theirs_of(node.id), node.ctx), node) if theirs else node
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        outer, function = self._inside, self.visit(node.func)
-        self._inside |= function is not node.func
-        node.func, node.args, node.keywords = function, *([self.visit(each) for each in of] for of in (node.args, node.keywords))
-        self._inside = outer
-        return node
-
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        text = ast.Constant(ast.unparse(node.test)[:120])
-        holds, broke = (
-            ast.Expr(ast.Call(ast.Name(name, ast.Load()), arguments, []))
-            for name, arguments in (("__holds__", [self.visit(node.test), text]), ("__broke__", [text]))
-        )
-        return ast.Try([holds], [ast.ExceptHandler(ast.Name("__Exception__", ast.Load()), None, [broke])], [], [])
-
-    def visit_Try(self, node: ast.Try) -> ast.AST | list[ast.AST]:
-        """Where a handler of failed assertions decides itself, those in the body stay as they are."""
-        if not any(_catches(each) and _decides(each.body) for each in node.handlers):
-            return self.generic_visit(node)
-        visit, self.visit_Assert = self.visit_Assert, self.generic_visit
-        body = [self.visit(each) for each in node.body]
-        self.visit_Assert = visit
-        node.body = []
-        node = self.generic_visit(node)
-        node.body = body
-        done = ast.Call(ast.Name("__holds__", ast.Load()), [ast.Constant(True), ast.Constant("")], [])
-        return [node, ast.Expr(done)]
-
-
-def theirs_of(name: str) -> str:
-    """What a name of the answer's is called in the tests' module, where no test can mean it."""
-    return f"{name} of the answer"
-
-
-def _catches(handler: ast.ExceptHandler) -> bool:
-    kinds = {each.id for each in ast.walk(handler.type) if isinstance(each, ast.Name)} if handler.type else {"Exception"}
-    return not kinds.isdisjoint(("AssertionError", "Exception", "BaseException"))
-
-
-def _decides(nodes: list[ast.stmt], deciding: Set[str] = frozenset()) -> bool:
-    """Whether statements can fail a test, apart from those inside functions that are defined there: they raise, or call one of
-    the functions `deciding`, or one that is named like those of unittest, numpy.testing and pytest."""
-    todo: list[ast.AST] = list(nodes)
-    while todo:
-        node = todo.pop()
-        called = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
-        if isinstance(node, (ast.Raise, ast.Assert)) or called in deciding or _ASSERTS.match(called):
-            return True
-        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            todo += ast.iter_child_nodes(node)
-    return False
-
-
 def grade(guest, spec: dict, text: str, tolerance: float = 0.0) -> dict:
     """Run an answer's tests: {"broken": why} if it is not code, else {"passed", "whys", "behaviour"}."""
     tests = Tests(spec)
@@ -155,97 +83,6 @@ def grade(guest, spec: dict, text: str, tolerance: float = 0.0) -> dict:
         "whys": whys[:_LOUD],
         "behaviour": replies.hexdigest(),
     }
-
-
-class Tests:
-    """A spec's tests, and who defines the names that they use. Raises ValueError where they cannot grade any answer.
-
-    trees: the tests; asked: names that the answer has to define; right: names that say what is right, which are the tests' own;
-    ours: the setup code that runs with the tests; theirs: the part that uses names of the answer, e.g. its classes, and runs with
-    the answer; remote: the names which that part binds.
-    """
-
-    def __init__(self, spec: dict):
-        self.entry, self.check = spec.get("entry", ""), bool(spec.get("check"))
-        self.names = [name for name in (self.entry, spec.get("class", "")) if name]
-        self.trees: list[ast.Module] = []
-        if "inputs" in spec:
-            return
-        self.trees = [ast.parse(text) for text in ([spec["check"]] if self.check else spec["asserts"])]
-        setup, reference = ast.parse(spec.get("setup", "")), set(spec.get("names", ()))
-        given = self._split(setup, reference | set(self.names))
-        whole = ast.Module([*_functions_in(self.ours), *(node for tree in self.trees for node in tree.body)], [])
-        used = loaded(whole) - bound(whole)
-        modules = _modules(whole, used - given)
-        unknown = used - given - self.remote - BUILTIN - modules
-        self.ours.body += [ast.Import([ast.alias(name)]) for name in sorted(modules)]
-        if self.entry:
-            self.asked, self.right = {self.entry}, unknown - {self.entry}
-        else:
-            candidates = (used & reference - BUILTIN) | unknown or used & reference or self._outermost()
-            self.asked, self.right = asked_of(whole, candidates)
-        missing = self.right - given - modules
-        if missing:
-            raise ValueError(f"the tests use {', '.join(sorted(missing))}, which they do not define")
-        if not self.asked or self.check and "check" not in defined(self.trees[0]):
-            raise ValueError("no test asks the answer for anything")
-        self.called = called_in(whole)
-        self.names = self.names or sorted(self.asked, key=lambda name: (name not in self.called, name))
-        functions = [node for node in whole.body if isinstance(node, ast.FunctionDef)]
-        self._deciding = {node.name for node in functions if _decides(node.body)} | ({"check"} if self.check else set())
-        self.used = used
-
-    def decides(self, tree: ast.Module) -> bool:
-        """Whether a test can fail otherwise than by an assertion that is recorded."""
-        body = [node for each in tree.body for node in (each.body if self.check and _is(each, "check") else [each])]
-        return _decides([node for node in body if not isinstance(node, ast.Assert)], self._deciding)
-
-    def compiled(self, tree: ast.Module, name: str) -> CodeType:
-        return compile(ast.fix_missing_locations(_Rewritten(self.asked, self.right).visit(tree)), name, "exec")
-
-    def _split(self, setup: ast.Module, reference: set[str]) -> set[str]:
-        """Divide the setup's statements into ours and theirs. Returns the names that are bound on this side.
-
-        A function that calls the answer's functions is ours, because it may compare what they return.
-        """
-        foreign = loaded(setup) - BUILTIN - bound(setup) | (loaded(setup) & reference - bound(setup))
-        ours, theirs, self.remote = [], [], set()
-        for node in setup.body:
-            uses = loaded(node) & (foreign | self.remote)
-            if uses and not (isinstance(node, ast.FunctionDef) and any(map(str.islower, called_in(node) & uses))):
-                theirs.append(node)
-                self.remote |= defined(ast.Module([node], []))
-            else:
-                ours.append(node)
-        kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-        shared = [node for node in ours if isinstance(node, kinds)] if theirs else []
-        self.theirs = ast.unparse(ast.Module([*shared, *theirs], []))
-        self.ours = ast.Module(ours, [])
-        return defined(self.ours)
-
-    def _outermost(self) -> set[str]:
-        """For tests that call builtins only: the one that they mean, which the answer has to define."""
-        firsts = []
-        for tree in self.trees:
-            nodes = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]  # breadth first
-            names = [node.id for node in nodes if isinstance(node, ast.Name) and node.id in BUILTIN]
-            firsts += [next((name for name in names if name not in AROUND), names[0])] if names else []
-        return {name for name, _ in Counter(firsts).most_common(1)}
-
-
-def _functions_in(setup: ast.Module) -> list[ast.stmt]:
-    return [node for node in setup.body if isinstance(node, ast.FunctionDef)]
-
-
-def _is(node: ast.stmt, name: str) -> bool:
-    return isinstance(node, ast.FunctionDef) and node.name == name
-
-
-def _modules(tree: ast.AST, used: set[str]) -> set[str]:
-    """Standard modules that tests use, as in `math.pi`, without importing them."""
-    bases = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    plain = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in bases}
-    return {name for name in used - BUILTIN - plain if name in sys.stdlib_module_names}
 
 
 def _functions(guest, tests: Tests, source: str, replies) -> list[tuple[bool, str]]:
@@ -283,7 +120,7 @@ def _functions(guest, tests: Tests, source: str, replies) -> list[tuple[bool, st
     if why:
         return [(False, why)] * len(tests.trees)
     try:
-        names |= {name: value(name) for name in sorted(tests.remote & tests.used)}
+        names |= {name: value(name) for name in sorted(tests.remote)}
         for name in tests.asked - tests.called - {tests.entry}:
             found = value(name)
             names[theirs_of(name)] = found if isinstance(found, PLAIN) else proxy(name)
@@ -292,13 +129,13 @@ def _functions(guest, tests: Tests, source: str, replies) -> list[tuple[bool, st
     except Exception as error:
         return [(False, told(error))] * len(tests.trees)
     for number, tree in enumerate(tests.trees, 1):
-        before, decides = len(results.all), tests.decides(tree)
+        before, silent = len(results.all), tests.silent(tree)
         try:
             exec(tests.compiled(tree, "tests.py"), names)
             if tests.check:
                 names["check"](proxy(tests.entry))
-            if decides and len(results.all) == before:
-                results.add("")
+            if silent is not None and len(results.all) == before:
+                results.add("" if silent else "no assertion was reached")
         except Gone as error:
             results.add(str(error))
             return results.all + [(False, "not run")] * (len(tests.trees) - number)
