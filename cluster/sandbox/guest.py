@@ -133,6 +133,11 @@ class Remote:
     def __init__(self, place: int, true: bool | None = True):
         self.place, self.true = place, true
 
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
     def __bool__(self) -> bool:
         if not isinstance(self.true, bool):
             raise TypeError("an object of the answer's has no truth value")

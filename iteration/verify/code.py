@@ -49,7 +49,7 @@ class _Results:
         self.asked = 0  # how often the answer was asked for a value
 
     def holds(self, condition: object, text: str) -> None:
-        self.add("" if condition else f"{text}: does not hold")
+        self.add("" if condition and condition is not NotImplemented else f"{text}: does not hold")
 
     def broke(self, text: str) -> None:
         self.add(f"{text}: {told(sys.exception())}")
@@ -237,7 +237,7 @@ def alike(value: object, told: object, tolerance: float = 0.0) -> bool:
     numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in (value, told))
     if tolerance and numbers and isinstance(value + told, float):
         return _near(float(value), float(told), tolerance)
-    return value == told
+    return (value == told) is True  # an array compares its elements
 
 
 def _why(reply: dict) -> str:

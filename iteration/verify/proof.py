@@ -173,9 +173,7 @@ class Proof:
         command, install = commands[self.prover]
         path = shutil.which(command)
         if not path:
-            raise ValueError(
-                f"prover={self.prover} needs the command {command}, which is not on this machine; {install}"
-            )
+            raise ValueError(f"prover={self.prover} needs the command {command}, which is not on this machine; {install}")
         home = Path(path).resolve().parent.parent if self.prover == "rocq" else lean_home(path)
         missing = [folder for folder in self.libraries if not Path(folder).is_dir()]
         if missing:
