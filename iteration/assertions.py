@@ -6,7 +6,7 @@ import ast
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from types import CodeType
 
 from iteration.programs import BUILTIN, bound, called_in, defined, loaded
@@ -20,56 +20,46 @@ _ASSERTS = re.compile(r"assert|fail|raises|check", re.IGNORECASE)  # functions o
 class Tests:
     """A spec's tests, and who defines the names that they use. Raises ValueError where they cannot grade any answer.
 
-    trees: the tests; asked: names that the answer has to define; right: names that say what is right: the tests' own;
-    called: names that are called; ours: the setup code that runs with the tests; theirs: the part that runs with the answer,
-    because it uses e.g. its classes; remote: the names that tests use of that part.
+    codes: the tests, each with its result where it ran to its end and recorded none (`_silent`); asked: names that the answer
+    has to define; names: the same, those first that are called; called: names that are called; setup: the setup code that runs
+    with the tests; theirs: the part that runs with the answer, as it uses e.g. its classes; remote: names that tests use of it.
     """
 
-    def __init__(self, spec: dict):
-        self.entry, self.check = spec.get("entry", ""), bool(spec.get("check"))
-        self.names = [name for name in (self.entry, spec.get("class", "")) if name]
-        self.trees: list[ast.Module] = []
-        if "inputs" in spec:
-            return
-        self.trees = [ast.parse(text) for text in ([spec["check"]] if self.check else spec["asserts"])]
-        setup, reference = ast.parse(spec.get("setup", "")), set(spec.get("names", ()))
-        given = self._split(setup, reference | set(self.names))
-        own = [node for node in self.ours.body if isinstance(node, ast.FunctionDef)]
-        whole = ast.Module([*own, *(node for tree in self.trees for node in tree.body)], [])
+    def __init__(self, entry: str, check: str, asserts: Sequence[str], setup: str, reference: Sequence[str]):
+        trees = [ast.parse(text) for text in ([check] if check else asserts)]
+        ours = self._split(ast.parse(setup), {*reference, entry})
+        given = defined(ours)
+        own = [node for node in ours.body if isinstance(node, ast.FunctionDef)]
+        whole = ast.Module([*own, *(node for tree in trees for node in tree.body)], [])
         used = loaded(whole) - bound(whole)
         modules = _modules(whole, used - given)
         unknown = used - given - self.remote - BUILTIN - modules
-        self.ours.body += [ast.Import([ast.alias(name)]) for name in sorted(modules)]
-        if self.entry:
-            self.asked, self.right = {self.entry}, unknown - {self.entry}
+        ours.body += [ast.Import([ast.alias(name)]) for name in sorted(modules)]
+        if entry:
+            self.asked, right = {entry}, unknown - {entry}
         else:
-            candidates = (used & reference - BUILTIN) | unknown or used & reference or self._outermost()
-            self.asked, self.right = asked_of(whole, candidates)
-        missing = self.right - given - modules
+            known = used.intersection(reference)
+            self.asked, right = asked_of(whole, (known - BUILTIN) | unknown or known or _outermost(trees))
+        missing = right - given - modules
         if missing:
             raise ValueError(f"the tests use {', '.join(sorted(missing))}, which they do not define")
-        if not self.asked or self.check and "check" not in defined(self.trees[0]):
+        functions = [node for node in whole.body if isinstance(node, ast.FunctionDef)]
+        checks = [node for node in functions if node.name == "check"] if check else []
+        if not self.asked or check and not checks:
             raise ValueError("no test asks the answer for anything")
         self.called = called_in(whole)
-        self.names = self.names or sorted(self.asked, key=lambda name: (name not in self.called, name))
+        self.names = sorted(self.asked, key=lambda name: (name not in self.called, name))
         self.remote &= used
-        functions = [node for node in whole.body if isinstance(node, ast.FunctionDef)]
-        self._deciding = {node.name for node in functions if any(map(_decides, _outside(node.body)))}
+        deciding = {node.name for node in functions if any(map(_decides, _outside(node.body)))}
+        silent = [_silent(checks[-1].body if checks else tree.body, deciding) for tree in trees]
+        rewritten = _Rewritten(self.asked, right)
+        self.setup, *codes = (
+            compile(ast.fix_missing_locations(rewritten.visit(tree)), "tests.py", "exec") for tree in (ours, *trees)
+        )
+        self.codes: list[tuple[CodeType, bool | None]] = list(zip(codes, silent, strict=True))
 
-    def silent(self, tree: ast.Module) -> bool | None:
-        """The result of a test that ran to its end and recorded none: passed where it can fail by itself, failed where no
-        assertion was reached, None where it tests nothing."""
-        checks = [node for node in tree.body if self.check and getattr(node, "name", "") == "check"]
-        nodes = list(_outside(checks[-1].body if checks else tree.body))
-        if any(_decides(node, self._deciding) for node in nodes):
-            return True
-        return False if any(isinstance(node, ast.Assert) for node in nodes) else None
-
-    def compiled(self, tree: ast.Module, name: str) -> CodeType:
-        return compile(ast.fix_missing_locations(_Rewritten(self.asked, self.right).visit(tree)), name, "exec")
-
-    def _split(self, setup: ast.Module, reference: set[str]) -> set[str]:
-        """Divide the setup's statements into ours and theirs. Returns the names that are bound on this side.
+    def _split(self, setup: ast.Module, reference: set[str]) -> ast.Module:
+        """Divide the setup's statements. Returns ours.
 
         A function that calls the answer's functions is ours, because it may compare what they return.
         """
@@ -85,17 +75,26 @@ class Tests:
         kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
         shared = [node for node in ours if isinstance(node, kinds)] if theirs else []
         self.theirs = ast.unparse(ast.Module([*shared, *theirs], []))
-        self.ours = ast.Module(ours, [])
-        return defined(self.ours)
+        return ast.Module(ours, [])
 
-    def _outermost(self) -> set[str]:
-        """For tests that call builtins only: the one that they mean, which the answer has to define."""
-        firsts = []
-        for tree in self.trees:
-            nodes = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]  # breadth first
-            names = [node.id for node in nodes if isinstance(node, ast.Name) and node.id in BUILTIN]
-            firsts += [next((name for name in names if name not in AROUND), names[0])] if names else []
-        return {name for name, _ in Counter(firsts).most_common(1)}
+
+def _outermost(trees: list[ast.Module]) -> set[str]:
+    """For tests that call builtins only: the one that they mean, which the answer has to define."""
+    firsts = []
+    for tree in trees:
+        nodes = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]  # breadth first
+        names = [node.id for node in nodes if isinstance(node, ast.Name) and node.id in BUILTIN]
+        firsts += [next((name for name in names if name not in AROUND), names[0])] if names else []
+    return {name for name, _ in Counter(firsts).most_common(1)}
+
+
+def _silent(body: list[ast.stmt], deciding: set[str]) -> bool | None:
+    """The result of a test that ran to its end and recorded none: passed where it can fail by itself, failed where no assertion
+    was reached, None where it tests nothing."""
+    nodes = list(_outside(body))
+    if any(_decides(node, deciding) for node in nodes):
+        return True
+    return False if any(isinstance(node, ast.Assert) for node in nodes) else None
 
 
 def _modules(tree: ast.AST, used: set[str]) -> set[str]:

@@ -8,6 +8,7 @@ by the answer, also where Python has a builtin of that name.
 from __future__ import annotations
 
 import builtins
+import functools
 import hashlib
 import json
 import re
@@ -25,6 +26,7 @@ from iteration.types import Call, Outcome, Problem, State, Verdict
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 # Errors that take other arguments than a message, and those by which an iteration ends without a word.
 UNFIT = (UnicodeError, StopIteration, StopAsyncIteration)
+PARTS = ("entry", "check", "asserts", "setup", "names")  # of a spec with assertions
 SPACE = " \t\r\v\f"  # at the ends of lines that a program prints
 PLAIN = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset, type(None))  # values of constants
 _LOUD = 5  # failed tests that the verdict names
@@ -62,10 +64,18 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+tests_of = functools.lru_cache(256)(Tests)  # as several answers to one problem are graded
+
+
+def _hashable(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value or ""
+
+
 def grade(guest, spec: dict, text: str, tolerance: float = 0.0) -> dict:
     """Run an answer's tests: {"broken": why} if it is not code, else {"passed", "whys", "behaviour"}."""
-    tests = Tests(spec)
-    source = source_of(text, spec.get("prefix", ""), tests.names)
+    tests = None if "inputs" in spec else tests_of(*(_hashable(spec.get(key)) for key in PARTS))
+    names = tests.names if tests else [spec[key] for key in ("entry", "class") if key in spec]
+    source = source_of(text, spec.get("prefix", ""), names)
     if not source.strip():
         return {"broken": "no code"}
     try:
@@ -73,8 +83,8 @@ def grade(guest, spec: dict, text: str, tolerance: float = 0.0) -> dict:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return {"broken": told(error)[:200]}
     replies = hashlib.blake2b(digest_size=8)
-    if tests.trees:
-        results = _functions(guest, tests, source, replies)
+    if tests:
+        results = _functions(guest, spec, tests, source, replies)
     else:
         results = (_calls if spec.get("entry") else _programs)(guest, spec, source, replies, tolerance)
     whys = [why for passed, why in results if not passed]
@@ -85,7 +95,7 @@ def grade(guest, spec: dict, text: str, tolerance: float = 0.0) -> dict:
     }
 
 
-def _functions(guest, tests: Tests, source: str, replies) -> list[tuple[bool, str]]:
+def _functions(guest, spec: dict, tests: Tests, source: str, replies) -> list[tuple[bool, str]]:
     results = _Results()
 
     def value_of(reply: dict) -> object:
@@ -115,30 +125,28 @@ def _functions(guest, tests: Tests, source: str, replies) -> list[tuple[bool, st
 
     names: dict = {"__name__": "tests", "__holds__": results.holds, "__broke__": results.broke, "__Exception__": Exception}
     names |= {theirs_of(name): proxy(name) for name in tests.asked}
-    exec(tests.compiled(tests.ours, "setup.py"), names)
+    exec(tests.setup, names)
     why = _undefined(guest.define(source, names=sorted(tests.asked), after=tests.theirs))
     if why:
-        return [(False, why)] * len(tests.trees)
+        return [(False, why)] * len(tests.codes)
     try:
         names |= {name: value(name) for name in sorted(tests.remote)}
-        for name in tests.asked - tests.called - {tests.entry}:
+        for name in tests.asked - tests.called - {spec.get("entry")}:
             found = value(name)
             names[theirs_of(name)] = found if isinstance(found, PLAIN) else proxy(name)
-    except Gone as error:
-        return [(False, str(error))] * len(tests.trees)
-    except Exception as error:
-        return [(False, told(error))] * len(tests.trees)
-    for number, tree in enumerate(tests.trees, 1):
-        before, silent = len(results.all), tests.silent(tree)
+    except (Gone, Exception) as error:
+        return [(False, told(error))] * len(tests.codes)
+    for number, (code, silent) in enumerate(tests.codes, 1):
+        before = len(results.all)
         try:
-            exec(tests.compiled(tree, "tests.py"), names)
-            if tests.check:
-                names["check"](proxy(tests.entry))
+            exec(code, names)
+            if spec.get("check"):
+                names["check"](proxy(spec["entry"]))
             if silent is not None and len(results.all) == before:
                 results.add("" if silent else "no assertion was reached")
         except Gone as error:
             results.add(str(error))
-            return results.all + [(False, "not run")] * (len(tests.trees) - number)
+            return results.all + [(False, "not run")] * (len(tests.codes) - number)
         except Exception as error:
             results.add(told(error))
     if not (results.all and results.asked):
@@ -253,7 +261,7 @@ class Code:
     tolerance: float = 0.0
 
     executes: ClassVar[bool] = True
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < 1:
