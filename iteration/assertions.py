@@ -17,7 +17,7 @@ AROUND += ("round", "abs", "int", "float", "bool", "all", "any")
 _ASSERTS = re.compile(r"assert|fail|raises|check", re.IGNORECASE)  # functions of test libraries
 
 
-class Tests:
+class Assertions:
     """A spec's tests, and who defines the names that they use. Raises ValueError where they cannot grade any answer.
 
     codes: the tests, each with its result where it ran to its end and recorded none (`_silent`); asked: names that the answer

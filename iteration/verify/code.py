@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from iteration.assertions import Tests, theirs_of
+from iteration.assertions import Assertions, theirs_of
 from iteration.parts import above
 from iteration.programs import source_of
 from iteration.protocols import Sandbox
@@ -64,7 +64,7 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-tests_of = functools.lru_cache(256)(Tests)  # as several answers to one problem are graded
+tests_of = functools.lru_cache(256)(Assertions)  # as several answers to one problem are graded
 
 
 def _hashable(value: object) -> object:
@@ -95,7 +95,7 @@ def grade(guest, spec: dict, text: str, tolerance: float = 0.0) -> dict:
     }
 
 
-def _functions(guest, spec: dict, tests: Tests, source: str, replies) -> list[tuple[bool, str]]:
+def _functions(guest, spec: dict, tests: Assertions, source: str, replies) -> list[tuple[bool, str]]:
     results = _Results()
 
     def value_of(reply: dict) -> object:

@@ -349,6 +349,15 @@ def test_whole_programs_by_their_output(box):
     assert same_output("a \nb\n\n", "a\nb") and not same_output("a b", "a  b")
 
 
+@pytest.mark.parametrize("sign", ["\f", "\v", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\r", "\xa0", "\u3000"])
+def test_lines_end_where_they_end(sign):
+    assert (
+        not same_output(f"a{sign}b", "a\nb") and not same_output("a\nb", f"a{sign}b") and same_output(f"a{sign}b", f"a{sign}b")
+    )
+    assert same_output(f"a\n{sign}", "a") == (sign in "\f\v\r"), "white space of ASCII at the end of a line does not count"
+    assert same_output("a\r\nb\r\n", "a\nb\n") and same_output("a\nb", "a\r\nb")
+
+
 def test_tests_that_catch_and_compare_as_they_do_in_process(box):
     spec = {
         "setup": "import math\nclass Near:\n    pass\n",
