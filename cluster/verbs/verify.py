@@ -60,8 +60,8 @@ def act(known: argparse.Namespace) -> int:
     console.print(table_of(names, answers, verdicts, known.rows))
     counts = Counter(verdict.state for verdict in verdicts)
     told = ", ".join(f"{counts[state]} {state}" for state in State)
-    judged = len(verdicts) - counts[State.FAILED]
-    share = f"; {counts[State.CORRECT] / judged:.1%} of those judged are correct" if judged else ""
+    graded = len(verdicts) - counts[State.FAILED]
+    share = f"; {counts[State.CORRECT] / graded:.1%} of those graded are correct" if graded else ""
     console.print(f"{len(verdicts)} answers: {told}{share}", highlight=False)
     console.print(f"{grader.tag}: {len(verdicts) / max(seconds, 1e-9):,.0f} verdicts a second", highlight=False)
     if counts[State.FAILED]:

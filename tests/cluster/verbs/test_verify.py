@@ -26,7 +26,7 @@ def file(tmp_path):
 def test_a_table_of_verdicts(file, capsys):
     assert main(["verify", "math", file]) == 0
     said = capsys.readouterr().out
-    assert "4 answers: 2 correct, 1 wrong, 1 unparseable, 0 failed; 50.0% of those judged are correct" in said
+    assert "4 answers: 2 correct, 1 wrong, 1 unparseable, 0 failed; 50.0% of those graded are correct" in said
     assert "[bold]71[/bold]" in said and "71, not 72" in said and "verdicts a second" in said
     assert said.index("row 2") < said.index("row 1"), "what is not correct stands first"
     assert main(["verify", "math", file, "read=boxed", "--rows", "1"]) == 0
