@@ -64,7 +64,7 @@ class Run:
         self.trackers = Trackers(settings.part(each, TRACK, str(name)).make() for name, each in config.track.items())
         for key, part in (("verify", self.verify), ("audit", self.auditing)):
             if part:
-                check_walls(f"{key}.name={part.name}", part.make(), self.options.sandbox)
+                check_walls(f"{key}.name={part.name}", part.make(key), self.options.sandbox)
         check_judge(self.judge, self.verify)
         self.train, self.test, *self.others = self.arms()
         check_splits(task.name, self.task.splits(), [self.test, *self.others] + [self.train] * bool(self.options.rounds))

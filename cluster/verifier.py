@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from cluster.sandbox.walls import Sandbox, SandboxOptions, check
 from iteration.parts import Part
+from iteration.protocols import BringsProgram, Sandboxed, Versioned
 from iteration.types import Problem, State, Verdict
 
 
@@ -17,11 +18,10 @@ class Grader:
         self._part = part.make()
         self.tag = tag(part)
         self.sandbox = None
-        if hasattr(self._part, "executes"):
-            needs = {
-                name: getattr(self._part, name) for name in ("program", "folders", "reserves") if hasattr(self._part, name)
-            }
-            self.sandbox = Sandbox(SandboxOptions(**(sandbox or {})), self._part.executes, self._part.seconds, **needs)
+        if isinstance(self._part, Sandboxed):
+            own = self._part if isinstance(self._part, BringsProgram) else None
+            needs = (own.program, own.folders, own.reserves) if own else ()
+            self.sandbox = Sandbox(SandboxOptions(**(sandbox or {})), self._part.executes, self._part.seconds, *needs)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         """One verdict per pair, on the text after the thinking. An answer that breaks the verifier affects no other answer."""
@@ -61,12 +61,14 @@ def behind_thinking(answer: str) -> str | None:
 
 def tag(part: Part) -> str:
     """The verifier's name, version and options, stored with every verdict."""
-    return f"{part.name} {getattr(part.make(), 'version', '1')} {json.dumps(part.options, sort_keys=True)}"
+    made = part.make()
+    version = made.version if isinstance(made, Versioned) else "1"
+    return f"{part.name} {version} {json.dumps(part.options, sort_keys=True)}"
 
 
 def check_walls(kind: str, part: object, options: SandboxOptions) -> None:
     """Raises UserError where a verifier runs model-written code, but this machine has no sandbox for it."""
-    if getattr(part, "executes", False):
+    if isinstance(part, Sandboxed) and part.executes:
         check(options, True, kind)
 
 

@@ -75,12 +75,12 @@ class Part:
     def type(self) -> type:
         return self.kind.part_class(self.name)
 
-    def make(self) -> Any:
-        """Create the part. Raises UserError where an option is invalid."""
+    def make(self, key: str = "") -> Any:
+        """Create the part. Raises UserError where an option is invalid. key: the config section, if not the kind's name."""
         try:
             return self.type(**self.options)
         except ValueError as error:
-            where = f"{self.kind.name}.{self.name}." if self.kind.several else f"{self.kind.name}."
+            where = f"{self.kind.name}.{self.name}." if self.kind.several else f"{key or self.kind.name}."
             raise UserError(named(error, self.type, where)) from None
 
     def section(self) -> dict[str, Any]:

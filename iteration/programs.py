@@ -14,6 +14,7 @@ _FENCE = re.compile(r"(?P<lead>[ \t]*(?:>[ \t]?)*(?:(?:[-*+]|\d+[.)])[ \t]+)?)(?
 _OPENED_BEHIND_TEXT = re.compile(r"[^`]*(?P<ticks>`{3,})[ \t]*(?P<info>(?:python|py)\d*)\s*", re.IGNORECASE)
 _INLINE = re.compile(r"```(?:python3?|py)?[ \t]*([^\n`]+?)```", re.IGNORECASE)
 _TAGGED = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
+_PROMPT = re.compile(r"^[ \t]*(?:>>>|\.\.\.)(?: (.*))?$", re.MULTILINE)  # in the interpreter
 _END = re.compile(r"(?:<\|[\w ]+\|>|</s>|<eos>)\s*\Z")  # of a chat template
 _PYTHON = re.compile(r"\W*(?:i?python|py)[\d.]*\b", re.IGNORECASE)
 _READS = re.compile(r"\binput\s*\(|\bstdin\b|\bopen\(0")
@@ -22,7 +23,9 @@ _STARTS = re.compile(
     r"|[A-Za-z_][\w.]*\s*(?:\(|\[.*\]\s*=|(?:[-+*/%|&^]|//|\*\*|<<|>>|:[^=]*)?=[^=]|,\s*\w+.*=)"
 )
 _GOES_ON = re.compile(r"(?:else|elif|except|finally)\b|[)\]}]|\s")
+BUILTIN = frozenset(dir(builtins))
 TRIES = 60  # of compiling a statement amid prose, which may be longer each time
+LATER = 9  # fences that may close a program
 FAILURES = 20  # of so many lines that seemed to begin one, before only single lines are tried
 
 
@@ -40,7 +43,7 @@ def source_of(text: str, prefix: str = "", names: Sequence[str] = ()) -> str:
     prefix: what the model was to complete; its beginning stands before a program that defines the function itself. names: the
     program defines one of them; none: it is run as a whole.
     """
-    text = _END.sub("", text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff"))
+    text = _END.sub("", text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", ""))
     tagged = [each for each in _TAGGED.findall(text) if each.strip()]
     if tagged and not _compiles(prefix + text):
         text = tagged[-1].strip("\n")
@@ -50,8 +53,9 @@ def source_of(text: str, prefix: str = "", names: Sequence[str] = ()) -> str:
         return _behind(prefix, text, names)
     pieces = list(_pieces(text)) or [_Piece(text, fenced=False)]
     code = _named(pieces, prefix, names) if names else _whole(pieces)
-    if code is not None:
-        return code
+    session = "" if code else "\n".join(_PROMPT.findall(text))
+    if code is not None or is_code(session) and (not names or _defines(session, names)):
+        return code or session
     fenced = [piece.text for piece in pieces if piece.fenced]
     ours = [piece.text for piece in pieces if piece.python]
     return (ours or [piece for piece in fenced if is_code(piece)] or fenced or [text])[-1]
@@ -65,9 +69,11 @@ def is_code(text: str) -> bool:
 
 
 def _is_all_code(text: str) -> bool:
-    """Whether it is code without a line of one word, which compiles as well."""
+    """Whether it is code without a line of one word, as `Done` or `[BEGIN]`, which compiles as well."""
     tree = _compiles(text)
-    return is_code(text) and not any(isinstance(node, ast.Expr) and isinstance(node.value, ast.Name) for node in tree.body)
+    lines = [node.value for node in tree.body if isinstance(node, ast.Expr)] if tree else []
+    lines = [line.elts[0] if isinstance(line, ast.List) and len(line.elts) == 1 else line for line in lines]
+    return is_code(text) and not any(isinstance(line, ast.Name) for line in lines)
 
 
 def defined(tree: ast.AST) -> set[str]:
@@ -97,6 +103,21 @@ def bound(tree: ast.AST) -> set[str]:
 
 def loaded(tree: ast.AST) -> set[str]:
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def needed(tree: ast.Module, names: set[str]) -> list[ast.stmt]:
+    """The statements of a module that bind names, and those that these need."""
+    names, kept = set(names), []
+    for node in reversed(tree.body):
+        if defined(ast.Module([node], [])) & names:
+            kept.insert(0, node)
+            names |= loaded(node)
+    return kept
+
+
+def called_in(tree: ast.AST) -> set[str]:
+    """Names that are called."""
+    return {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
 
 
 def _compiles(text: str) -> ast.Module | None:
@@ -133,7 +154,7 @@ def _pieces(text: str) -> Iterator[_Piece]:
     lines = text.split("\n")
     head: list[str] = []
     opened, ticks, quoted, block = None, "", False, []
-    for line in lines:
+    for at, line in enumerate(lines):
         fence = _FENCE.fullmatch(line.rstrip()) or (_OPENED_BEHIND_TEXT.fullmatch(line) if opened is None else None)
         info = fence["info"].strip(" \t*_.") if fence else ""
         if opened is None:
@@ -144,10 +165,11 @@ def _pieces(text: str) -> Iterator[_Piece]:
                     yield _Piece("\n".join(head) + "\n", fenced=False)
                 head, opened, ticks, block = [], info, fence["ticks"], []
                 quoted = ">" in fence[0][: fence.start("ticks")] and line.lstrip().startswith(">")
-        elif fence and fence["ticks"].startswith(ticks) and not info:
+        elif fence and fence["ticks"].startswith(ticks) and not info and not _in_text(block, lines[at:], line):
             yield _piece(block, opened)
             opened = None
-        elif fence and _PYTHON.match(info) and not opened:  # the bare fence before had closed what the head began
+        elif fence and _PYTHON.match(info) and not _PYTHON.match(opened):
+            # The fence before had closed what the head began, or encloses this one.
             yield _Piece("\n".join(block), fenced=False)
             opened, ticks, block = info, fence["ticks"], []
         elif line.rstrip().endswith(ticks) and _compiles("\n".join([*block, line.rstrip()[: -len(ticks)]])):
@@ -161,6 +183,12 @@ def _pieces(text: str) -> Iterator[_Piece]:
         yield _Piece("\n".join(head), fenced=False)
     if "```" in text:
         yield from (_Piece(each, fenced=False) for each in _INLINE.findall(text))
+
+
+def _in_text(block: list[str], rest: list[str], fence: str) -> bool:
+    """Whether a fence stands in a text of the program that it seems to close, which compiles up to a later fence only."""
+    ends = [at for at, line in enumerate(rest) if line.strip() == fence.strip()]
+    return not _compiles("\n".join(block)) and any(_compiles("\n".join([*block, *rest[:end]])) for end in ends[1:LATER])
 
 
 def _piece(lines: list[str], info: str) -> _Piece:
@@ -206,7 +234,7 @@ def _whole(pieces: list[_Piece]) -> str | None:
 def _with_helpers(text: str, earlier: list[str]) -> str:
     for other in reversed(earlier):
         tree, theirs = _compiles(text), _compiles(other)
-        missing = loaded(tree) - bound(tree) - set(dir(builtins))
+        missing = loaded(tree) - bound(tree) - BUILTIN
         if theirs and missing & defined(theirs):
             text = other + "\n" + text
     return text

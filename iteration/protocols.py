@@ -74,16 +74,34 @@ class Policy(Protocol):
 
 
 class Verifier(Protocol):
-    """Grades finished answers in batches. An exception of the verifier becomes `failed`, never `wrong`.
-
-    A verifier that runs model-written code sets `executes = True`, one that may hang `executes = False`; both set `seconds`,
-    the CPU limit per answer, and their `verify` takes a `Sandbox` as third argument. `version` is stored with every verdict.
-    If it needs another program than the system's, `program` is its path and `folders` are the folders that it reads;
-    `reserves` is true if it reserves far more address space than memory.
-    """
+    """Grades finished answers in batches. An exception of the verifier becomes `failed`, never `wrong`."""
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         """One verdict per pair of problem and answer text (without the prompt)."""
+
+
+@runtime_checkable
+class Sandboxed(Protocol):
+    """A verifier that needs a sandbox, the third argument of its `verify`. Without it, there is none, and it may not hang."""
+
+    executes: bool  # whether it runs model-written code, which needs isolation, or only has to be stopped where it hangs
+    seconds: float  # limit of CPU time per answer
+
+
+@runtime_checkable
+class BringsProgram(Protocol):
+    """A sandboxed verifier that runs another program than Python. Without it, its sandbox shows the system's folders only."""
+
+    program: str  # the path of one that finds its own path through /proc, or ""
+    folders: Sequence[str]  # the folders that the program reads
+    reserves: bool  # whether it reserves far more address space than memory, which is then measured instead
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A verifier whose verdicts changed between releases. Without it, its version is "1"; it is stored with every verdict."""
+
+    version: str
 
 
 @runtime_checkable

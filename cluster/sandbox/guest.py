@@ -7,6 +7,7 @@ file, which can import nothing of this project.
 """
 
 import _collections_abc
+import _io
 import _json
 import _socket
 import _struct
@@ -18,6 +19,9 @@ import sys
 
 ITEMS = 100_000  # most items read from an iterator
 VIEWS = ((type({}.keys()), "k"), (type({}.values()), "v"), (type({}.items()), "m"))  # of a dict
+# Types of the library whose values are passed as the arguments that make them.
+STANDARD = ("fractions.Fraction", "decimal.Decimal", "collections.Counter", "collections.OrderedDict", "collections.deque")
+STANDARD += ("datetime.date", "datetime.time", "datetime.datetime", "datetime.timedelta", "numpy.ndarray")
 
 
 def pack(value: object, keep: list) -> object:
@@ -34,6 +38,11 @@ def pack(value: object, keep: list) -> object:
         return ["c", value.real, value.imag]
     if isinstance(value, (bytes, bytearray)):
         return ["b", bytes(value).hex()]
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    if name in STANDARD:
+        return ["x", name, *(pack(each, keep) for each in arguments(value, name))]
+    if isinstance(value, tuple) and isinstance(names := getattr(value, "_fields", None), tuple):
+        return ["n", [str(each) for each in names], [pack(each, keep) for each in value]]
     for kind, name in ((list, "l"), (tuple, "t"), (set, "s"), (frozenset, "f")):
         if isinstance(value, kind):
             return [name, [pack(each, keep) for each in value]]
@@ -54,7 +63,25 @@ def pack(value: object, keep: list) -> object:
     if isinstance(value, _collections_abc.Iterator):
         return ["i", [pack(each, keep) for each, _ in zip(value, range(ITEMS), strict=False)]]
     keep.append(value)
-    return ["r", len(keep) - 1]
+    return ["r", len(keep) - 1, truth(value)]
+
+
+def arguments(value: object, name: str) -> tuple:
+    """The arguments that make a value of a STANDARD type."""
+    if name == "collections.deque":
+        return list(value), value.maxlen
+    if name == "collections.OrderedDict":
+        return (list(value.items()),)
+    if name == "numpy.ndarray":
+        return value.tolist(), value.dtype.str
+    return value.__reduce__()[1]
+
+
+def truth(value: object) -> bool | None:
+    try:
+        return bool(value)
+    except Exception:
+        return None
 
 
 def unpack(value: object, kept: list | None = None) -> object:
@@ -72,7 +99,11 @@ def unpack(value: object, kept: list | None = None) -> object:
     if kind == "d":
         return {unpack(k, kept): unpack(v, kept) for k, v in rest[0]}
     if kind == "r":
-        return Remote(rest[0]) if kept is None else kept[rest[0]]
+        return Remote(*rest) if kept is None else kept[rest[0]]
+    if kind == "x":
+        return standard(rest[0])(*(unpack(each, kept) for each in rest[1:]))
+    if kind == "n":
+        return standard("collections.namedtuple")("Named", rest[0])(*(unpack(each, kept) for each in rest[1]))
     if kind == "g":
         return range(*rest[0])
     if kind == "y":
@@ -88,11 +119,29 @@ def unpack(value: object, kept: list | None = None) -> object:
     return {"l": list, "t": tuple, "s": set, "f": frozenset, "i": iter}[kind](items)
 
 
-class Remote:
-    """An object that stays with the guest: it can be passed back, and equals only itself."""
+def standard(name: str) -> object:
+    if name not in (*STANDARD, "collections.namedtuple"):
+        raise ValueError("not a type of the library")
+    module, _, kind = name.rpartition(".")
+    __import__(module)
+    return getattr(sys.modules[module], kind if kind != "ndarray" else "array")
 
-    def __init__(self, place: int):
-        self.place = place
+
+class Remote:
+    """An object that stays with the guest: it can be passed back, equals only itself, and is as true as it says."""
+
+    def __init__(self, place: int, true: bool | None = True):
+        self.place, self.true = place, true
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        if not isinstance(self.true, bool):
+            raise TypeError("an object of the answer's has no truth value")
+        return self.true
 
 
 def text(value: object) -> str:
@@ -172,7 +221,7 @@ def serve(sock: object, limits: dict) -> None:
     limit(limits)
     builtins.exit = builtins.quit = leave
     send(sock, b'{"ready": true}')
-    names: dict = {"__name__": "answer"}
+    names = module("answer")
     keep: list = []
     while True:
         try:
@@ -189,6 +238,12 @@ def serve(sock: object, limits: dict) -> None:
         except (TypeError, ValueError, RecursionError, MemoryError) as error:
             data = text({"raised": ["TypeError", f"its value cannot be returned: {type(error).__name__}"]}).encode()
         send(sock, data)
+
+
+def module(name: str) -> dict:
+    """The names of a new module, which is registered as dataclasses and others expect."""
+    sys.modules[name] = made = type(sys)(name)
+    return made.__dict__
 
 
 def said(error: BaseException) -> str:
@@ -238,6 +293,20 @@ def leave(code: object = None) -> None:
     raise SystemExit(code)
 
 
+def finish(printed: object) -> None:
+    """What Python does when a program ends: wait for its threads, call what it registered, write what it buffered."""
+    import atexit
+    import gc
+
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()
+    atexit._run_exitfuncs()
+    for file in (sys.stdout, sys.stderr, *(each for each in gc.get_objects() if isinstance(each, _io._IOBase))):
+        with suppressed(Exception):
+            if file is not printed and not file.closed:
+                file.flush()
+
+
 def program(source: str, stdin: str, limits: dict) -> dict:
     """Run a whole program in a process of its own: {"status", "stdout", "error"}."""
     import io
@@ -254,7 +323,9 @@ def program(source: str, stdin: str, limits: dict) -> dict:
                 os.dup2(err.fileno(), 2)
                 os.closerange(3, 64)
                 sys.stdin, sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(fd, mode)) for fd, mode in enumerate("rww"))
-                exec(compile(source, "answer.py", "exec"), {"__name__": "__main__"})
+                sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
+                sys.argv = ["answer.py"]
+                exec(compile(source, "answer.py", "exec"), module("__main__"))
                 status = 0
             except SystemExit as error:
                 status = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
@@ -262,8 +333,7 @@ def program(source: str, stdin: str, limits: dict) -> dict:
                 os.write(2, f"{type(error).__name__}: {said(error)}".encode("utf-8", "replace"))
             finally:
                 try:
-                    sys.stdout.flush()
-                    sys.stderr.flush()
+                    finish(out)
                 finally:
                     os._exit(status & 255)
         _, end = os.waitpid(child, 0)

@@ -38,6 +38,7 @@ from pathlib import Path
 
 from cluster.sandbox.inside import receive, send
 from iteration.errors import UserError
+from iteration.parts import at_least, one_of
 from iteration.types import Call, Outcome
 
 INSIDE, GUEST = (Path(__file__).with_name(name) for name in ("inside.py", "guest.py"))
@@ -69,8 +70,8 @@ class SandboxOptions:
     files_mb: int = 32  # how much it may write, and the size of one reply or output
 
     def __post_init__(self) -> None:
-        if self.name not in ("bubblewrap", "rlimits"):
-            raise ValueError(f"name is {self.name!r}; expected bubblewrap or rlimits")
+        one_of(self, name=("bubblewrap", "rlimits"))
+        at_least(self, memory_mb=64, processes=2, files_mb=1)
 
 
 def check(options: SandboxOptions, executes: bool, who: str) -> None:
@@ -440,7 +441,7 @@ class Sandbox:
             if lost:
                 return Outcome("broke", why="the sandbox lost the process that its guests come from")
             if watch is not None:
-                outcome = watch.judged(outcome, status)
+                outcome = watch.graded(outcome, status)
         return outcome
 
     def _reply(self, seat: socket.socket, module: str, release, watch) -> Outcome:
@@ -648,7 +649,7 @@ class Watch:
         if self._killed:
             self._guest.kill()
 
-    def judged(self, outcome: Outcome, status: int | None) -> Outcome:
+    def graded(self, outcome: Outcome, status: int | None) -> Outcome:
         """The outcome, with how the guest ended; "broke" if it was late because the machine was busy."""
         spent = time.monotonic() - self._began
         ended = self._killed

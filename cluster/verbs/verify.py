@@ -60,8 +60,8 @@ def act(known: argparse.Namespace) -> int:
     console.print(table_of(names, answers, verdicts, known.rows))
     counts = Counter(verdict.state for verdict in verdicts)
     told = ", ".join(f"{counts[state]} {state}" for state in State)
-    judged = len(verdicts) - counts[State.FAILED]
-    share = f"; {counts[State.CORRECT] / judged:.1%} of those judged are correct" if judged else ""
+    graded = len(verdicts) - counts[State.FAILED]
+    share = f"; {counts[State.CORRECT] / graded:.1%} of those graded are correct" if graded else ""
     console.print(f"{len(verdicts)} answers: {told}{share}", highlight=False)
     console.print(f"{grader.tag}: {len(verdicts) / max(seconds, 1e-9):,.0f} verdicts a second", highlight=False)
     if counts[State.FAILED]:
@@ -71,16 +71,19 @@ def act(known: argparse.Namespace) -> int:
 
 def asked_for(task: str, words: list[str]) -> tuple[Grader, Task | None]:
     """The verifier, and the task where `task` is a config. words: KEY=VALUE of the command line. Raises UserError."""
+    from dataclasses import replace
+
     from omegaconf import DictConfig, OmegaConf
 
     from iteration import config as settings
-    from iteration.parts import TASK
+    from iteration.parts import TASK, VERIFY
+    from iteration.tasks.file import File
 
     given, sandbox = split_options(words)
     if not task.endswith((".yaml", ".yml")):
         return grader_of(task, OmegaConf.to_container(given.get("verify", given), resolve=True), sandbox), None
     of_file = settings.read(task)
-    for key in ("task", "verify", "sandbox"):
+    for key in ("task", "verify", "audit", "sandbox"):
         if isinstance(of_file.get(key), str):
             of_file[key] = {"name": of_file[key]}
         if OmegaConf.select(given, f"{key}.name") not in (None, OmegaConf.select(of_file, f"{key}.name")):
@@ -92,6 +95,10 @@ def asked_for(task: str, words: list[str]) -> tuple[Grader, Task | None]:
     splits = ("train", "validation", "test")
     if any(given.get("task") and given.task.get(split) for split in splits):  # no other file is read
         whole.task |= {split: "" for split in splits if split in whole.task and not given.task.get(split)}
+    if issubclass(TASK.part_class(whole.task.name), File) and not whole.task.get("test"):
+        whole.task |= {"test": whole.task.get("train", ""), "train": ""}  # nothing is trained on, so nothing is held out
+    if whole.get("audit"):
+        settings.checked(whole.audit, replace(VERIFY, name="audit"), f"{task}: audit")
     problems = settings.checked(whole.task, TASK, f"{task}: task").make()
     options = OmegaConf.to_container(whole.verify, resolve=True)
     walls = OmegaConf.to_container(whole.get("sandbox") or DictConfig({}))
@@ -107,7 +114,7 @@ def grader_of(name: str, options: dict, sandbox: dict) -> Grader:
     from iteration import config as settings
     from iteration.parts import VERIFY
 
-    part = settings.checked(OmegaConf.create({"name": name} | options), VERIFY, "command line")
+    part = settings.checked(OmegaConf.create({"name": name} | options), VERIFY, "command line: verify")
     walls = settings.checked_options(SandboxOptions, sandbox, "command line: sandbox")
     check_walls(f"the verifier {name}", part.make(), SandboxOptions(**walls))
     return Grader(part, walls)
@@ -120,7 +127,7 @@ def split_options(words: list[str]) -> tuple[DictConfig, dict]:
     from iteration.config import name_parts
     from iteration.words import read
 
-    others = read(name_parts(words, ["sandbox", "task", "verify"]))
+    others = read(name_parts(words, ["sandbox", "task", "verify", "audit"]))
     sandbox = OmegaConf.to_container(others.pop("sandbox", OmegaConf.create({})))
     return others, sandbox
 

@@ -48,7 +48,10 @@ class Apps(File):
 
     def answer(self, row: dict) -> str:
         pairs = row[self.answer_key]
-        pairs = json.loads(pairs) if isinstance(pairs, str) else pairs
+        try:
+            pairs = json.loads(pairs) if isinstance(pairs, str) else pairs
+        except ValueError as error:
+            raise ValueError(f"{self.answer_key} is not JSON: {error}") from None
         if not isinstance(pairs, dict) or not all(isinstance(pairs.get(key), list) for key in ("inputs", "outputs")):
             raise ValueError(f'{self.answer_key} has no tests; expected {{"inputs": [...], "outputs": [...]}}')
         given, told = pairs["inputs"], pairs["outputs"]

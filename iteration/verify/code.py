@@ -7,26 +7,27 @@ by the answer, also where Python has a builtin of that name.
 
 from __future__ import annotations
 
-import ast
 import builtins
+import functools
 import hashlib
 import json
 import re
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from iteration.programs import bound, defined, loaded, source_of
+from iteration.assertions import Assertions, theirs_of
+from iteration.parts import above
+from iteration.programs import source_of
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
 
-BUILTIN = frozenset(dir(builtins))
-# Builtins that tests put around a call of the answer's function, as in `assert set(f(3)) == {1, 2}`.
-AROUND = ("set", "sorted", "list", "tuple", "dict", "next", "iter", "len", "isinstance", "type", "repr", "str")
-AROUND += ("round", "abs", "int", "float", "bool", "all", "any")
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+# Errors that take other arguments than a message, and those by which an iteration ends without a word.
+UNFIT = (UnicodeError, StopIteration, StopAsyncIteration)
+PARTS = ("entry", "check", "asserts", "setup", "names")  # of a spec with assertions
+SPACE = " \t\r\v\f"  # at the ends of lines that a program prints
 PLAIN = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset, type(None))  # values of constants
 _LOUD = 5  # failed tests that the verdict names
 
@@ -34,53 +35,56 @@ _LOUD = 5  # failed tests that the verdict names
 # what runs in the sandbox
 
 
-class _Watched:
-    """Records the result of each test; an assertion that fails does not stop those after it."""
-
-    def __init__(self) -> None:
-        self.results: list[tuple[bool, str]] = []
-
-    def test(self, holds, text: str) -> None:
-        try:
-            passed, why = bool(holds()), "does not hold"
-        except Gone as error:
-            self.results.append((False, f"{text}: {error}"))
-            raise
-        except Exception as error:
-            passed, why = False, f"{type(error).__name__}: {error}"
-        self.results.append((passed, "" if passed else f"{text}: {why}"))
-
-
 class Gone(BaseException):
     """The answer's process has ended."""
 
 
 class Unasked(BaseException):
-    """A test cannot be posed to the answer, so there is no verdict."""
+    """The tests cannot grade this answer, or any answer, so there is no verdict."""
 
 
-class _Apart(ast.NodeTransformer):
-    """Each assertion as a call of `test`, its condition as a function without arguments."""
+class _Results:
+    """The result of each assertion. One that fails does not stop those after it."""
 
-    def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        condition = ast.Lambda(ast.arguments([], [], None, [], [], None, []), node.test)
-        call = ast.Call(ast.Name("__test__", ast.Load()), [condition, ast.Constant(ast.unparse(node.test)[:120])], [])
-        return ast.copy_location(ast.Expr(call), node)
+    def __init__(self) -> None:
+        self.all: list[tuple[bool, str]] = []
+        self.asked = 0  # how often the answer was asked for a value
+
+    def holds(self, condition: object, text: str) -> None:
+        self.add("" if condition and condition is not NotImplemented else f"{text}: does not hold")
+
+    def broke(self, text: str) -> None:
+        self.add(f"{text}: {told(sys.exception())}")
+
+    def add(self, why: str) -> None:
+        self.all.append((not why, why))
 
 
-def judge(guest, spec: dict, text: str, tolerance: float = 0.0) -> dict:
+def told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+tests_of = functools.lru_cache(256)(Assertions)  # as several answers to one problem are graded
+
+
+def _hashable(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value or ""
+
+
+def grade(guest, spec: dict, text: str, tolerance: float = 0.0) -> dict:
     """Run an answer's tests: {"broken": why} if it is not code, else {"passed", "whys", "behaviour"}."""
-    tests = Tests(spec)
-    source = source_of(text, spec.get("prefix", ""), tests.names)
+    tests = None if "inputs" in spec else tests_of(*(_hashable(spec.get(key)) for key in PARTS))
+    names = tests.names if tests else [spec[key] for key in ("entry", "class") if key in spec]
+    source = source_of(text, spec.get("prefix", ""), names)
     if not source.strip():
         return {"broken": "no code"}
     try:
         compile(source, "answer.py", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return {"broken": f"{type(error).__name__}: {error}"[:200]}
+        return {"broken": told(error)[:200]}
     replies = hashlib.blake2b(digest_size=8)
-    if tests.tree is not None:
-        results = _functions(guest, tests, source, replies)
+    if tests:
+        results = _functions(guest, spec, tests, source, replies)
     else:
         results = (_calls if spec.get("entry") else _programs)(guest, spec, source, replies, tolerance)
     whys = [why for passed, why in results if not passed]
@@ -91,80 +95,11 @@ def judge(guest, spec: dict, text: str, tolerance: float = 0.0) -> dict:
     }
 
 
-class Tests:
-    """A spec's tests, and who defines the names that they use.
+def _functions(guest, spec: dict, tests: Assertions, source: str, replies) -> list[tuple[bool, str]]:
+    results = _Results()
 
-    names: those of the answer; required: those that it has to define; ours: the setup code that runs on this side; theirs: the
-    part of it that uses names of the answer, e.g. its classes, and runs with the answer; remote: the names that part binds.
-    """
-
-    def __init__(self, spec: dict):
-        self.tree, self.check, self.entry = None, bool(spec.get("check")), spec.get("entry", "")
-        self.count, self.ours, self.theirs, self.remote = len(spec.get("asserts", ())), "", "", set()
-        self.names = [name for name in (self.entry, spec.get("class", "")) if name]
-        self.required = [self.entry] if self.entry else []
-        if "inputs" in spec:
-            return
-        self.tree = ast.parse("\n".join([spec.get("check", ""), *spec.get("asserts", ())]))
-        reference = set(spec.get("names", ()))
-        given = self._split(ast.parse(spec.get("setup", "")), reference)
-        used = loaded(self.tree) - bound(self.tree) - given - self.remote
-        unknown = used - BUILTIN - self._modules(used)
-        others = (used & reference) | unknown - {self.entry}
-        if not others and not self.entry:
-            others = self._outermost()
-        self.names += sorted(others, key=lambda name: (name not in self.called(), name))
-        self.required = self.required or self.names
-        if not self.names:
-            raise ValueError("no test asks the answer for anything")
-
-    def _split(self, setup: ast.Module, reference: set[str]) -> set[str]:
-        """Divide the setup's statements into ours and theirs. Returns the names that are bound on this side."""
-        foreign = loaded(setup) - BUILTIN - bound(setup) | (loaded(setup) & reference - bound(setup))
-        ours, theirs = [], []
-        for node in setup.body:
-            if loaded(node) & (foreign | self.remote):
-                theirs.append(node)
-                self.remote |= defined(ast.Module([node], []))
-            else:
-                ours.append(node)
-        kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-        shared = [node for node in ours if isinstance(node, kinds)] if theirs else []
-        self.ours = ast.unparse(ast.Module(ours, []))
-        self.theirs = ast.unparse(ast.Module([*shared, *theirs], []))
-        return defined(ast.Module(ours, []))
-
-    def _modules(self, used: set[str]) -> set[str]:
-        """Standard modules that tests use, as in `math.pi`, without importing them: they are imported on this side."""
-        bases = {id(node.value) for node in ast.walk(self.tree) if isinstance(node, ast.Attribute)}
-        plain = {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name) and id(node) not in bases}
-        modules = {name for name in used - BUILTIN - plain if name in sys.stdlib_module_names}
-        self.ours += "".join(f"\nimport {name}" for name in sorted(modules))
-        return modules
-
-    def called(self) -> list[str]:
-        """Names that are called, outermost first."""
-        nodes = [node for test in self.tree.body for node in ast.walk(test)]  # breadth first
-        return [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-
-    def _outermost(self) -> set[str]:
-        """For tests that call builtins only: the one that they mean, which the answer has to define."""
-        each = [[name for name in Tests.called(_Of(test)) if name in BUILTIN] for test in self.tree.body]
-        firsts = [next((name for name in names if name not in AROUND), names[0]) for names in each if names]
-        return {name for name, _ in Counter(firsts).most_common(1)}
-
-
-@dataclass
-class _Of:
-    test: ast.stmt
-
-    @property
-    def tree(self) -> ast.Module:
-        return ast.Module([self.test], [])
-
-
-def _functions(guest, tests: Tests, source: str, replies) -> list[tuple[bool, str]]:
     def value_of(reply: dict) -> object:
+        results.asked += 1
         replies.update(repr(reply)[:100_000].encode("utf-8", "replace"))
         if "gone" in reply:
             raise Gone(reply["gone"])
@@ -172,41 +107,51 @@ def _functions(guest, tests: Tests, source: str, replies) -> list[tuple[bool, st
             kind, message = reply["raised"]
             known = getattr(builtins, kind, None)
             fit = isinstance(known, type) and issubclass(known, Exception) and known is not Exception
-            raise (known if fit and not issubclass(known, UnicodeError) else RuntimeError)(message)
+            raise (known if fit and not issubclass(known, UNFIT) else RuntimeError)(message)
         return reply["value"]
 
     def proxy(name: str):
-        def asked(*arguments: object, **keywords: object) -> object:
+        def ask(*arguments: object, **keywords: object) -> object:
             try:
                 reply = guest.call(name, arguments, keywords)
             except TypeError as error:
                 raise Unasked(str(error)) from None
             return value_of(reply)
 
-        return asked
+        return ask
 
-    watched = _Watched()
-    names: dict = {"__name__": "tests", "__test__": watched.test}
-    exec(compile(tests.ours, "setup.py", "exec"), names)
-    why = _undefined(guest.define(source, names=tests.required, after=tests.theirs))
+    def value(name: str) -> object:
+        return proxy(name) if name in tests.called else value_of(guest.get(name))
+
+    names: dict = {"__name__": "tests", "__holds__": results.holds, "__broke__": results.broke, "__Exception__": Exception}
+    names |= {theirs_of(name): proxy(name) for name in tests.asked}
+    exec(tests.setup, names)
+    why = _undefined(guest.define(source, names=sorted(tests.asked), after=tests.theirs))
     if why:
-        return [(False, why)] * max(1, tests.count)
-    names |= {name: proxy(name) for name in tests.names}  # also where the setup holds what the model was to complete
+        return [(False, why)] * len(tests.codes)
     try:
-        for name in sorted(tests.remote & loaded(tests.tree)):
-            names[name] = value_of(guest.get(name))
-        for name in set(tests.names) - set(tests.called()) - {tests.entry}:
-            value = value_of(guest.get(name))
-            names[name] = value if isinstance(value, PLAIN) else names[name]
-        exec(compile(ast.fix_missing_locations(_Apart().visit(tests.tree)), "tests.py", "exec"), names)
-        if tests.check:
-            names["check"](proxy(tests.entry))
-    except Gone as error:
-        watched.results.append((False, str(error)))
-    except Exception as error:
-        watched.results.append((False, f"{type(error).__name__}: {error}"))
-    missing = tests.count - len(watched.results)
-    return (watched.results or [(False, "no test ran")]) + [(False, "not run")] * max(0, missing)
+        names |= {name: value(name) for name in sorted(tests.remote)}
+        for name in tests.asked - tests.called - {spec.get("entry")}:
+            found = value(name)
+            names[theirs_of(name)] = found if isinstance(found, PLAIN) else proxy(name)
+    except (Gone, Exception) as error:
+        return [(False, told(error))] * len(tests.codes)
+    for number, (code, silent) in enumerate(tests.codes, 1):
+        before = len(results.all)
+        try:
+            exec(code, names)
+            if spec.get("check"):
+                names["check"](proxy(spec["entry"]))
+            if silent is not None and len(results.all) == before:
+                results.add("" if silent else "no assertion was reached")
+        except Gone as error:
+            results.add(str(error))
+            return results.all + [(False, "not run")] * (len(tests.codes) - number)
+        except Exception as error:
+            results.add(told(error))
+    if not (results.all and results.asked):
+        raise Unasked("the tests assert nothing of what the answer returns")
+    return results.all
 
 
 def _calls(guest, spec: dict, source: str, replies, tolerance: float) -> list[tuple[bool, str]]:
@@ -266,7 +211,7 @@ def _programs(guest, spec: dict, source: str, replies, tolerance: float) -> list
 
 def same_output(printed: str, expected: str, tolerance: float = 0.0) -> bool:
     """Equal except for white space at the ends of lines and of the text. tolerance: see `Code`."""
-    lines = [[line.rstrip() for line in text.strip().splitlines()] for text in (printed, expected)]
+    lines = [[line.rstrip(SPACE) for line in text.strip(SPACE + "\n").split("\n")] for text in (printed, expected)]
     if lines[0] == lines[1] or not tolerance:
         return lines[0] == lines[1]
     words = [[line.split() for line in each] for each in lines]
@@ -300,7 +245,7 @@ def alike(value: object, told: object, tolerance: float = 0.0) -> bool:
     numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in (value, told))
     if tolerance and numbers and isinstance(value + told, float):
         return _near(float(value), float(told), tolerance)
-    return value == told
+    return (value == told) is True  # an array compares its elements
 
 
 def _why(reply: dict) -> str:
@@ -316,13 +261,12 @@ class Code:
     tolerance: float = 0.0
 
     executes: ClassVar[bool] = True
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < 1:
-            raise ValueError(f"verify.tolerance is {self.tolerance}; expected 0 or more and below 1, e.g. 1e-6")
-        if self.seconds <= 0:
-            raise ValueError(f"verify.seconds is {self.seconds}; expected more than 0, e.g. 2")
+            raise ValueError(f"tolerance is {self.tolerance}; expected 0 or more and below 1, e.g. 1e-6")
+        above(self, seconds=0)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
         specs: list[dict | None] = []
@@ -332,7 +276,7 @@ class Code:
             except ValueError:
                 specs.append(None)
         calls = [
-            Call("iteration.verify.code:judge", [spec, answer, self.tolerance], guest=True)
+            Call("iteration.verify.code:grade", [spec, answer, self.tolerance], guest=True)
             for spec, answer in zip(specs, answers, strict=True)
             if spec
         ]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from iteration.parts import above
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
 
@@ -81,7 +82,7 @@ def refused(tactics: str) -> str:
 # what runs in the sandbox
 
 
-def judge(
+def grade(
     guest, prover: str, start: list[str], preamble: str, statement: str, tactics: str, axioms: list[str], nonce: str
 ) -> dict:
     """Compile and check a proof: {"proved": bool, "why"}, or {"broken": why} where the prover itself does not work.
@@ -165,26 +166,26 @@ class Proof:
     version: ClassVar[str] = "1"
 
     def __post_init__(self) -> None:
+        above(self, seconds=0)
         commands = {"rocq": ("coqc", "apt-get install coq"), "lean": ("lean", "see lean-lang.org")}
         if self.prover not in commands:
-            raise ValueError(f"verify.prover is {self.prover!r}; expected rocq or lean")
+            raise ValueError(f"prover is {self.prover!r}; expected rocq or lean")
         command, install = commands[self.prover]
         path = shutil.which(command)
         if not path:
-            raise ValueError(
-                f"verify.prover={self.prover} needs the command {command}, which is not on this machine; {install}"
-            )
+            raise ValueError(f"prover={self.prover} needs the command {command}, which is not on this machine; {install}")
         home = Path(path).resolve().parent.parent if self.prover == "rocq" else lean_home(path)
         missing = [folder for folder in self.libraries if not Path(folder).is_dir()]
         if missing:
-            raise ValueError(f"verify.libraries names {missing[0]}, which is no folder")
+            raise ValueError(f"libraries names {missing[0]}, which is no folder")
         libraries = [str(Path(folder).resolve()) for folder in self.libraries]
         # What the prover reads, which the sandbox would hide: elan and opam install into the user's home.
         self.folders = [str(home), *libraries]
         self._preamble = PREAMBLE[self.prover] if self.preamble is None else self.preamble
         self._start = [str(home / "bin" / command)]
+        self.reserves = self.prover == "lean"
+        self.program = self._start[0] if self.reserves else ""
         if self.prover == "lean":
-            self.program, self.reserves = self._start[0], True
             self._start = ["env", f"LEAN_PATH={':'.join(['.', *libraries])}", *self._start]
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
@@ -201,7 +202,7 @@ class Proof:
                 verdicts.append(None)
                 calls.append(
                     Call(
-                        "iteration.verify.proof:judge",
+                        "iteration.verify.proof:grade",
                         [
                             self.prover,
                             self._start,
@@ -235,7 +236,7 @@ def lean_home(command: str) -> Path:
     told = subprocess.run([command, "--print-prefix"], capture_output=True, text=True, timeout=60)
     if told.returncode or not told.stdout.strip():
         why = " ".join((told.stderr or told.stdout).split())[-200:]
-        raise ValueError(f"verify.prover=lean: {command} does not say where Lean is ({why}); type elan default stable")
+        raise ValueError(f"prover=lean: {command} does not say where Lean is ({why}); type elan default stable")
     return Path(told.stdout.strip()).resolve()
 
 

@@ -59,12 +59,12 @@ def step(before: list[int | str], after: list[int | str]) -> str:
 
 @dataclass
 class Replay:
-    """Correct only if every line is right. `steps` judges each line alone, `judge_step` one."""
+    """Correct only if every line is right. `steps` grades each line alone, `grade_step` one."""
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         return [self.one(problem, answer) for problem, answer in zip(problems, answers, strict=True)]
 
-    def judge_step(self, before: str, after: str) -> Verdict:
+    def grade_step(self, before: str, after: str) -> Verdict:
         """Is the line `after` one legal reduction of the line `before`?"""
         lines = parse(before), parse(after)
         if lines[0] is None or lines[1] is None:
@@ -75,7 +75,7 @@ class Replay:
     def steps(self, problem: Problem, answer: str) -> list[Verdict]:
         """One verdict for each line of an answer that need not be finished."""
         lines = [line for line in answer.split("\n") if line.strip()]
-        return [self.judge_step(before, after) for before, after in zip([problem.prompt, *lines], lines, strict=False)]
+        return [self.grade_step(before, after) for before, after in zip([problem.prompt, *lines], lines, strict=False)]
 
     def one(self, problem: Problem, answer: str) -> Verdict:
         before = parse(problem.prompt)

@@ -184,8 +184,8 @@ def main() -> None:
         list(pool.map(by_subprocess, range(few)))
         plain = few / (time.perf_counter() - began)
     box = Sandbox(SandboxOptions(name=kind), True, 2.0)
-    call = Call("iteration.verify.code:judge", [SPEC, ANSWER], guest=True)
-    hanging = Call("iteration.verify.code:judge", [SPEC, HANGS], guest=True)
+    call = Call("iteration.verify.code:grade", [SPEC, ANSWER], guest=True)
+    hanging = Call("iteration.verify.code:grade", [SPEC, HANGS], guest=True)
     sandboxed(f"code ({kind}, {TESTS} tests each)", box, [call] * n, hanging, plain, "subprocess per test")
     box.close()
 

@@ -142,10 +142,10 @@ ROWS = {
             "from unittest.mock import ANY\nCounter = lambda t: ANY\ndef c(t): return 1",
         ],
     ),
-    "a constant and a function of the answer's": (
+    "a constant of the reference solution's": (
         mbpp("N = 2\ndef f(x): return x * N", ["assert f(3) == 3 * N", "assert list(map(f, [1, N])) == [2, 4]"]),
-        ["def f(x): return x + x\nN = 2"],
-        ["def f(x): return x * 2", "N = 2\ndef f(x): return x", "N = f = 2"],
+        ["def f(x): return x + x\nN = 2", "def f(x): return x * 2", "N = 3\ndef f(x): return x * 2"],
+        ["N = 2\ndef f(x): return x", "N = f = 2", "N = 0\ndef f(x): return 0"],
     ),
     "test_imports": (
         mbpp("def third(x): return x / 3", ["assert math.isclose(third(1), 0.333, rel_tol=0.01)"], "", ["import math"]),
@@ -189,7 +189,7 @@ REFERENCES = {
     "the answer's import": "import sys\ndef size(t): return sys.getsizeof(t)",
     "a name that the answer imports": "from collections import Counter\ndef c(t): return Counter(t)",
     "test_imports": "def third(x): return x / 3",
-    "a constant and a function of the answer's": "N = 2\ndef f(x): return x * N",
+    "a constant of the reference solution's": "N = 2\ndef f(x): return x * N",
     "named like a builtin": "def sum(a, b): return a + b",
     "ranges and views": "def f(n): return range(n)",
 }
@@ -282,9 +282,9 @@ def test_returned_numbers_have_the_tolerance_too():
 
 def test_options_are_checked():
     for wrong in (-1e-9, 1.0, float("nan")):
-        with pytest.raises(ValueError, match="verify.tolerance is"):
+        with pytest.raises(ValueError, match="^tolerance is"):
             Code(tolerance=wrong)
-    with pytest.raises(ValueError, match="verify.seconds is"):
+    with pytest.raises(ValueError, match="^seconds is"):
         Code(seconds=0)
 
 
@@ -347,6 +347,15 @@ def test_whole_programs_by_their_output(box):
     counter = "import os\nn = len(os.listdir('.'))\nopen(f'x{n}', 'w')\n" + good
     assert judged(box, spec, counter)[0].state == State.CORRECT
     assert same_output("a \nb\n\n", "a\nb") and not same_output("a b", "a  b")
+
+
+@pytest.mark.parametrize("sign", ["\f", "\v", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\r", "\xa0", "\u3000"])
+def test_lines_end_where_they_end(sign):
+    assert (
+        not same_output(f"a{sign}b", "a\nb") and not same_output("a\nb", f"a{sign}b") and same_output(f"a{sign}b", f"a{sign}b")
+    )
+    assert same_output(f"a\n{sign}", "a") == (sign in "\f\v\r"), "white space of ASCII at the end of a line does not count"
+    assert same_output("a\r\nb\r\n", "a\nb\n") and same_output("a\nb", "a\r\nb")
 
 
 def test_tests_that_catch_and_compare_as_they_do_in_process(box):

@@ -45,6 +45,27 @@ def test_mbpp_in_both_published_forms(tmp_path):
     assert json.loads(Mbpp(test=full, code_key="").all("test")[0].answer)["names"] == []
 
 
+@pytest.mark.parametrize(
+    ("value", "asserts"),
+    [
+        ("assert f(1) == 1\nassert f(2) == 2", ["assert f(1) == 1", "assert f(2) == 2"]),
+        ("['assert f(1) == 1', \"assert f('a') == 'a'\"]", ["assert f(1) == 1", "assert f('a') == 'a'"]),
+        ('["assert f(1) == 1"]', ["assert f(1) == 1"]),
+        ("assert f(1) == 1", ["assert f(1) == 1"]),
+    ],
+)
+def test_a_list_of_tests_may_be_one_text(tmp_path, value, asserts):
+    (problem,) = Mbpp(test=written(tmp_path / "a.jsonl", [FULL | {"test_list": value}])).all("test")
+    assert json.loads(problem.answer)["asserts"] == asserts
+
+
+@pytest.mark.parametrize("value", ["Write a test.", "['assert f(1)' 'assert f(2)']", [1], ["assert f(1", ""], {"a": 1}, []])
+def test_a_list_of_tests_that_cannot_be_read_is_named(tmp_path, value):
+    with pytest.raises(UserError, match="a.jsonl.*row 1: test_list is") as error:
+        Mbpp(test=written(tmp_path / "a.jsonl", [FULL | {"test_list": value}]))
+    assert "\n" not in str(error.value)
+
+
 def test_two_mbpp_problems_with_one_text_are_two(tmp_path):
     other = FULL | {"task_id": 3, "code": "def h(x): return 2", "test_list": ["assert h(1) == 2"]}
     task = Mbpp(test=written(tmp_path / "a.jsonl", [FULL, other, FULL]), id_key="task_id")
@@ -67,6 +88,13 @@ def test_two_mbpp_problems_with_one_text_are_two(tmp_path):
         ("class Node: pass\ndef f(n): pass", "n = Node()\nassert f(n)", ["Node", "f"], []),
         ("def sum(a): return a", "assert sum(1) == 1", ["sum"], []),
         ("import math\ndef math(): pass", "assert math()", ["math"], []),
+        ("N = 2\nM = 3\ndef f(x): return N", "assert f(1) == N", ["N", "f"], ["N = 2"]),
+        (
+            "import math\nTOL = 1\ndef near(a, b): return math.fabs(a - b) < TOL\ndef f(): return 1",
+            "assert near(f(), 1)",
+            ["f", "near"],
+            ["import math", "TOL = 1", "def near(a, b):\n    return math.fabs(a - b) < TOL"],
+        ),
         ("def f(:", "assert f()", [], []),
     ],
 )
@@ -103,11 +131,18 @@ def test_apps_rows_by_input_and_by_name(tmp_path):
 
 @pytest.mark.parametrize(
     "pairs",
-    ["", {}, {"inputs": [], "outputs": []}, {"inputs": ["1"], "outputs": []}, {"fn_name": "f", "inputs": [[1]], "outputs": []}],
+    [
+        "",
+        "{",
+        {},
+        {"inputs": [], "outputs": []},
+        {"inputs": ["1"], "outputs": []},
+        {"fn_name": "f", "inputs": [[1]], "outputs": []},
+    ],
 )
 def test_an_apps_row_without_tests_is_named(tmp_path, pairs):
-    row = {"question": "q", "input_output": json.dumps(pairs)}
-    with pytest.raises(UserError, match="row 1: input_output has") as error:
+    row = {"question": "q", "input_output": pairs if pairs == "{" else json.dumps(pairs)}
+    with pytest.raises(UserError, match="row 1: input_output (has|is not JSON)") as error:
         Apps(test=written(tmp_path / "a.jsonl", [row]))
     assert "\n" not in str(error.value)
 

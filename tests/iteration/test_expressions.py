@@ -91,7 +91,7 @@ def test_white_space_and_legal_orders_do_not_matter():
 
 
 def test_a_step_alone():
-    judge = Replay().judge_step
+    judge = Replay().grade_step
     assert judge("2 + 4 * 5", "2 + 0").state == State.CORRECT
     assert judge("2 + 4 * 5", "6 * 5").state == State.WRONG
     assert judge("2 + 4 * 5", "2 +").state == State.UNPARSEABLE

@@ -9,6 +9,11 @@ import sys
 import threading
 import time
 import uuid
+from collections import Counter, OrderedDict, deque, namedtuple
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+from decimal import Decimal
+from fractions import Fraction
 
 import psutil
 import pytest
@@ -141,7 +146,7 @@ def test_the_sandbox_ends_with_its_caller(tmp_path):
         "import sys, time\nfrom cluster.sandbox.walls import *\nfrom iteration.types import Call\n"
         "import json\nbox = Sandbox(SandboxOptions(), True, 60.0)\nprint('up', flush=True)\n"
         "spec = {'asserts': ['assert f(1) == 2']}\n"
-        "box.run([Call('iteration.verify.code:judge', [spec, 'def f(x):\\n    while True: pass'], guest=True)] * 2)\n"
+        "box.run([Call('iteration.verify.code:grade', [spec, 'def f(x):\\n    while True: pass'], guest=True)] * 2)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=os.getcwd())
     assert process.stdout.readline() == "up\n"
@@ -293,6 +298,13 @@ def test_limits_only_is_chosen_by_name(monkeypatch):
         SandboxOptions(name="none")
 
 
+@pytest.mark.parametrize("option", ["memory_mb", "processes", "files_mb"])
+def test_limits_that_nothing_could_run_in_are_refused(option):
+    for value in (0, -1):
+        with pytest.raises(ValueError, match=f"^{option} is {value}; expected at least"):
+            SandboxOptions(**{option: value})
+
+
 def test_a_library_that_only_needs_limits_works_without_walls(monkeypatch):
     monkeypatch.setattr("cluster.sandbox.walls.shutil.which", lambda name: None)
     sandbox = Sandbox(SandboxOptions(), False, 1.0)
@@ -369,7 +381,13 @@ def test_what_is_not_plain_stays_and_equals_nothing():
 
     kept = []
     remote = unpack(json.loads(text(pack([Everything()], kept))))[0]
-    assert remote != Everything.__name__ and remote != 1 and remote not in ([], None) and len(kept) == 1
+    assert (
+        remote.__eq__(1) is False
+        and remote != Everything.__name__
+        and remote != 1
+        and remote not in ([], None)
+        and len(kept) == 1
+    )
     assert unpack(pack(remote, []), kept) is kept[0], "handed back it is itself"
 
 
@@ -386,6 +404,42 @@ def test_builtin_functions_are_handed_over_and_not_taken_back():
         unpack(json.loads(text(pack(eval, []))))
     with pytest.raises(AttributeError):
         unpack(["y", "os"])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Fraction(1, 3), Decimal("0.10"), deque([1, (2,)], 5), Counter("aab"), OrderedDict([(2, 1), (1, 2)]), date(2020, 1, 2)]
+    + [datetime(2020, 1, 2, 3, 4, 5, 6), timedelta(1, 2, 3), time_of_day(1, 2)],
+)
+def test_values_of_the_library_come_through_as_they_were(value):
+    through = unpack(json.loads(text(pack([value], []))))[0]
+    assert through == value and type(through) is type(value) and getattr(through, "maxlen", 5) == 5
+    assert unpack(pack(value, []), []) == value, "and back"
+
+
+def test_a_named_tuple_keeps_its_names():
+    through = unpack(json.loads(text(pack(namedtuple("Point", "x y")(1, [2]), []))))
+    assert through == (1, [2]) and through.y == [2]
+
+
+@pytest.mark.parametrize("bad", [["x", "os.system", "true"], ["x", "builtins.eval", "1"], ["n", ["x", "def"], [1, 2]], ["q"]])
+def test_no_other_type_is_made_of_what_a_guest_says(bad):
+    with pytest.raises((ValueError, KeyError, IndexError)):
+        unpack(bad)
+
+
+def test_a_remote_is_as_true_as_it_says():
+    class Odd:
+        def __init__(self, true):
+            self.true = true
+
+        def __bool__(self):
+            return self.true
+
+    yes, no, neither = (unpack(pack(Odd(true), [])) for true in (True, False, "neither"))
+    assert yes and not no
+    with pytest.raises(TypeError):
+        bool(neither)
 
 
 @needs_walls

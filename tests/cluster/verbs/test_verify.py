@@ -5,6 +5,8 @@ import json
 import pytest
 
 from cluster.cli import main
+from iteration.errors import UserError
+from iteration.parts import VERIFY, Part
 
 ROWS = [
     {"expected": "\\frac{1}{2}", "answer": "So it is 0.5."},
@@ -24,7 +26,7 @@ def file(tmp_path):
 def test_a_table_of_verdicts(file, capsys):
     assert main(["verify", "math", file]) == 0
     said = capsys.readouterr().out
-    assert "4 answers: 2 correct, 1 wrong, 1 unparseable, 0 failed; 50.0% of those judged are correct" in said
+    assert "4 answers: 2 correct, 1 wrong, 1 unparseable, 0 failed; 50.0% of those graded are correct" in said
     assert "[bold]71[/bold]" in said and "71, not 72" in said and "verdicts a second" in said
     assert said.index("row 2") < said.index("row 1"), "what is not correct stands first"
     assert main(["verify", "math", file, "read=boxed", "--rows", "1"]) == 0
@@ -77,6 +79,11 @@ def test_a_config_may_name_a_part_in_short_and_the_command_line_another(tmp_path
         (["verify", "math", "FILE", "read=best"], "expected auto, boxed or last"),
         (["verify", "math", "FILE", "boxed"], "found 'boxed', expected KEY=VALUE"),
         (["verify", "code", "FILE", "sandbox=none"], "expected bubblewrap or rlimits"),
+        (["verify", "code", "FILE", "sandbox.memory_mb=0"], "sandbox: memory_mb is 0; expected at least 64"),
+        (["verify", "code", "FILE", "sandbox.processes=-1"], "sandbox: processes is -1; expected at least 2"),
+        (["verify", "code", "FILE", "sandbox.files_mb=0"], "sandbox: files_mb is 0; expected at least 1"),
+        (["verify", "code", "FILE", "seconds=0"], "verify: seconds is 0.0; expected more than 0"),
+        (["verify", "code", "FILE", "tolerance=-1"], "verify: tolerance is -1.0; expected 0 or more"),
         (["verify", "code", "FILE", "sandbox.memory=1"], "unknown key 'memory'; did you mean 'memory_mb'?"),
     ],
 )
@@ -98,6 +105,33 @@ def test_a_file_on_the_command_line_is_the_only_one_that_is_read(tmp_path, capsy
         assert "2 answers: 1 correct, 1 wrong" in capsys.readouterr().out, "0 is an answer"
     assert main(["verify", str(config), str(answers)]) == 2
     assert "there is no file not-there.jsonl" in capsys.readouterr().err
+
+
+def test_a_file_of_one_row_is_enough(tmp_path, capsys):
+    """Nothing is trained on, so nothing is held out."""
+    config, row, answers = (tmp_path / name for name in ("c.yaml", "t.jsonl", "a.jsonl"))
+    config.write_text("task: {name: mbpp, train: none.jsonl, id_key: task_id}\nverify: {name: code}\nsandbox: rlimits\n")
+    row.write_text(json.dumps({"task_id": 1, "text": "Square.", "test_list": "assert f(2) == 4", "code": ""}))
+    answers.write_text(json.dumps({"task_id": "1", "completion": "def f(x): return x * x"}))
+    assert main(["verify", str(config), str(answers), f"task.train={row}"]) == 0
+    assert "1 answers: 1 correct" in capsys.readouterr().out
+    row.write_text(json.dumps({"task_id": 1, "text": "Square.", "test_list": "no test", "code": ""}))
+    assert main(["verify", str(config), str(answers), f"task.train={row}"]) == 2
+    err = capsys.readouterr().err
+    assert f"{row}: none of its 1 rows can be used: row 1: test_list is no list" in err and err.count("\n") == 1
+
+
+def test_a_wrong_option_of_the_audit_is_named_there(tmp_path, capsys):
+    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": "3", "answer": "3"}) + "\n")
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        f"task: {{name: file, train: {tmp_path / 'p.jsonl'}}}\nverify: exact\naudit: {{name: code, seconds: -1}}\n"
+    )
+    assert main(["verify", str(config), str(tmp_path / "p.jsonl")]) == 2
+    err = capsys.readouterr().err
+    assert "audit: seconds is -1.0; expected more than 0" in err and "verify" not in err
+    with pytest.raises(UserError, match=r"^audit\.seconds is -1"):
+        Part(VERIFY, "code", {"seconds": -1}).make("audit")
 
 
 def test_a_row_of_answers_that_cannot_be_read_is_one_line(tmp_path, capsys):
