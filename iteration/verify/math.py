@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from iteration import extract
+from iteration import extract, wording
 from iteration.extract import Number, number, stated
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
@@ -34,6 +34,7 @@ _UNICODE = {
     "≈": r"\approx ", "⁄": "/", "∈": r"\in ", "′": "'",
 }  # fmt: skip
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
+_SINGLE = re.compile(r"\\text\s*\{\s*([A-IKMO-Za-fi-kn-rt-z]|\\[a-z]+)\s*\}")  # no letter of a unit
 _TURNS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _TURNED = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°)")
 _GAP = r"(?:\s|~|\\[,;:!> ])*"
@@ -50,13 +51,15 @@ _SPELLING = [
     (r"\\varnothing(?![A-Za-z])|^\\\{\s*\\\}$", r"\\emptyset"),
     (r"\\log_\{?e\}?", r"\\ln"),
     (r"\\(?:simeq|cong)(?![A-Za-z])", r"\\approx"),
+    (r"\\not\s*=|!=", r"\\ne "),
+    (r"\^\s*-\s*(\d+|[A-Za-z])", r"^{-\1}"),
     (r"^(?:[\s=]|\\approx)+", ""),
 ]
 _LAYOUT = [
     (r"\\(?:left|right|big|Big|displaystyle|limits)(?![A-Za-z])\s?", ""),
     (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
     (r"\\q?quad(?![A-Za-z])|~|(?<!\\)\\[,;:> ]", " "),
-    (r"\\boldsymbol\s*|\\!|\\(?:no)?indent(?![A-Za-z])", ""),
+    (r"\\text\s*\{\s*\}|\\boldsymbol\s*|\\!|\\(?:no)?indent(?![A-Za-z])", ""),
     (r"\\lbrace(?![A-Za-z])", r"\\{"),
     (r"\\rbrace(?![A-Za-z])", r"\\}"),
 ]
@@ -70,6 +73,7 @@ def plain(text: str) -> str:
     text = joined(_MACRO.sub(r"\\text", text))
     for pattern, put in _LAYOUT:
         text = re.sub(pattern, put, text)
+    text = _SINGLE.sub(lambda match: f"{' ' * text[: match.start()][-1:].isalpha()}{match[1]}{' ' * text[match.end() :][:1].isalpha()}", text)
     if not text.isascii():
         text = extract.vulgar(text)
         text = re.sub(r"√\s*(?:\(([^()]*)\)|(\w+))", r"\\sqrt{\1\2}", text)
@@ -97,10 +101,18 @@ _DEGREES = re.compile(rf"(?<=[\d}})]){_GAP}\^\s*\{{?\s*\\circ\s*\}}?{_GAP}(?:\\t
 _PER = re.compile(r"\s*/\s*|\s+per\s+")
 _SAME = {(("mile", 1), ("h", -1)): (("mph", 1),), (("km", 1), ("h", -1)): (("km/h", 1),), (("m", 1), ("s", -1)): (("m/s", 1),)}
 Unit = tuple[tuple[str, int], ...]
+# A noun behind a number may be any; none of these, which make another value of it.
+_CHANGING = set(
+    """and or than less fewer least most over under above below beyond minus plus squared cubed factorial half halves third thirds
+    fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths
+    thousandth thousandths millionth millionths hundred thousand million millions billion billions trillion trillions lakh crore
+    grand mn bn mil no not never negative positive max maximum min. minimum upwards doubled tripled halved root power mod modulo
+    base bc bce to from percent almost nearly about""".split()
+)
 
 
 def measured(text: str) -> tuple[str, Unit]:
-    """A plain answer without its unit of measure, and the unit: (name, power) of each factor, "" for a name not known here."""
+    """A plain answer without its unit of measure, and the unit: (name, power) of each factor. Any noun is a unit."""
     money = re.match(r"(-?)\s*(?:\\?\$|([€£¥₹])|(?:USD|EUR)\s)\s*(?=[\d.,-])(?!.*\$)", text)
     if money:
         return money[1] + text[money.end() :], (("EUR" if money[2] == "€" else money[2] or "$", 1),)
@@ -114,12 +126,17 @@ def measured(text: str) -> tuple[str, Unit]:
     if not match or match["word"] == "°" and _TURNS.search(text):
         return text, ()
     power = int(re.sub(r"\D", "", match["power"] or "") or 1)
-    return text[: match.start()], _unit((match["text"] or match["word"]).strip(" ."), power)
+    unit = _unit((match["text"] or match["word"]).strip(" ."), power)
+    return (text[: match.start()], unit) if unit is not None else (text, ())
 
 
-def _unit(words: str, power: int) -> Unit:
+def _unit(words: str, power: int) -> Unit | None:
+    """None for words that are no unit but change the number."""
     above, *below = _PER.split(words)
-    unit = (*_factor(above, power), *((name, -size) for each in below for name, size in _factor(each, 1)))
+    factors = [_factor(above, power), *(_factor(each, 1) for each in below)]
+    if not all(factors):
+        return None
+    unit = (*factors[0], *((name, -size) for each in factors[1:] for name, size in each))
     return _SAME.get(unit, unit)
 
 
@@ -130,26 +147,41 @@ def _factor(words: str, power: int) -> Unit:
     if size:
         power = 2 if size[0].strip(" ^{}.") in ("square", "sq", "squared", "2", "²") else 3
         words = (words[: size.start()] + words[size.end() :]).strip()
-    for name, unit in (*extract.UNITS.items(), *extract.LETTERS.items()):
-        if re.fullmatch(name, words):
-            return ((unit, power),)
-    return (("", power),)
+    known = [words, *(re.findall(r"^[a-z]{3,}|[a-z]{3,}$", words) if " " in words else [])]
+    name = next((unit for each in known if (unit := _known(each))), "")
+    said = wording.normal(words)
+    changed = said.startswith("of ") or not _CHANGING.isdisjoint(said.split())
+    if changed or not name and (len(said) < 2 or re.search(r"\d", said)):
+        return ()
+    return ((name or (words if len(words) < 4 else re.sub(r"(?<=\w\w)s\b", "", said)), power),)
+
+
+@functools.cache
+def _known(words: str) -> str:
+    return next((unit for name, unit in (*extract.UNITS.items(), *extract.LETTERS.items()) if re.fullmatch(name, words)), "")
 
 
 def conflict(a: Unit, b: Unit) -> bool:
-    """Are both units stated, and are they different? "units" and what is not known agree with all of the same power."""
-    if not a or not b:
+    """Are both units stated, and are they different? "units" agree with all of the same power, "boxes of tea" with "boxes"."""
+    if not a or not b or a == b:
         return False
     if len(a) != len(b) or any(x[1] != y[1] for x, y in zip(a, b, strict=True)):
-        return any(name and name != "unit" for name, _ in (*a, *b)) or {size for _, size in a} != {size for _, size in b}
-    free = {"", "unit"}
-    return any(
-        x != y and not {x, y} & free and {x, y} not in ({"deg", "C"}, {"deg", "F"}) for (x, _), (y, _) in zip(a, b, strict=True)
+        return True
+    return not all(
+        "unit" in (x, y) or {x, y} in ({"deg", "C"}, {"deg", "F"}) or {*x.split()} <= {*y.split()} or {*y.split()} <= {*x.split()}
+        for (x, _), (y, _) in zip(a, b, strict=True)
     )
 
 
 # the structure of an answer
 
+_TIME = r"\d{1,2}:\d\d(?::\d\d)?"
+_DATED = re.compile(
+    rf"{_TIME}\s*[ap]\.?\s?m\.?|\d{{1,2}}\s*[ap]\.?\s?m\.?|\d{{4}}-\d\d?-\d\d?|\d+/\d+/\d+|v?\d+\.\d+\.\d+(?:\.\d+)*", re.IGNORECASE
+)
+_FUNCTIONS = {"arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "max", "min", "gcd", "lcm"}
+_RELATION = re.compile(r"[<>]|\\(?:le|ge|lt|gt)(?![A-Za-z])")
+_REGION = re.compile(rf"{_RELATION.pattern}|\\(?:cup|cap|in)(?![A-Za-z])")
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -168,27 +200,38 @@ class Leaf:
 
     @property
     def words(self) -> str:
-        """Words, not a formula, in lower case, except for a mixture (GMm); "" else. Two small letters are a product."""
-        said = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", self.text)
-        said = " ".join(said.strip(" .()\"'").split())
-        wordy = re.fullmatch(r"[^\W\d_]{2,}(?:[ ,'-]+[^\W\d_]+)*", said) and not re.fullmatch(r"[a-z]{2}", said)
-        if not wordy or said in extract.NOT_WORDS:
-            return ""
-        return said if re.search(r"[a-z][A-Z]|[A-Z]{2}[a-z]", said) else said.lower()
+        """What is compared as text: words, alone or beside numbers, dates, times, versions; "" for a formula."""
+        said = " ".join(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", self.text).strip(" .()\"'").split())
+        if re.fullmatch(r"[^\W\d_]{2,}(?:[ ,'-]+[^\W\d_]+)*", said):  # two small letters are a product, GMm is a mixture
+            if said in extract.NOT_WORDS or re.fullmatch(r"[a-z]{2}", said):
+                return ""
+            return said if re.search(r"[a-z][A-Z]|[A-Z]{2}[a-z]", said) else wording.normal(said)
+        if _DATED.fullmatch(said):
+            return re.sub(r"[\s.]+(?=[apAP]|[mM]\b|$)", "", said.lower()).lstrip("0") if ":" in said else said
+        bare = re.sub(r"\\(?:begin|end)\s*\{\w+\*?\}|\\[A-Za-z]+|_\{[^{}]*\}", " ", said)
+        wordy = any(each not in extract.NOT_WORDS and each not in _FUNCTIONS for each in re.findall(r"[^\W\d_]{4,}", bare))
+        wordy = wordy or re.search(r"[^\W\d_]{3,}\s+[^\W\d_]{2,}|[^\W\d_]{2,}\s+[^\W\d_]{3,}", bare)
+        return wording.normal(said) if wordy else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """Several values. brackets: "{}" a set, "()", "[]", "(]", "[)" in order (a point or an interval), "" a list without any."""
+    """Several values. brackets: "{}" a set, "()", "[]", "(]", "[)" in order (a point or an interval), "" a list without any.
+
+    joint: the word between inequalities, "and" or "or".
+    """
 
     parts: tuple
     brackets: str
     text: str
+    joint: str = ""
 
 
 _SEPARATOR = re.compile(
-    rf"\\text\s*\{{\s*,?\s*{extract.AND}\s*,?\s*\}}|(?<![A-Za-z\\]){extract.AND}(?![A-Za-z])|\\lor(?![A-Za-z])|[,;]|[和或及与]"
+    rf"\\text\s*\{{\s*,?\s*{extract.AND}\s*,?\s*\}}|(?<![A-Za-z\\]){extract.AND}(?![A-Za-z])|\\l(?:or|and)(?![A-Za-z])|[,;]|[和或及与]"
 )
+_ORS = ("or", "oder", "ou", "或", "или", r"\lor")
+_JOINT = re.compile(rf"(?<![A-Za-z\\]){extract.AND}(?![A-Za-z])|\\l(?:or|and)(?![A-Za-z])")
 _LABEL = re.compile(
     r"(?:\\text\s*\{\s*)?(?:[(\[]([A-J])[)\]]|([A-J])[).:](?=\s|\}))\s*\}?[\s.:]*(?:\}\s*)?(?P<rest>.*)", re.DOTALL
 )
@@ -216,7 +259,10 @@ def _structure(text: str) -> Leaf | Many | None:
     parts = split(text)
     if len(parts) > 1:
         inner = [_structure(part) for part in parts]
-        return Many(tuple(inner), "", text) if all(inner) else None
+        joint = _JOINT.findall(text) if all(inner) and all(map(_RELATION.search, parts)) else []
+        joint = "".join(sorted({"or" if each in _ORS else "and" for each in joint}))
+        flat = [each for part in inner for each in (part.parts if isinstance(part, Many) and not part.brackets else (part,))]
+        return Many(tuple(flat), "", text, joint) if all(inner) else None
     text = re.sub(r"^[A-Za-z]\s*\\in(?![A-Za-z])\s*", "", parts[0] if parts else "")
     point = re.fullmatch(r"\([A-Za-z_{}\d ]+(?:,[A-Za-z_{}\d ]+)+\)\s*=\s*(\(.*)", text)
     text = point[1] if point else text
@@ -278,11 +324,23 @@ def leaf(text: str) -> Leaf | None:
         elif len(sides) == 2 and re.fullmatch(r"\\?[A-Za-z]+", sides[1]) and not re.search(r"[A-Za-z]", sides[0]):
             name, text = sides[1], sides[0]
         elif not re.search(r"[A-Za-z]", re.sub(r"\\text\s*\{[^{}]*\}|\\[A-Za-z]+", " ", sides[0] + sides[-1])):
-            text = sides[-1]
+            text = sides[-1] if all(map(_may_equal, sides, sides[1:])) else text
     text, unit = measured(re.sub(r"^\\text\s*\{\s*([A-Za-z])\s*\}$", r"\1", text.strip()))
     percent = re.search(r"\\%\s*$", text)
     text = text[: percent.start()].strip() if percent else text.strip()
     return Leaf(text, re.sub(r"[\s{}]", "", name), unit, bool(percent), "", whole) if text else None
+
+
+def _may_equal(a: str, b: str) -> bool:
+    """Not where two numbers differ by more than the rounding of the second."""
+    import sympy
+
+    x, y = number(a), number(b)
+    if y and not x and re.fullmatch(r"[\d\s.+*/()^{}\\a-z-]+", a):
+        read = formula(a)
+        value = read.evalf() if isinstance(read, sympy.Expr) and read.is_number else None
+        x = Number(Fraction(str(value))) if value is not None and value.is_Float else None
+    return not (x and y) or abs(x.value - y.value) <= max(y.ulp or 1, x.ulp) / 2
 
 
 # equality
@@ -293,6 +351,8 @@ def same(a: Leaf | Many, b: Leaf | Many) -> bool:
     if isinstance(a, Leaf) and isinstance(b, Leaf):
         return same_leaf(a, b)
     if isinstance(a, Many) and isinstance(b, Many):
+        if a.joint and b.joint and a.joint != b.joint:
+            return False
         ordered = [each.brackets not in ("", "{}") for each in (a, b)]
         if all(ordered):
             return a.brackets == b.brackets and in_order(a, b)
@@ -306,9 +366,9 @@ def same(a: Leaf | Many, b: Leaf | Many) -> bool:
         return same(many.parts[0], one)
     if many.brackets == "{}" and len(many.parts) == 1:
         return same(a.parts[0], b) if many is a else same(a, b.parts[0])
-    if many.brackets not in ("", "{}") and re.search(r"\\(?:le|ge|lt|gt|cup|cap|in)(?![A-Za-z])|[<>]", one.text):
+    if many.brackets not in ("", "{}") and _REGION.search(one.text):
         return bool(same_formula(a.text, b.text))
-    return False
+    return bool(many.joint and same_formula(many, one.text))
 
 
 def in_order(a: Many, b: Many) -> bool:
@@ -344,8 +404,11 @@ def same_leaf(a: Leaf, b: Leaf) -> bool:
     if any(bases):
         ten = [(int(each.text), 10) if re.fullmatch(r"\d+", each.text) else None for each in (a, b)]
         return (bases[0] or ten[0]) == (bases[1] or ten[1])
-    if a.words or b.words:
+    numbers = a.number, b.number
+    if not all(numbers) and (a.words or b.words):
         return a.words == b.words
+    if re.fullmatch(_TIME, a.text):  # 12:30 is a time, and no ratio 2:5
+        return a.text.lstrip("0") == b.text.lstrip("0")
     ratios = [re.fullmatch(r"(\d+(?:\.\d+)?)((?:\s*:\s*\d+(?:\.\d+)?)+)", each.text) for each in (a, b)]
     if any(ratios):
         return all(ratios) and _ratio(a.text) == _ratio(b.text)
@@ -406,6 +469,21 @@ def _rounds(a: Number, b: Number) -> bool:
 # formulas, by sympy
 
 
+# Letters with a mark are letters of their own: z', \vec{a}, \angle ABC; math-verify forgets the mark or the order of letters.
+_MARKED = re.compile(
+    r"(?P<letter>[A-Za-z])(?:'+|\^\s*\{?\s*(?:\\prime\s*)+\}?)|\\(?:angle|triangle|odot|measuredangle)\s*\{?[A-Za-z]+\}?"
+    r"|\\(?:text|vec|hat|bar|tilde|dot|ddot|over(?:line|rightarrow|arc)|underline|wide(?:hat|tilde)|math(?:cal|frak))\s*(?:\{[A-Za-z\s]+\}|\s[A-Za-z])"
+)
+# Any other command is not read, and its formula is compared as text.
+_READ = {
+    f"\\{each}"
+    for each in """frac sqrt pi cdot times div pm mp infty le ge ne lt gt in cup cap emptyset sin cos tan cot sec csc arcsin arccos
+    arctan sinh cosh tanh log ln exp binom lfloor rfloor lceil rceil lvert rvert vert mid begin end alpha beta gamma delta epsilon
+    varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta
+    Lambda Xi Pi Sigma Phi Psi Omega sum int prod lim to mathbb setminus backslash max min circ bmod ell hline""".split()
+}
+
+
 def formula(text: str) -> Any:
     """What math-verify reads in a formula: a sympy object, or None."""
     import math_verify
@@ -416,6 +494,9 @@ def formula(text: str) -> Any:
         return None
     if _TURNS.search(text):
         text = _TURNED.sub(r"{\\frac{\1\\pi}{180}}", text)
+    text = _MARKED.sub(lambda match: f"{match['letter'] or 'Q'}_{{{re.sub('[^A-Za-z]', '', match[0].replace(chr(39), 'prime'))}}}", text)
+    if not _READ.issuperset(re.findall(r"\\[A-Za-z]+", text)) or "'" in text:
+        return None
     text = re.sub(r"\)\s*\(", r")\\cdot(", text)  # it reads (-2)(3) as -2 - 3
     text = re.sub(r"(?<![\w}.^_])(\d+(?:\.\d+)?)\s*\(", r"\1\\cdot(", text)
     results = math_verify.parse(f"\\boxed{{{text}}}", [_config()], parsing_timeout=None)
@@ -438,10 +519,13 @@ def _config() -> Any:
     return math_verify.LatexExtractionConfig(normalization_config=normal)
 
 
-def same_formula(a: str, b: str) -> bool:
+def same_formula(a: str | Many, b: str) -> bool:
     """Do both read as the same? What sympy cannot compare is not the same: it raises errors of many kinds."""
-    x, y = formula(a), formula(b)
+    x, y = (formula(each) if isinstance(each, str) else _joined_region(each) for each in (a, b))
+    if isinstance(a, Many):
+        return x is not None and y is not None and same_region(x, y)
     if x is None or y is None:
+        a, b = (re.sub(r"\{(\w)\}|(?<!\d)\s+|\s+(?!\d)", r"\1", each) for each in (a, b))
         return a == b
     decimal, other = (number(a), y) if number(a) else (number(b), x)
     try:
@@ -526,6 +610,18 @@ def _at(x: Any, y: Any, turn: int, ratio: bool = False) -> bool | Any:
     return bool(abs(a - b) <= max(abs(a), abs(b)) / sympy.Integer(10) ** (digits - 15))
 
 
+def _joined_region(many: Many) -> Any:
+    """The numbers for which inequalities of one letter hold, joined by "or" or "and"; None where that cannot be told."""
+    import sympy
+
+    parts = [formula(each.text) for each in many.parts]
+    letters = {letter for each in parts if each is not None for letter in each.free_symbols}
+    if len(letters) != 1 or None in parts:
+        return None
+    regions = [each.as_set() if isinstance(each, sympy.logic.boolalg.Boolean) else each for each in parts]
+    return (sympy.Union if many.joint == "or" else sympy.Intersection)(*regions)
+
+
 def _chained(relation: Any) -> bool:
     return type(relation).__name__ == "And" and all(each.is_Relational for each in relation.args)
 
@@ -605,15 +701,33 @@ def warm() -> None:
 
 def compare(gold: str, answer: str, read: str) -> dict:
     """{"state", "answer", "why"}: the answer's verdict against `gold`, which is an answer too."""
-    expected, given = parsed(stated(gold)), parsed(stated(answer, read))
+    expected, whole = expects(gold)
+    said = stated(answer, read)
+    given = parsed(said)
     if not expected:
         return {"state": State.FAILED, "answer": "", "why": f"the problem's own answer cannot be read: {gold[:60]!r}"}
+    if whole and (read != "boxed" or "\\boxed" in answer):
+        given = Leaf(wording.last_said(extract.clean(answer))) if wording.normal(wording.last_said(answer)) == whole else given
+        if given and wording.normal(given.text) == whole:
+            return {"state": State.CORRECT, "answer": whole[:200], "why": ""}
     if not given:
         return {"state": State.UNPARSEABLE, "answer": "", "why": "no answer can be read"}
     if same(expected, given):
         return {"state": State.CORRECT, "answer": shown(expected), "why": ""}
     said = shown(given)
     return {"state": State.WRONG, "answer": said, "why": f"{said[:60]}, not {shown(expected)[:60]}"}
+
+
+@functools.lru_cache(1024)  # a problem has many answers
+def expects(gold: str) -> tuple[Leaf | Many | None, str]:
+    """(the expected answer, the whole of it where it is a line of words: "no solution", "3 to 4")."""
+    said = stated(gold)
+    line = extract.clean(gold).strip()
+    if "\n" in line or extract.explicit(line) is not None or said and set(extract.numbers(line)) == set(extract.numbers(said)):
+        expected = parsed(said)
+        return expected, expected.words if isinstance(expected, Leaf) else ""
+    whole = wording.normal(line)
+    return (Leaf(line) if re.search(r"[^\W\d_]{2}", whole) else parsed(said)), whole
 
 
 def shown(answer: Leaf | Many) -> str:
