@@ -87,6 +87,7 @@ def plain(text: str) -> str:
 def joined(text: str) -> str:
     """Thousands without their separators; in brackets a comma separates two numbers."""
     text = re.sub(r"(?<=\d),\\!\s?(?=\d{3})", "{,}", text)
+    text = re.sub(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3}){2,}(?![\d.])", lambda match: match[0].replace(".", ""), text)
     gap = r"\{,\}|\\[,!;: ]|[\u00a0\u202f ]" + ("" if re.search(r"[(\[{].*,.*[)\]}]", text.replace("{,}", "")) else "|,")
     grouped = rf"(?<![\d.,])(?<!\d[ ])[1-9]\d{{0,2}}(?P<gap>{gap})\d{{3}}(?:(?P=gap)\d{{3}})*(?![\d/]|[,]\d|(?P=gap)\d)"
     return re.sub(grouped, lambda match: re.sub(r"\D", "", match[0]), text)
@@ -107,7 +108,7 @@ _CHANGING = set(
     fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths
     thousandth thousandths millionth millionths hundred thousand million millions billion billions trillion trillions lakh crore
     grand mn bn mil no not never negative positive max maximum min. minimum upwards doubled tripled halved root power mod modulo
-    base bc bce to from percent almost nearly about""".split()
+    base bc bce to from am pm a p th st nd rd percent almost nearly about""".split()
 )
 
 
@@ -181,7 +182,7 @@ _DATED = re.compile(
 )
 _FUNCTIONS = {"arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "max", "min", "gcd", "lcm"}
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|lt|gt)(?![A-Za-z])")
-_REGION = re.compile(rf"{_RELATION.pattern}|\\(?:cup|cap|in)(?![A-Za-z])")
+_REGION = re.compile(rf"{_RELATION.pattern}|\\(?:cup|cap|in|mathbb)(?![A-Za-z])")
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -210,7 +211,7 @@ class Leaf:
             return re.sub(r"[\s.]+(?=[apAP]|[mM]\b|$)", "", said.lower()).lstrip("0") if ":" in said else said
         bare = re.sub(r"\\(?:begin|end)\s*\{\w+\*?\}|\\[A-Za-z]+|_\{[^{}]*\}", " ", said)
         wordy = any(each not in extract.NOT_WORDS and each not in _FUNCTIONS for each in re.findall(r"[^\W\d_]{4,}", bare))
-        wordy = wordy or re.search(r"[^\W\d_]{3,}\s+[^\W\d_]{2,}|[^\W\d_]{2,}\s+[^\W\d_]{3,}", bare)
+        wordy = wordy or re.search(r"[^\W\d_]{3,}\s+[^\W\d_]{2,}|[^\W\d_]{2,}\s+[^\W\d_]{3,}|\b(?:to|of|in|by|is|no|at|on)\b", bare)
         return wording.normal(said) if wordy else ""
 
 
@@ -259,11 +260,14 @@ def _structure(text: str) -> Leaf | Many | None:
     parts = split(text)
     if len(parts) > 1:
         inner = [_structure(part) for part in parts]
-        joint = _JOINT.findall(text) if all(inner) and all(map(_RELATION.search, parts)) else []
+        joint = _JOINT.findall(text) if all(map(_RELATION.search, parts)) or r"\l" in text else []
         joint = "".join(sorted({"or" if each in _ORS else "and" for each in joint}))
         flat = [each for part in inner for each in (part.parts if isinstance(part, Many) and not part.brackets else (part,))]
         return Many(tuple(flat), "", text, joint) if all(inner) else None
     text = re.sub(r"^[A-Za-z]\s*\\in(?![A-Za-z])\s*", "", parts[0] if parts else "")
+    such = re.fullmatch(r"\\\{\s*([a-z])\s*(?:\\mid|\||:)\s*(.*\1.*)\\\}", text)
+    if such and _RELATION.search(such[2]):
+        return _structure(such[2].strip())
     point = re.fullmatch(r"\([A-Za-z_{}\d ]+(?:,[A-Za-z_{}\d ]+)+\)\s*=\s*(\(.*)", text)
     text = point[1] if point else text
     around = re.fullmatch(r"(\\\{|[(\[{])(.*?)(\\\}|[)\]}])", text, re.DOTALL)
@@ -353,6 +357,8 @@ def same(a: Leaf | Many, b: Leaf | Many) -> bool:
     if isinstance(a, Many) and isinstance(b, Many):
         if a.joint and b.joint and a.joint != b.joint:
             return False
+        if bool(a.joint) != bool(b.joint) and {"()", "[]", "[)", "(]"} & {a.brackets, b.brackets}:
+            return same_formula(*((a, b.text) if a.joint else (b, a.text)))
         ordered = [each.brackets not in ("", "{}") for each in (a, b)]
         if all(ordered):
             return a.brackets == b.brackets and in_order(a, b)
@@ -702,16 +708,15 @@ def warm() -> None:
 def compare(gold: str, answer: str, read: str) -> dict:
     """{"state", "answer", "why"}: the answer's verdict against `gold`, which is an answer too."""
     expected, whole = expects(gold)
-    said = stated(answer, read)
-    given = parsed(said)
-    if not expected:
+    if not expected and not whole:
         return {"state": State.FAILED, "answer": "", "why": f"the problem's own answer cannot be read: {gold[:60]!r}"}
-    if whole and (read != "boxed" or "\\boxed" in answer):
-        given = Leaf(wording.last_said(extract.clean(answer))) if wording.normal(wording.last_said(answer)) == whole else given
-        if given and wording.normal(given.text) == whole:
-            return {"state": State.CORRECT, "answer": whole[:200], "why": ""}
+    given = parsed(stated(answer, read))
+    if whole and (read != "boxed" or "\\boxed" in answer) and wording.normal(wording.last_said(extract.clean(answer))) == whole:
+        return {"state": State.CORRECT, "answer": whole[:200], "why": ""}
     if not given:
         return {"state": State.UNPARSEABLE, "answer": "", "why": "no answer can be read"}
+    if not expected:
+        return {"state": State.WRONG, "answer": shown(given), "why": f"{shown(given)[:60]}, not {whole[:60]}"}
     if same(expected, given):
         return {"state": State.CORRECT, "answer": shown(expected), "why": ""}
     said = shown(given)
@@ -721,13 +726,14 @@ def compare(gold: str, answer: str, read: str) -> dict:
 @functools.lru_cache(1024)  # a problem has many answers
 def expects(gold: str) -> tuple[Leaf | Many | None, str]:
     """(the expected answer, the whole of it where it is a line of words: "no solution", "3 to 4")."""
-    said = stated(gold)
-    line = extract.clean(gold).strip()
-    if "\n" in line or extract.explicit(line) is not None or said and set(extract.numbers(line)) == set(extract.numbers(said)):
-        expected = parsed(said)
-        return expected, expected.words if isinstance(expected, Leaf) else ""
-    whole = wording.normal(line)
-    return (Leaf(line) if re.search(r"[^\W\d_]{2}", whole) else parsed(said)), whole
+    said, line = stated(gold), extract.clean(gold).strip()
+    lost = not said or set(extract.numbers(line)) != set(extract.numbers(said))
+    if not lost or "\n" in line or extract.explicit(line):
+        return parsed(said), ""
+    expected = parsed(line)
+    parts = expected.parts if isinstance(expected, Many) else (expected,)
+    worded = all(isinstance(each, Leaf) and each.words for each in parts)
+    return expected if worded else None, wording.normal(line) if re.search(r"[^\W\d_]{2}", line) else ""
 
 
 def shown(answer: Leaf | Many) -> str:
