@@ -111,7 +111,7 @@ def test_states():
     problem = Problem("p", "?", "work ... #### 1,000")
     states = [verdict.state for verdict in Exact().verify([problem] * 3, ["it is 1000.00", "it is 1001", "no idea"])]
     assert states == [State.CORRECT, State.WRONG, State.UNPARSEABLE]
-    assert Exact().one(Problem("p", "?", "none"), "5").state == State.FAILED
+    assert Exact().one(Problem("p", "?", "..."), "5").state == State.FAILED
     assert Exact("line").one(Problem("p", "?", "a  b"), "x\n a b \n\n").state == State.CORRECT
     assert last_line(" \n") == ""
 

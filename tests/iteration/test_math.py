@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from cluster.sandbox.walls import Sandbox, SandboxOptions
 from iteration.types import Outcome, Problem, State
 from iteration.verify import math
-from iteration.verify.math import Math, conflict, measured, parsed, plain, same
+from iteration.units import conflict, measured
+from iteration.verify.math import Math, parsed, plain, same
 from tests.iteration.mutants import KINDS, mutants, values
 
 GOLDEN = Path(__file__).parent / "golden"
