@@ -84,7 +84,8 @@ def plain(text: str) -> str:
 def joined(text: str) -> str:
     """Thousands without their separators; in brackets a comma separates two numbers."""
     text = re.sub(r"(?<=\d),\\!\s?(?=\d{3})", "{,}", text)
-    text = re.sub(r"(?<![\d.,])[1-9]\d{0,2}(?:\.\d{3}){2,}(?![\d.])", lambda match: match[0].replace(".", ""), text)
+    thousands = r"(?<![\d.,])[1-9]\d{0,2}(?:(?:\.\d{3}){2,}(?![\d.,])|(?:\.\d{3})+,\d+(?![\d.,]))"
+    text = re.sub(thousands, lambda match: match[0].replace(".", "").replace(",", "."), text)
     gap = r"\{,\}|\\[,!;: ]|[\u00a0\u202f ]" + ("" if re.search(r"[(\[{].*,.*[)\]}]", text.replace("{,}", "")) else "|,")
     grouped = rf"(?<![\d.,])(?<!\d[ ])[1-9]\d{{0,2}}(?P<gap>{gap})\d{{3}}(?:(?P=gap)\d{{3}})*(?![\d/]|[,]\d|(?P=gap)\d)"
     return re.sub(grouped, lambda match: re.sub(r"\D", "", match[0]), text)
@@ -96,6 +97,7 @@ _TIME = r"\d{1,2}:\d\d(?::\d\d)?"
 _DATED = re.compile(
     rf"{_TIME}\s*[ap]\.?\s?m\.?|\d{{1,2}}\s*[ap]\.?\s?m\.?|\d{{4}}-\d\d?-\d\d?|\d+/\d+/\d+|v?\d+\.\d+\.\d+(?:\.\d+)*", re.IGNORECASE
 )
+_CHEMICAL = re.compile(r"(?=.*\d)(?:\(?[A-Z][a-z]?\s?(?:_?\d|_\{\d+\})*\)?(?:_?\d|_\{\d+\})*\s?){2,}")  # H_2O is not HO_2
 _FUNCTIONS = {"arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "max", "min", "gcd", "lcm"}
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|lt|gt)(?![A-Za-z])")
 _REGION = re.compile(rf"{_RELATION.pattern}|\\(?:cup|cap|in|mathbb)(?![A-Za-z])")
@@ -122,7 +124,10 @@ class Leaf:
         if re.fullmatch(r"[^\W\d_]{2,}(?:[ ,'-]+[^\W\d_]+)*", said):  # two small letters are a product, GMm is a mixture
             if said in extract.NOT_WORDS or re.fullmatch(r"[a-z]{2}", said):
                 return ""
-            return said if re.search(r"[a-z][A-Z]|[A-Z]{2}[a-z]", said) else wording.normal(said)
+            cased = re.search(r"[a-z][A-Z]|[A-Z]{2}[a-z]", said) or len(said) == 2 and said.lower() not in ("no", "ok")
+            return said if cased else wording.normal(said)
+        if _CHEMICAL.fullmatch(said) and re.search(r"[A-Z].*[A-Z]", said):
+            return re.sub(r"[_{}\s]", "", said)
         if _DATED.fullmatch(said):
             return re.sub(r"[\s.]+(?=[apAP]|[mM]\b|$)", "", said.lower()).lstrip("0") if ":" in said else said
         bare = re.sub(r"\\(?:begin|end)\s*\{\w+\*?\}|\\[A-Za-z]+|_\{[^{}]*\}", " ", said)
@@ -280,10 +285,16 @@ def same(a: Leaf | Many, b: Leaf | Many) -> bool:
             return a.brackets == b.brackets and in_order(a, b)
         if any(ordered):
             return "{}" not in (a.brackets, b.brackets) and {"()", "[]"} & {a.brackets, b.brackets} != set() and in_order(a, b)
+        named = [len({part.name.split("_")[0] for part in each.parts if isinstance(part, Leaf) and part.name}) for each in (a, b)]
+        if sorted(named) == [0, len(a.parts)] and len(a.parts) == len(b.parts) > 1:
+            return in_order(a, b)
         return unordered(
             list(a.parts), list(b.parts), distinct=a.brackets == b.brackets == "{}" or isinstance(a.parts[0], Many)
         )
     many, one = (a, b) if isinstance(a, Many) else (b, a)
+    if one.name and many.brackets and one.text[:1] in "([\\":
+        inner = _structure(one.text)
+        return isinstance(inner, Many) and same(inner if one is a else a, inner if one is b else b)
     if not many.brackets and len(many.parts) > 1 and all(same(many.parts[0], part) for part in many.parts[1:]):
         return same(many.parts[0], one)
     if many.brackets == "{}" and len(many.parts) == 1:
@@ -411,7 +422,7 @@ def formula(text: str) -> Any:
     import math_verify
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    if re.search(r"\d\s+[\d.]|[¤$?]|\.\.\.|…|\\l?dots|[-+*/^=<>_]\s*$|^\s*[*/=^<>]|\[\s*-?\\infty|\\infty\s*\]", text):
+    if re.search(r"\d\s+[\d.]|[¤$?]|\.\.\.|…|\\[lc]?dots|\d\s*_|\|\||\^\s*\{?\s*(?:T|\*)|[-+*/^=<>_]\s*$|^\s*[*/=^<>]|\[\s*-?\\infty|\\infty\s*\]", text):
         # math-verify reads "3 4" as 3 + 4, and takes a bracket at infinity for open
         return None
     if units.TURNS.search(text):
@@ -643,7 +654,8 @@ def compare(gold: str, answer: str, read: str) -> dict:
 def expects(gold: str) -> tuple[Leaf | Many | None, str]:
     """(the expected answer, the whole of it where it is a line of words: "no solution", "3 to 4")."""
     said, line = stated(gold), extract.clean(gold).strip()
-    lost = set(extract.numbers(line)) != set(extract.numbers(said)) or not re.search(r"\d", said) and said != line
+    word = re.match(r"(?!total|sum|answer|result|about|approximately|around|roughly)([^\W\d_]{2,})\.?\s+\$?\d", line, re.IGNORECASE)
+    lost = bool(word and word[1] not in said) or set(extract.numbers(line)) != set(extract.numbers(said)) or not re.search(r"\d", said) and said != line
     if not lost or "\n" in line or extract.explicit(line):
         return parsed(said), ""
     expected = parsed(line)
