@@ -326,7 +326,7 @@ def same_leaf(a: Leaf, b: Leaf) -> bool:
         return False
     if a.label and b.text == a.label or b.label and a.text == b.label:
         return True
-    simple = r"\\?[A-Za-z]+(?:_\w+)?"
+    simple = r"\\?[A-Za-z]+(?:_\w+)?'*|\\\w+\{?[A-Za-z]+\}?"
     if a.name and b.name and re.fullmatch(simple, a.name) and re.fullmatch(simple, b.name) and a.name.lower() != b.name.lower():
         return same_formula(a.whole, b.whole)
     if a.name and "=" in b.text or b.name and "=" in a.text:
@@ -637,7 +637,11 @@ def compare(gold: str, answer: str, read: str) -> dict:
     expected, whole = expects(gold)
     if not expected and not whole:
         return {"state": State.FAILED, "answer": "", "why": f"the problem's own answer cannot be read: {gold[:60]!r}"}
-    given = parsed(stated(answer, read))
+    said = stated(answer, read)
+    if "=" in said and not re.search(r"[A-Za-z]", said.split("=")[0]):  # of "15% of 60 = 9" only the end is read
+        before = answer[: max(0, answer.find(said))].rstrip(" $(\\")
+        said = said.rpartition("=")[2] if before and not before.endswith(("{", ":", "\n", ".", "is", "*", "`")) else said
+    given = parsed(said)
     if whole and (read != "boxed" or "\\boxed" in answer) and wording.normal(wording.last_said(extract.clean(answer))) == whole:
         return {"state": State.CORRECT, "answer": whole[:200], "why": ""}
     if not given:
