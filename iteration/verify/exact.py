@@ -13,12 +13,14 @@ from iteration.extract import clean, explicit, number, numbers, shortest
 from iteration.types import Problem, State, Verdict
 from iteration.units import MACRO, measured
 
-_RATIO = re.compile(r"(?<![\d./])-?(?:\d+ +)?\d+ */ *\d+(?![\d/]|\.\d)(?=\D*\Z)")  # a fraction, last in its line
+_RATIO = re.compile(  # a fraction, last in its line
+    r"(?<![\d./])-?(?:(?:\d+ +)?\d+ */ *\d+(?![\d/]|\.\d)(?=\D*\Z)|\d*\\[dt]?frac\{\d+\}\{\d+\}(?=[\s$.)\]\\]*\Z))"
+)
 _SPACED = re.compile(r"(?<=\d)(?:\\[,;:! ]|\{,\}|,\\!)(?=\d{3}(?!\d))")
 # What makes a number a part of a formula: it stands before the number, or behind it.
 _INTO = re.compile(
-    r"(?:[\^_√]|\\[a-z]+\s*(?<!\\text)(?<!\\boxed)(?<!\\quad)(?<!\\approx)|(?<![A-Za-z])(?:sqrt|log|ln|sin|cos|tan|mod))\s*[{(]?\s*-?$"
-    r"|\}\s*\{$|[A-Za-z]\($|[\d)}]\s*(?:[+*/×·÷:–—]\s*-?|-)$|\d\s-\s$|\d\.$"
+    r"(?:[\^_√∛∜]|\\[a-z]+\s*(?<!\\text)(?<!\\boxed)(?<!\\quad)(?<!\\approx)|(?<![A-Za-z])(?:sqrt|log|ln|sin|cos|tan|mod))\s*[{(]?\s*-?$"
+    r"|\}\s*\{$|[A-Za-z]\($|[\d)}]\s*(?:[+*/×·÷:–—]+\s*-?|-)$|\d\s*x\s*$|\d\s-\s$|\d\.$"
     r"|(?:(?:^|[\s$])[A-Za-z)]\s*[<>]=?|[≤≥≠]|\\(?:le|ge|lt|gt|neq?|leq|geq))\s*\$?-?$"
 )
 _ONTO = re.compile(
@@ -38,7 +40,7 @@ def _last(text: str, alone: bool = False) -> str:
         values = numbers(line)
         if values:
             ratio = _RATIO.search(line)
-            if ratio and number(ratio[0]):
+            if ratio and number(ratio[0]) and not (alone and _INTO.search(line[: ratio.start()])):
                 return str(number(ratio[0]))
             written = _WRITTEN.search(line) if alone else None
             if written and (_INTO.search(line[: written.start()]) or _ONTO.match(line, written.end(1)) or written[1].count(".") > 1):

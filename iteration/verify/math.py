@@ -48,6 +48,7 @@ _SPELLING = [
     (r"\\varnothing(?![A-Za-z])|^\\\{\s*\\\}$", r"\\emptyset"),
     (r"\\log_\{?e\}?", r"\\ln"),
     (r"\\(?:simeq|cong)(?![A-Za-z])", r"\\approx"),
+    (r"_(\w)(?=\s+\d)", r"_{\1}"),
     (r"\\not\s*=|!=", r"\\ne "),
     (r"\^\s*-\s*(\d+|[A-Za-z])", r"^{-\1}"),
     (r"^(?:[\s=]|\\approx)+", ""),
@@ -67,6 +68,8 @@ def plain(text: str) -> str:
     text = extract.bare(text)
     text = re.sub(r"\\\\(?=[A-Za-z{}])", r"\\", text) if not re.search("matrix|array|cases", text) else text
     text = re.sub(extract.FORMULA, lambda match: re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", match[0]), text)
+    if r"\times" in text:  # of vectors
+        text = re.sub(r"\\(?:mathbf|boldsymbol)\s*\{([A-Za-z])\}", r"\\vec{\1}", text)
     text = joined(units.MACRO.sub(r"\\text", text))
     for pattern, put in _LAYOUT:
         text = re.sub(pattern, put, text)
@@ -191,7 +194,7 @@ def _structure(text: str) -> Leaf | Many | None:
         return _structure(such[2].strip())
     point = re.fullmatch(r"\([A-Za-z_{}\d ]+(?:,[A-Za-z_{}\d ]+)+\)\s*=\s*(\(.*)", text)
     text = point[1] if point else text
-    around = re.fullmatch(r"(\\\{|[(\[{])(.*?)(\\\}|[)\]}])", text, re.DOTALL)
+    around = text != r"\{\emptyset\}" and re.fullmatch(r"(\\\{|[(\[{])(.*?)(\\\}|[)\]}])", text, re.DOTALL)
     if around and closes(text, len(around[1])) == len(text) - len(around[3]):
         if len(split(around[2])) > 1 and around[1] != "{" or around[1] == r"\{" and around[2].strip():
             inner = _structure(around[2])
@@ -249,7 +252,7 @@ def leaf(text: str) -> Leaf | None:
         elif len(sides) == 2 and re.fullmatch(r"\\?[A-Za-z]+", sides[1]) and not re.search(r"[A-Za-z]", sides[0]):
             name, text = sides[1], sides[0]
         elif not re.search(r"[A-Za-z]", re.sub(r"\\text\s*\{[^{}]*\}|\\[A-Za-z]+", " ", sides[0] + sides[-1])):
-            text = sides[-1] if all(map(_may_equal, sides, sides[1:])) else text
+            text = sides[-1] if sides[0] != sides[-1] and all(map(_may_equal, sides, sides[1:])) else text
     text, unit = units.measured(re.sub(r"^\\text\s*\{\s*([A-Za-z])\s*\}$", r"\1", text.strip()))
     percent = re.search(r"\\%\s*$", text)
     text = text[: percent.start()].strip() if percent else text.strip()
@@ -327,7 +330,8 @@ def same_leaf(a: Leaf, b: Leaf) -> bool:
     if a.label and b.text == a.label or b.label and a.text == b.label:
         return True
     simple = r"\\?[A-Za-z]+(?:_\w+)?'*|\\\w+\{?[A-Za-z]+\}?"
-    if a.name and b.name and re.fullmatch(simple, a.name) and re.fullmatch(simple, b.name) and a.name.lower() != b.name.lower():
+    kinds = [(bool(re.fullmatch(simple, each)), "(" in each, each.startswith("\\text")) for each in (a.name, b.name)]
+    if a.name and b.name and kinds[0] == kinds[1] and any(kinds[0]) and a.name.lower() != b.name.lower():
         return same_formula(a.whole, b.whole)
     if a.name and "=" in b.text or b.name and "=" in a.text:
         return same_formula(a.whole, b.whole)
@@ -428,6 +432,8 @@ def formula(text: str) -> Any:
     if units.TURNS.search(text):
         text = _TURNED.sub(r"{\\frac{\1\\pi}{180}}", text)
     text = _MARKED.sub(lambda match: f"{match['letter'] or 'Q'}_{{{re.sub('[^A-Za-z]', '', match[0].replace(chr(39), 'prime'))}}}", text)
+    if re.search(r"(?:\b[A-Z]|_\{[a-z]+\w\})\s*\\times\s*(?:[A-Z](?![A-Za-z])|[A-Z]_\{)", text):  # A x B is not B x A
+        return None
     if not _READ.issuperset(re.findall(r"\\[A-Za-z]+", text)) or "'" in text:
         return None
     text = re.sub(r"\)\s*\(", r")\\cdot(", text)  # it reads (-2)(3) as -2 - 3
@@ -539,7 +545,7 @@ def _at(x: Any, y: Any, turn: int, ratio: bool = False) -> bool | Any:
     if ratio:
         return a / b if b else None
     if not a or not b or max(abs(a), abs(b)) < 1e-50:
-        return bool(sympy.simplify(x - y) == 0)
+        return bool(sympy.simplify((x - y).subs({each: sympy.I for each in (x - y).free_symbols if each.name == "i"})) == 0)
     return bool(abs(a - b) <= max(abs(a), abs(b)) / sympy.Integer(10) ** (digits - 15))
 
 

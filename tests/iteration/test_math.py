@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cluster.sandbox.walls import Sandbox, SandboxOptions
 from iteration.types import Outcome, Problem, State
 from iteration.verify import math
-from iteration.units import conflict, measured
+from iteration.units import _CHANGING, conflict, measured
 from iteration.verify.math import Math, parsed, plain, same
 from tests.iteration.mutants import KINDS, mutants, values
 
@@ -175,3 +175,26 @@ def test_what_the_sandbox_could_not_do_is_failed(state):
 @pytest.mark.parametrize(("expected", "answer"), [("0.123456", "0.1234561"), ("1.234567", "1.23456749999")])
 def test_a_decimal_is_no_rounding_of_another_decimal(expected, answer):
     assert not right(expected, f"\\boxed{{{answer}}}") and right(expected, f"\\boxed{{{expected}}}")
+
+
+WORDS = [line.split("\t") for line in (GOLDEN / "math_words.tsv").read_text().splitlines()[1:]]
+
+
+def test_the_table_of_words_is_large_and_most_of_it_is_not_equal():
+    assert len(WORDS) >= 500 and len({tuple(pair[:2]) for pair in WORDS}) == len(WORDS)
+    assert sum(pair[2] == "0" for pair in WORDS) >= 350
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_words_units_marks_dates_and_names_beside_a_value(part):
+    """What changes a value is never dropped: each row is (expected, answer, equal)."""
+    wrong = [(gold, answer, equal) for gold, answer, equal in WORDS[part::8] if right(gold, answer) != (equal == "1")]
+    assert not wrong
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 10**6), st.sampled_from(["birds", "cups of tea", "red balls", "ways", "kg", "MB"]), st.sampled_from(sorted(_CHANGING - {"percent"})))
+def test_any_noun_may_stand_behind_a_number_but_no_word_that_changes_it(number, noun, word):
+    assert right(str(number), f"\\boxed{{{number}\\text{{ {noun}}}}}")
+    assert not right(str(number), f"\\boxed{{{number}\\text{{ {word}}}}}")
+    assert not right(str(number), f"\\boxed{{{number}\\text{{ {word} {noun}}}}}")
