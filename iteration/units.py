@@ -15,20 +15,22 @@ MACRO = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)|math(?:rm|bf|it|sf)|m
 TURNS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _GAP = r"(?:\s|~|\\[,;:!> ])*"
 _MEASURED = re.compile(
-    rf"(?<=[\d}})!]){_GAP}(?:\\text\s*\{{(?P<text>[^{{}}]*)\}}|(?P<word>{MEASURE}|(?<=\s)[msgLl]))(?P<power>{_GAP}\^\s*\{{?\s*[23]\s*\}}?)?\.?\s*$"
+    rf"(?<=[\d}})!]){_GAP}(?:\\text\s*\{{(?P<text>[^{{}}]*)\}}|(?P<word>{MEASURE}|(?<=\s)[msgLl]))"
+    rf"(?P<power>{_GAP}\^\s*\{{?\s*[23]\s*\}}?)?\.?\s*$"
 )
 _DEGREES = re.compile(rf"(?<=[\d}})]){_GAP}\^\s*\{{?\s*\\circ\s*\}}?{_GAP}(?:\\text\s*\{{\s*|\{{\s*)?(?P<scale>[CF])?\s*\}}?$")
 _PER = re.compile(r"\s*/\s*|\s+per\s+")
 _SAME = {(("mile", 1), ("h", -1)): (("mph", 1),), (("km", 1), ("h", -1)): (("km/h", 1),), (("m", 1), ("s", -1)): (("m/s", 1),)}
 Unit = tuple[tuple[str, int], ...]
 # A noun behind a number may be any; none of these, which make another value of it.
-_CHANGING = set(
-    """and or than less fewer least most over under above below beyond minus plus squared cubed factorial half halves third thirds
-    fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths
-    thousandth thousandths millionth millionths hundred thousand million millions billion billions trillion trillions lakh crore
-    grand mn bn mil no not never negative positive max maximum min. minimum upwards doubled tripled halved root power mod modulo
-    base bc bce to from am pm a p th st nd rd percent almost nearly about""".split()
-)
+_CHANGE = """
+and or than less fewer least most over under above below beyond minus plus squared cubed factorial half halves third thirds
+fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths
+thousandth thousandths millionth millionths hundred thousand million millions billion billions trillion trillions lakh crore
+grand mn bn mil no not never negative positive max maximum minimum upwards doubled tripled halved root power mod modulo base
+bc bce to from am pm a p th st nd rd percent almost nearly about
+"""
+CHANGING = set(_CHANGE.split())
 
 
 def measured(text: str) -> tuple[str, Unit]:
@@ -70,7 +72,7 @@ def _factor(words: str, power: int) -> Unit:
     known = [words, *(re.findall(r"^[a-z]{3,}|[a-z]{3,}$", words) if " " in words else [])]
     name = next((unit for each in known if (unit := _known(each))), "")
     said = normal(words)
-    changed = re.match(r"\s*[-+–]|of\s", words) or not _CHANGING.isdisjoint(re.findall(r"[^\s().,]+", words.lower()))
+    changed = re.match(r"\s*[-+–]|of\s", words) or not CHANGING.isdisjoint(re.findall(r"[^\s().,]+", words.lower()))
     if changed or not name and (len(said) < 2 or re.search(r"\d", said)):
         return ()
     return ((name or (words if len(words) < 4 else re.sub(r"(?<=\w\w)s\b", "", said)), power),)
@@ -87,7 +89,8 @@ def conflict(a: Unit, b: Unit) -> bool:
         return False
     if len(a) != len(b) or any(x[1] != y[1] for x, y in zip(a, b, strict=True)):
         return True
-    return not all(
-        "unit" in (x, y) or {x, y} in ({"deg", "C"}, {"deg", "F"}) or {*x.split()} <= {*y.split()} or {*y.split()} <= {*x.split()}
-        for (x, _), (y, _) in zip(a, b, strict=True)
-    )
+    for (x, _), (y, _) in zip(a, b, strict=True):
+        shorter, longer = sorted(({*x.split()}, {*y.split()}), key=len)
+        if not ("unit" in (x, y) or {x, y} in ({"deg", "C"}, {"deg", "F"}) or shorter <= longer):
+            return True
+    return False

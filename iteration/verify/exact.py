@@ -43,9 +43,8 @@ def _last(text: str, alone: bool = False) -> str:
             if ratio and number(ratio[0]) and not (alone and _INTO.search(line[: ratio.start()])):
                 return str(number(ratio[0]))
             written = _WRITTEN.search(line) if alone else None
-            if written and (_INTO.search(line[: written.start()]) or _ONTO.match(line, written.end(1)) or written[1].count(".") > 1):
-                return ""
-            return values[-1]
+            part = written and (_INTO.search(line[: written.start()]) or _ONTO.match(line, written.end(1)))
+            return "" if part or written and written[1].count(".") > 1 else values[-1]
     return ""
 
 
@@ -88,7 +87,7 @@ def _expected(canonical: Callable[[str], str], answer: str) -> tuple[str, str]:
 
 @dataclass
 class Exact:
-    read: str = "number"  # what is compared: the answer's "number", stated or else its last one, or its last "line"; words as words
+    read: str = "number"  # what is compared: the answer's "number", stated or else its last one, or its last "line"
 
     version: ClassVar[str] = "2"
 

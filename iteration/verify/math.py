@@ -33,7 +33,7 @@ _UNICODE = {
     "≈": r"\approx ", "⁄": "/", "∈": r"\in ", "′": "'",
 }  # fmt: skip
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
-_SINGLE = re.compile(r"\\text\s*\{\s*([A-IKMO-Za-fi-kn-rt-z]|\\[a-z]+)\s*\}")  # no letter of a unit
+_SINGLE = r"\\text\s*\{\s*([A-IKMO-Za-fi-kn-rt-z]|\\[a-z]+)\s*\}"  # no letter of a unit
 _TURNED = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°)")
 
 
@@ -73,7 +73,8 @@ def plain(text: str) -> str:
     text = joined(units.MACRO.sub(r"\\text", text))
     for pattern, put in _LAYOUT:
         text = re.sub(pattern, put, text)
-    text = _SINGLE.sub(lambda match: f"{' ' * text[: match.start()][-1:].isalpha()}{match[1]}{' ' * text[match.end() :][:1].isalpha()}", text)
+    text = re.sub(rf"(?<=[A-Za-z]){_SINGLE}", r" \1", re.sub(rf"{_SINGLE}(?=[A-Za-z])", r"\1 ", text))
+    text = re.sub(_SINGLE, r"\1", text)
     if not text.isascii():
         text = extract.vulgar(text)
         text = re.sub(r"√\s*(?:\(([^()]*)\)|(\w+))", r"\\sqrt{\1\2}", text)
@@ -98,10 +99,11 @@ def joined(text: str) -> str:
 
 _TIME = r"\d{1,2}:\d\d(?::\d\d)?"
 _DATED = re.compile(
-    rf"{_TIME}\s*[ap]\.?\s?m\.?|\d{{1,2}}\s*[ap]\.?\s?m\.?|\d{{4}}-\d\d?-\d\d?|\d+/\d+/\d+|v?\d+\.\d+\.\d+(?:\.\d+)*", re.IGNORECASE
+    rf"(?:{_TIME}|\d\d?)\s*[ap]\.?\s?m\.?|\d{{4}}-\d\d?-\d\d?|\d+/\d+/\d+|v?\d+\.\d+\.\d+(?:\.\d+)*", re.IGNORECASE
 )
 _CHEMICAL = re.compile(r"(?=.*\d)(?:\(?[A-Z][a-z]?\s?(?:_?\d|_\{\d+\})*\)?(?:_?\d|_\{\d+\})*\s?){2,}")  # H_2O is not HO_2
-_FUNCTIONS = {"arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "max", "min", "gcd", "lcm"}
+_FUNCTIONS = {"arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", *extract.NOT_WORDS}
+_PHRASE = re.compile(r"[^\W\d_]{3,}\s+[^\W\d_]{2,}|[^\W\d_]{2,}\s+[^\W\d_]{3,}|\b(?:to|of|in|by|is|no|at|on)\b")
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|lt|gt)(?![A-Za-z])")
 _REGION = re.compile(rf"{_RELATION.pattern}|\\(?:cup|cap|in|mathbb)(?![A-Za-z])")
 
@@ -134,8 +136,7 @@ class Leaf:
         if _DATED.fullmatch(said):
             return re.sub(r"[\s.]+(?=[apAP]|[mM]\b|$)", "", said.lower()).lstrip("0") if ":" in said else said
         bare = re.sub(r"\\(?:begin|end)\s*\{\w+\*?\}|\\[A-Za-z]+|_\{[^{}]*\}", " ", said)
-        wordy = any(each not in extract.NOT_WORDS and each not in _FUNCTIONS for each in re.findall(r"[^\W\d_]{4,}", bare))
-        wordy = wordy or re.search(r"[^\W\d_]{3,}\s+[^\W\d_]{2,}|[^\W\d_]{2,}\s+[^\W\d_]{3,}|\b(?:to|of|in|by|is|no|at|on)\b", bare)
+        wordy = _PHRASE.search(bare) or not _FUNCTIONS.issuperset(re.findall(r"[^\W\d_]{4,}", bare))
         return wording.normal(said) if wordy else ""
 
 
@@ -288,7 +289,8 @@ def same(a: Leaf | Many, b: Leaf | Many) -> bool:
             return a.brackets == b.brackets and in_order(a, b)
         if any(ordered):
             return "{}" not in (a.brackets, b.brackets) and {"()", "[]"} & {a.brackets, b.brackets} != set() and in_order(a, b)
-        named = [len({part.name.split("_")[0] for part in each.parts if isinstance(part, Leaf) and part.name}) for each in (a, b)]
+        names = [[part.name.split("_")[0] for part in each.parts if isinstance(part, Leaf) and part.name] for each in (a, b)]
+        named = [len(set(each)) for each in names]
         if sorted(named) == [0, len(a.parts)] and len(a.parts) == len(b.parts) > 1:
             return in_order(a, b)
         return unordered(
@@ -412,13 +414,25 @@ _MARKED = re.compile(
     r"|\\(?:text|vec|hat|bar|tilde|dot|ddot|over(?:line|rightarrow|arc)|underline|wide(?:hat|tilde)|math(?:cal|frak))\s*(?:\{[A-Za-z\s]+\}|\s[A-Za-z])"
 )
 # Any other command is not read, and its formula is compared as text.
-_READ = {
-    f"\\{each}"
-    for each in """frac sqrt pi cdot times div pm mp infty le ge ne lt gt in cup cap emptyset sin cos tan cot sec csc arcsin arccos
-    arctan sinh cosh tanh log ln exp binom lfloor rfloor lceil rceil lvert rvert vert mid begin end alpha beta gamma delta epsilon
-    varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta
-    Lambda Xi Pi Sigma Phi Psi Omega sum int prod lim to mathbb setminus backslash max min circ bmod ell hline""".split()
-}
+_COMMANDS = r"""
+\frac \sqrt \pi \cdot \times \div \pm \mp \infty \le \ge \ne \lt \gt \in \cup \cap \emptyset \setminus \backslash
+\mathbb \mid \begin \end \sin \cos \tan \cot \sec \csc \arcsin \arccos \arctan \sinh \cosh \tanh \log \ln \exp \binom
+\lfloor \rfloor \lceil \rceil \lvert \rvert \vert \max \min \sum \int \prod \lim \to \circ \bmod \ell \hline \alpha
+\beta \gamma \delta \epsilon \varepsilon \zeta \eta \theta \vartheta \iota \kappa \lambda \mu \nu \xi \rho \sigma \tau
+\upsilon \phi \varphi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Xi \Pi \Sigma \Phi \Psi \Omega
+"""
+_READ = set(_COMMANDS.split())
+# What math-verify reads wrongly: "3 4" as 3 + 4, a bracket at infinity as open, 7_a as 7, ||x|| as |x|, A^T as A.
+_UNREAD = re.compile(
+    r"\d\s+[\d.]|[¤$?]|\.\.\.|…|\\[lc]?dots|\d\s*_|\|\||\^\s*\{?\s*(?:T|\*)"
+    r"|[-+*/^=<>_]\s*$|^\s*[*/=^<>]|\[\s*-?\\infty|\\infty\s*\]"
+)
+_CROSS = re.compile(r"(?:\b[A-Z]|_\{[a-z]+\w\})\s*\\times\s*(?:[A-Z](?![A-Za-z])|[A-Z]_\{)")  # A x B is not B x A
+
+
+def _letter(match: re.Match) -> str:
+    mark = re.sub("[^A-Za-z]", "", match[0].replace("'", "prime"))
+    return f"{match['letter'] or 'Q'}_{{{mark}}}"
 
 
 def formula(text: str) -> Any:
@@ -426,15 +440,12 @@ def formula(text: str) -> Any:
     import math_verify
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    if re.search(r"\d\s+[\d.]|[¤$?]|\.\.\.|…|\\[lc]?dots|\d\s*_|\|\||\^\s*\{?\s*(?:T|\*)|[-+*/^=<>_]\s*$|^\s*[*/=^<>]|\[\s*-?\\infty|\\infty\s*\]", text):
-        # math-verify reads "3 4" as 3 + 4, and takes a bracket at infinity for open
+    if _UNREAD.search(text):
         return None
     if units.TURNS.search(text):
         text = _TURNED.sub(r"{\\frac{\1\\pi}{180}}", text)
-    text = _MARKED.sub(lambda match: f"{match['letter'] or 'Q'}_{{{re.sub('[^A-Za-z]', '', match[0].replace(chr(39), 'prime'))}}}", text)
-    if re.search(r"(?:\b[A-Z]|_\{[a-z]+\w\})\s*\\times\s*(?:[A-Z](?![A-Za-z])|[A-Z]_\{)", text):  # A x B is not B x A
-        return None
-    if not _READ.issuperset(re.findall(r"\\[A-Za-z]+", text)) or "'" in text:
+    text = _MARKED.sub(_letter, text)
+    if _CROSS.search(text) or "'" in text or not _READ.issuperset(re.findall(r"\\[A-Za-z]+", text)):
         return None
     text = re.sub(r"\)\s*\(", r")\\cdot(", text)  # it reads (-2)(3) as -2 - 3
     text = re.sub(r"(?<![\w}.^_])(\d+(?:\.\d+)?)\s*\(", r"\1\\cdot(", text)
@@ -660,12 +671,17 @@ def compare(gold: str, answer: str, read: str) -> dict:
     return {"state": State.WRONG, "answer": said, "why": f"{said[:60]}, not {shown(expected)[:60]}"}
 
 
+# The one word before an expected number: "Jan 5", "Room 5"
+_BEFORE = re.compile(r"(?!total|sum|answer|result|about|approximately|around|roughly)([^\W\d_]{2,})\.?\s+\$?\d", re.IGNORECASE)
+
+
 @functools.lru_cache(1024)  # a problem has many answers
 def expects(gold: str) -> tuple[Leaf | Many | None, str]:
     """(the expected answer, the whole of it where it is a line of words: "no solution", "3 to 4")."""
     said, line = stated(gold), extract.clean(gold).strip()
-    word = re.match(r"(?!total|sum|answer|result|about|approximately|around|roughly)([^\W\d_]{2,})\.?\s+\$?\d", line, re.IGNORECASE)
-    lost = bool(word and word[1] not in said) or set(extract.numbers(line)) != set(extract.numbers(said)) or not re.search(r"\d", said) and said != line
+    word = _BEFORE.match(line)
+    lost = bool(word and word[1] not in said) or set(extract.numbers(line)) != set(extract.numbers(said))
+    lost = lost or said != line and not re.search(r"\d", said)
     if not lost or "\n" in line or extract.explicit(line):
         return parsed(said), ""
     expected = parsed(line)

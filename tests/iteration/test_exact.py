@@ -154,7 +154,7 @@ TABLE = (Path(__file__).parent / "golden" / "exact_words.tsv").read_text().split
 
 
 def test_words_and_formulas_around_a_number():
-    """A number that a word changes, or that is a part of a formula, is not the answer; answers in words are compared as words."""
+    """A number that a word changes, or that is a part of a formula, is not the answer; words are compared as words."""
     rows = [line.split("\t") for line in TABLE]
     assert len(rows) >= 100 and sum(equal == "0" for *_, equal in rows) >= 60
     wrong = [row for row in rows if (Exact().one(Problem("p", "?", row[0]), row[1]).state == State.CORRECT) != (row[2] == "1")]
