@@ -36,6 +36,9 @@ def last_number(text: str) -> str:
 
 def _last(text: str, alone: bool = False) -> str:
     """alone: "" where the last number is a part of a formula ("\\sqrt{5}", "5!", "3 + 5", "10:30")."""
+    simple = _SIMPLE.search(text[-24:])  # quickly, what is most frequent
+    if simple:
+        return shortest(simple[1])
     for line in reversed(text.split("\n")):
         values = numbers(line)
         if values:
@@ -48,6 +51,7 @@ def _last(text: str, alone: bool = False) -> str:
     return ""
 
 
+_SIMPLE = re.compile(r"[A-Za-z]: (\d+)\Z")
 _WRITTEN = re.compile(r"(\d[\d.,]*(?<![.,])|(?<!\d)\.\d+)(?=\D*\Z)")
 
 

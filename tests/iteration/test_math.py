@@ -199,3 +199,12 @@ def test_any_noun_may_stand_behind_a_number_but_no_word_that_changes_it(number, 
     assert right(str(number), f"\\boxed{{{number}\\text{{ {noun}}}}}")
     assert word in ("and", "or") or not right(str(number), f"\\boxed{{{number}\\text{{ {word}}}}}")
     assert not right(str(number), f"\\boxed{{{number}\\text{{ {word} {noun}}}}}")
+
+
+# Wrong, and accepted: docs/verifiers.md lists them.
+KNOWN = [("5", "\\boxed{5\\text{ fans}}"), ("7", "So 15% of 60 = 7."), ("\\lim_{x\\to0} f", "\\boxed{\\lim_{x\\to1} f}")]
+
+
+@pytest.mark.parametrize(("gold", "answer"), KNOWN)
+def test_the_list_of_wrong_answers_that_are_accepted_is_true(gold, answer):
+    assert right(gold, answer)
