@@ -93,7 +93,7 @@ def _expected(canonical: Callable[[str], str], answer: str) -> tuple[str, str]:
 class Exact:
     read: str = "number"  # what is compared: the answer's "number", stated or else its last one, or its last "line"
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     def __post_init__(self) -> None:
         if self.read not in ("number", "line"):

@@ -708,14 +708,14 @@ class Math:
     seconds: float = 3.0  # of CPU for one comparison
 
     executes: ClassVar[bool] = False  # it only needs the limits of the sandbox
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     def __post_init__(self) -> None:
         if self.read not in ("auto", "boxed", "last"):
             raise ValueError(f"verify.read is {self.read!r}; expected auto, boxed or last")
         if importlib.util.find_spec("math_verify") is None:
             raise ValueError("verify.name=math needs the package math-verify; type: ./launch.sh setup")
-        self.version = f"2, math-verify {importlib.metadata.version('math-verify')}"
+        self.version = f"3, math-verify {importlib.metadata.version('math-verify')}"
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
         calls = [
