@@ -681,13 +681,14 @@ def expects(gold: str) -> tuple[Leaf | Many | None, str]:
     said, line = stated(gold), extract.clean(gold).strip()
     word = _BEFORE.match(line)
     lost = bool(word and word[1] not in said) or set(extract.numbers(line)) != set(extract.numbers(said))
-    lost = lost or said != line and not re.search(r"\d", said)
+    lost = lost or said != extract.bare(line) and not re.search(r"\d", said)
     if not lost or "\n" in line or extract.explicit(line):
         return parsed(said), ""
     expected = parsed(line)
     parts = expected.parts if isinstance(expected, Many) else (expected,)
     worded = all(isinstance(each, Leaf) and each.words for each in parts)
-    return expected if worded else None, wording.normal(line) if re.search(r"[^\W\d_]{2}", line) else ""
+    whole = wording.normal(line) if re.search(r"[^\W\d_]{2}", line) else ""
+    return expected if worded else None if whole else parsed(said), whole
 
 
 def shown(answer: Leaf | Many) -> str:

@@ -201,6 +201,11 @@ def test_any_noun_may_stand_behind_a_number_but_no_word_that_changes_it(number, 
     assert not right(str(number), f"\\boxed{{{number}\\text{{ {word} {noun}}}}}")
 
 
+def test_a_formula_without_digits_is_an_expected_answer():
+    for gold in ("$-i$", "$f(n)=n$", "$f(x)=x,f(x)=-x$", "$N=n$"):
+        assert right(gold, f"\\boxed{{{gold[1:-1]}}}")
+
+
 # Wrong, and accepted: docs/verifiers.md lists them.
 KNOWN = [("5", "\\boxed{5\\text{ fans}}"), ("7", "So 15% of 60 = 7."), ("\\lim_{x\\to0} f", "\\boxed{\\lim_{x\\to1} f}")]
 
