@@ -340,6 +340,8 @@ $ dollars? USD | EUR euros? | cent cents? | pound pounds? lbs? | unit units? | m
 km km kilometers? kilometres? | m meters? metres? | cm cm centimeters? centimetres? | mm mm millimeters? millimetres?
 mile miles? mi | in inch(?:es)? | ft feet foot ft | yd yards? yd | kg kilograms? kgs? | g grams? | oz ounces? oz
 L liters? litres? | mL ml mL milliliters? millilitres? | gal gallons? | deg degrees? ° | C °C | F °F | kWh kWh
+MB megabytes? MB | GB gigabytes? GB | kB kilobytes? kB KB | TB terabytes? TB | kW kilowatts? kW | mg milligrams? mg | kN kN
+kJ kilojoules? kJ | N newtons? | J joules? | W watts? | V volts? | Hz hertz Hz | rad radians? rad | ms milliseconds?
 h hours? hrs? | min minutes? mins? min | s seconds? secs? | day days? | week weeks? | month months? | year years?
 """  # the unit, then the patterns of its names
 UNITS = {name: unit for line in re.split(r" \| |\n", _UNITS.strip()) for unit, *names in [line.split()] for name in names}

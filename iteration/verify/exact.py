@@ -8,14 +8,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from iteration import wording
 from iteration.extract import clean, explicit, number, numbers, shortest
 from iteration.types import Problem, State, Verdict
+from iteration.units import MACRO, measured
 
-# What may stand around a number in a stated answer: words and their marks, but nothing that makes another number of it.
-_AROUND = re.compile(r"(?:\\(?:text|mathrm|textbf|mathbf|boxed)(?![A-Za-z])|\\[$%,;:!{}() ]|[^\\+*/^!√π²³_=<>|])*")
-
-
-_RATIO = re.compile(r"(?<![\d./])-?(?:\d+ +)?\d+ */ *\d+(?![\d/]|\.\d)(?=\D*\Z)")  # a fraction, last in its line
+_RATIO = re.compile(  # a fraction, last in its line
+    r"(?<![\d./])-?(?:(?:\d+ +)?\d+ */ *\d+(?![\d/]|\.\d)(?=\D*\Z)|\d*\\[dt]?frac\{\d+\}\{\d+\}(?=[\s$.)\]\\]*\Z))"
+)
+_SPACED = re.compile(r"(?<=\d)(?:\\[,;:! ]|\{,\}|,\\!)(?=\d{3}(?!\d))")
+# What makes a number a part of a formula: it stands before the number, or behind it.
+_INTO = re.compile(
+    r"(?:[\^_√∛∜]|\\[a-z]+\s*(?<!\\text)(?<!\\boxed)(?<!\\quad)(?<!\\approx)|(?<![A-Za-z])(?:sqrt|log|ln|sin|cos|tan|mod))\s*[{(]?\s*-?$"
+    r"|\}\s*\{$|[A-Za-z]\($|[\d)}]\s*(?:[+*/×·÷:–—]+\s*-?|-)$|\d\s*x\s*$|\d\s-\s$|\d\.$"
+    r"|(?:(?:^|[\s$])[A-Za-z)]\s*[<>]=?|[≤≥≠]|\\(?:le|ge|lt|gt|neq?|leq|geq))\s*\$?-?$"
+)
+_ONTO = re.compile(
+    r"[})\]]*\s*(?:[\^!_√π×÷+]|[*/=<>]\s*(?:[\d({\\]|[A-Za-z](?![A-Za-z]))|\\(?:pi|sqrt|times|cdot|frac|le|ge)(?![a-z])|-\s*[\dA-Za-z](?![A-Za-z]))"
+    r"|[A-Za-z](?![A-Za-z])(?<![mgshLl])|(?:st|nd|rd|th)\b|\s[b-zB-Z](?![A-Za-z'’.])(?<![mgshLlCF])"
+)
 
 
 def last_number(text: str) -> str:
@@ -23,28 +34,44 @@ def last_number(text: str) -> str:
     return _last(clean(text))
 
 
-def _last(text: str) -> str:
+def _last(text: str, alone: bool = False) -> str:
+    """alone: "" where the last number is a part of a formula ("\\sqrt{5}", "5!", "3 + 5", "10:30")."""
+    simple = _SIMPLE.search(text[-24:])  # quickly, what is most frequent
+    if simple:
+        return shortest(simple[1])
     for line in reversed(text.split("\n")):
-        values, ratio = numbers(line), _RATIO.search(line)
+        values = numbers(line)
         if values:
-            return str(number(ratio[0]) or values[-1]) if ratio else values[-1]
+            ratio = _RATIO.search(line)
+            if ratio and number(ratio[0]) and not (alone and _INTO.search(line[: ratio.start()])):
+                return str(number(ratio[0]))
+            written = _WRITTEN.search(line) if alone else None
+            part = written and (_INTO.search(line[: written.start()]) or _ONTO.match(line, written.end(1)))
+            return "" if part or written and written[1].count(".") > 1 else values[-1]
     return ""
+
+
+_SIMPLE = re.compile(r"[A-Za-z]: (\d+)\Z")
+_WRITTEN = re.compile(r"(\d[\d.,]*(?<![.,])|(?<!\d)\.\d+)(?=\D*\Z)")
 
 
 def final_number(text: str) -> str:
     """The number that a text states in a box, a tag or behind "answer"; where it marks none, its last one; or ""."""
     text = clean(text)
+    text = _SPACED.sub(",", text) if "\\" in text or "{,}" in text else text
     said = explicit(text)
     if said is None:
-        return _last(text)
+        return _last(text, alone=True)
     if said.isdigit():
         return shortest(said)
-    said = said.replace("^\\circ", "").replace("^{\\circ}", "").rsplit("=", 1)[-1].strip("*_`$ ").rstrip(".")
-    whole, values = number(said) or number(said.strip("\\%$ ")), set(numbers(said))
-    if whole:
-        return str(whole)
-    alone = len(values) == 1 and _AROUND.fullmatch(said) and not re.search(r"\d\s?[A-Za-z](?![A-Za-z])|[A-Za-z]\d", said)
-    return values.pop() if alone else ""
+    said = said.rsplit("=", 1)[-1].strip("*_`$ ").rstrip(".")
+    whole = number(said)
+    if not whole:
+        said = re.sub(r"\\text\s*\{\s*percent\s*\}|\s*percent$", "", MACRO.sub(r"\\text", said))
+        said = re.sub(r"\\text\s*\{\s*([\d.,]+)\s*\}", r"\1", said)
+        said = measured(said)[0].strip("\\%$ ")
+        whole = number(said) or number(shortest(said))
+    return str(whole) if whole else ""
 
 
 def last_line(text: str) -> str:
@@ -54,15 +81,19 @@ def last_line(text: str) -> str:
 
 
 @functools.lru_cache(1024)  # a problem has many answers
-def _expected(canonical: Callable[[str], str], answer: str) -> str:
-    return canonical(answer)
+def _expected(canonical: Callable[[str], str], answer: str) -> tuple[str, str]:
+    """(the expected answer's number or line, its words where it is no number but "no solution", "at least 3", "3 to 4")."""
+    found = canonical(answer)
+    line = clean(answer).strip()
+    one = found and ("\n" in line or len(numbers(line)) == 1 or number(line) or "=" in line or explicit(line))
+    return (found, "") if one or canonical is last_line else ("", wording.normal(wording.last_said(line)))
 
 
 @dataclass
 class Exact:
     read: str = "number"  # what is compared: the answer's "number", stated or else its last one, or its last "line"
 
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     def __post_init__(self) -> None:
         if self.read not in ("number", "line"):
@@ -73,7 +104,9 @@ class Exact:
 
     def one(self, problem: Problem, answer: str) -> Verdict:
         canonical = final_number if self.read == "number" else last_line
-        expected, given = _expected(canonical, problem.answer), canonical(answer)
+        expected, words = _expected(canonical, problem.answer)
+        given = wording.normal(wording.last_said(clean(answer))) if words else canonical(answer)
+        expected = expected or words
         if not expected:
             return Verdict(State.FAILED, why=f"the problem's own answer has no {self.read}: {problem.answer[:60]!r}")
         if not given:

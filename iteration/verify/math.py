@@ -20,23 +20,21 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from iteration import extract
+from iteration import extract, units, wording
 from iteration.extract import Number, number, stated
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
 
 # a stated answer in one spelling
 
-_MACRO = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|up|normal)|math(?:rm|bf|it|sf)|mbox|hbox|emph|operatorname)\s*(?=\{)")
 _UNICODE = {
     "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ",
     "÷": "/", "∪": r"\cup ", "∩": r"\cap ", "±": r"\pm ", "∅": r"\emptyset ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
     "≈": r"\approx ", "⁄": "/", "∈": r"\in ", "′": "'",
 }  # fmt: skip
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n")
-_TURNS = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_SINGLE = r"\\text\s*\{\s*([A-IKMO-Za-fi-kn-rt-z]|\\[a-z]+)\s*\}"  # no letter of a unit
 _TURNED = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°)")
-_GAP = r"(?:\s|~|\\[,;:!> ])*"
 
 
 _SPELLING = [
@@ -50,13 +48,16 @@ _SPELLING = [
     (r"\\varnothing(?![A-Za-z])|^\\\{\s*\\\}$", r"\\emptyset"),
     (r"\\log_\{?e\}?", r"\\ln"),
     (r"\\(?:simeq|cong)(?![A-Za-z])", r"\\approx"),
+    (r"_(\w)(?=\s+\d)", r"_{\1}"),
+    (r"\\not\s*=|!=", r"\\ne "),
+    (r"\^\s*-\s*(\d+|[A-Za-z])", r"^{-\1}"),
     (r"^(?:[\s=]|\\approx)+", ""),
 ]
 _LAYOUT = [
     (r"\\(?:left|right|big|Big|displaystyle|limits)(?![A-Za-z])\s?", ""),
     (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
     (r"\\q?quad(?![A-Za-z])|~|(?<!\\)\\[,;:> ]", " "),
-    (r"\\boldsymbol\s*|\\!|\\(?:no)?indent(?![A-Za-z])", ""),
+    (r"\\text\s*\{\s*\}|\\boldsymbol\s*|\\!|\\(?:no)?indent(?![A-Za-z])", ""),
     (r"\\lbrace(?![A-Za-z])", r"\\{"),
     (r"\\rbrace(?![A-Za-z])", r"\\}"),
 ]
@@ -67,9 +68,13 @@ def plain(text: str) -> str:
     text = extract.bare(text)
     text = re.sub(r"\\\\(?=[A-Za-z{}])", r"\\", text) if not re.search("matrix|array|cases", text) else text
     text = re.sub(extract.FORMULA, lambda match: re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", match[0]), text)
-    text = joined(_MACRO.sub(r"\\text", text))
+    if r"\times" in text:  # of vectors
+        text = re.sub(r"\\(?:mathbf|boldsymbol)\s*\{([A-Za-z])\}", r"\\vec{\1}", text)
+    text = joined(units.MACRO.sub(r"\\text", text))
     for pattern, put in _LAYOUT:
         text = re.sub(pattern, put, text)
+    text = re.sub(rf"(?<=[A-Za-z]){_SINGLE}", r" \1", re.sub(rf"{_SINGLE}(?=[A-Za-z])", r"\1 ", text))
+    text = re.sub(_SINGLE, r"\1", text)
     if not text.isascii():
         text = extract.vulgar(text)
         text = re.sub(r"√\s*(?:\(([^()]*)\)|(\w+))", r"\\sqrt{\1\2}", text)
@@ -83,73 +88,24 @@ def plain(text: str) -> str:
 def joined(text: str) -> str:
     """Thousands without their separators; in brackets a comma separates two numbers."""
     text = re.sub(r"(?<=\d),\\!\s?(?=\d{3})", "{,}", text)
+    thousands = r"(?<![\d.,])[1-9]\d{0,2}(?:(?:\.\d{3}){2,}(?![\d.,])|(?:\.\d{3})+,\d+(?![\d.,]))"
+    text = re.sub(thousands, lambda match: match[0].replace(".", "").replace(",", "."), text)
     gap = r"\{,\}|\\[,!;: ]|[\u00a0\u202f ]" + ("" if re.search(r"[(\[{].*,.*[)\]}]", text.replace("{,}", "")) else "|,")
     grouped = rf"(?<![\d.,])(?<!\d[ ])[1-9]\d{{0,2}}(?P<gap>{gap})\d{{3}}(?:(?P=gap)\d{{3}})*(?![\d/]|[,]\d|(?P=gap)\d)"
     return re.sub(grouped, lambda match: re.sub(r"\D", "", match[0]), text)
 
 
-# units
-
-_MEASURED = re.compile(
-    rf"(?<=[\d}})!]){_GAP}(?:\\text\s*\{{(?P<text>[^{{}}]*)\}}|(?P<word>{extract.MEASURE}|(?<=\s)[msgLl]))(?P<power>{_GAP}\^\s*\{{?\s*[23]\s*\}}?)?\.?\s*$"
-)
-_DEGREES = re.compile(rf"(?<=[\d}})]){_GAP}\^\s*\{{?\s*\\circ\s*\}}?{_GAP}(?:\\text\s*\{{\s*|\{{\s*)?(?P<scale>[CF])?\s*\}}?$")
-_PER = re.compile(r"\s*/\s*|\s+per\s+")
-_SAME = {(("mile", 1), ("h", -1)): (("mph", 1),), (("km", 1), ("h", -1)): (("km/h", 1),), (("m", 1), ("s", -1)): (("m/s", 1),)}
-Unit = tuple[tuple[str, int], ...]
-
-
-def measured(text: str) -> tuple[str, Unit]:
-    """A plain answer without its unit of measure, and the unit: (name, power) of each factor, "" for a name not known here."""
-    money = re.match(r"(-?)\s*(?:\\?\$|([€£¥₹])|(?:USD|EUR)\s)\s*(?=[\d.,-])(?!.*\$)", text)
-    if money:
-        return money[1] + text[money.end() :], (("EUR" if money[2] == "€" else money[2] or "$", 1),)
-    coins = re.search(r"(?<=\d)\s?\\?([$€£¥])$", text)
-    if coins:
-        return text[: coins.start()], ((coins[1].replace("€", "EUR"), 1),)
-    turned = _DEGREES.search(text)
-    if turned and not _TURNS.search(text):
-        return text[: turned.start()], ((turned["scale"] or "deg", 1),)
-    match = _MEASURED.search(text)
-    if not match or match["word"] == "°" and _TURNS.search(text):
-        return text, ()
-    power = int(re.sub(r"\D", "", match["power"] or "") or 1)
-    return text[: match.start()], _unit((match["text"] or match["word"]).strip(" ."), power)
-
-
-def _unit(words: str, power: int) -> Unit:
-    above, *below = _PER.split(words)
-    unit = (*_factor(above, power), *((name, -size) for each in below for name, size in _factor(each, 1)))
-    return _SAME.get(unit, unit)
-
-
-def _factor(words: str, power: int) -> Unit:
-    size = re.match(r"(square|sq\.?|cubic|cu\.?)\s", words) or re.search(
-        r"\s(squared|cubed)$|\s?\^?\s?\{?([23])\}?$|([²³])$", words
-    )
-    if size:
-        power = 2 if size[0].strip(" ^{}.") in ("square", "sq", "squared", "2", "²") else 3
-        words = (words[: size.start()] + words[size.end() :]).strip()
-    for name, unit in (*extract.UNITS.items(), *extract.LETTERS.items()):
-        if re.fullmatch(name, words):
-            return ((unit, power),)
-    return (("", power),)
-
-
-def conflict(a: Unit, b: Unit) -> bool:
-    """Are both units stated, and are they different? "units" and what is not known agree with all of the same power."""
-    if not a or not b:
-        return False
-    if len(a) != len(b) or any(x[1] != y[1] for x, y in zip(a, b, strict=True)):
-        return any(name and name != "unit" for name, _ in (*a, *b)) or {size for _, size in a} != {size for _, size in b}
-    free = {"", "unit"}
-    return any(
-        x != y and not {x, y} & free and {x, y} not in ({"deg", "C"}, {"deg", "F"}) for (x, _), (y, _) in zip(a, b, strict=True)
-    )
-
-
 # the structure of an answer
 
+_TIME = r"\d{1,2}:\d\d(?::\d\d)?"
+_DATED = re.compile(
+    rf"(?:{_TIME}|\d\d?)\s*[ap]\.?\s?m\.?|\d{{4}}-\d\d?-\d\d?|\d+/\d+/\d+|v?\d+\.\d+\.\d+(?:\.\d+)*", re.IGNORECASE
+)
+_CHEMICAL = re.compile(r"(?=.*\d)(?:\(?[A-Z][a-z]?\s?(?:_?\d|_\{\d+\})*\)?(?:_?\d|_\{\d+\})*\s?){2,}")  # H_2O is not HO_2
+_FUNCTIONS = {"arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", *extract.NOT_WORDS}
+_PHRASE = re.compile(r"[^\W\d_]{3,}\s+[^\W\d_]{2,}|[^\W\d_]{2,}\s+[^\W\d_]{3,}|\b(?:to|of|in|by|is|no|at|on)\b")
+_RELATION = re.compile(r"[<>]|\\(?:le|ge|lt|gt)(?![A-Za-z])")
+_REGION = re.compile(rf"{_RELATION.pattern}|\\(?:cup|cap|in|mathbb)(?![A-Za-z])")
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -157,7 +113,7 @@ class Leaf:
 
     text: str
     name: str = ""
-    unit: Unit = ()
+    unit: units.Unit = ()
     percent: bool = False
     label: str = ""
     whole: str = ""  # with its name, as an equation
@@ -168,27 +124,40 @@ class Leaf:
 
     @property
     def words(self) -> str:
-        """Words, not a formula, in lower case, except for a mixture (GMm); "" else. Two small letters are a product."""
-        said = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", self.text)
-        said = " ".join(said.strip(" .()\"'").split())
-        wordy = re.fullmatch(r"[^\W\d_]{2,}(?:[ ,'-]+[^\W\d_]+)*", said) and not re.fullmatch(r"[a-z]{2}", said)
-        if not wordy or said in extract.NOT_WORDS:
-            return ""
-        return said if re.search(r"[a-z][A-Z]|[A-Z]{2}[a-z]", said) else said.lower()
+        """What is compared as text: words, alone or beside numbers, dates, times, versions; "" for a formula."""
+        said = " ".join(re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", self.text).strip(" .()\"'").split())
+        if re.fullmatch(r"[^\W\d_]{2,}(?:[ ,'-]+[^\W\d_]+)*", said):  # two small letters are a product, GMm is a mixture
+            if said in extract.NOT_WORDS or re.fullmatch(r"[a-z]{2}", said):
+                return ""
+            cased = re.search(r"[a-z][A-Z]|[A-Z]{2}[a-z]", said) or len(said) == 2 and said.lower() not in ("no", "ok")
+            return said if cased else wording.normal(said)
+        if _CHEMICAL.fullmatch(said) and re.search(r"[A-Z].*[A-Z]", said):
+            return re.sub(r"[_{}\s]", "", said)
+        if _DATED.fullmatch(said):
+            return re.sub(r"[\s.]+(?=[apAP]|[mM]\b|$)", "", said.lower()).lstrip("0") if ":" in said else said
+        bare = re.sub(r"\\(?:begin|end)\s*\{\w+\*?\}|\\[A-Za-z]+|_\{[^{}]*\}", " ", said)
+        wordy = _PHRASE.search(bare) or not _FUNCTIONS.issuperset(re.findall(r"[^\W\d_]{4,}", bare))
+        return wording.normal(said) if wordy else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """Several values. brackets: "{}" a set, "()", "[]", "(]", "[)" in order (a point or an interval), "" a list without any."""
+    """Several values. brackets: "{}" a set, "()", "[]", "(]", "[)" in order (a point or an interval), "" a list without any.
+
+    joint: the word between inequalities, "and" or "or".
+    """
 
     parts: tuple
     brackets: str
     text: str
+    joint: str = ""
 
 
 _SEPARATOR = re.compile(
-    rf"\\text\s*\{{\s*,?\s*{extract.AND}\s*,?\s*\}}|(?<![A-Za-z\\]){extract.AND}(?![A-Za-z])|\\lor(?![A-Za-z])|[,;]|[和或及与]"
+    rf"\\text\s*\{{\s*,?\s*{extract.AND}\s*,?\s*\}}|(?<![A-Za-z\\]){extract.AND}(?![A-Za-z])|\\l(?:or|and)(?![A-Za-z])|[,;]|[和或及与]"
 )
+_ORS = ("or", "oder", "ou", "或", "или", r"\lor")
+_JOINT = re.compile(rf"(?<![A-Za-z\\]){extract.AND}(?![A-Za-z])|\\l(?:or|and)(?![A-Za-z])")
 _LABEL = re.compile(
     r"(?:\\text\s*\{\s*)?(?:[(\[]([A-J])[)\]]|([A-J])[).:](?=\s|\}))\s*\}?[\s.:]*(?:\}\s*)?(?P<rest>.*)", re.DOTALL
 )
@@ -216,11 +185,17 @@ def _structure(text: str) -> Leaf | Many | None:
     parts = split(text)
     if len(parts) > 1:
         inner = [_structure(part) for part in parts]
-        return Many(tuple(inner), "", text) if all(inner) else None
+        joint = _JOINT.findall(text) if all(map(_RELATION.search, parts)) or r"\l" in text else []
+        joint = "".join(sorted({"or" if each in _ORS else "and" for each in joint}))
+        flat = [each for part in inner for each in (part.parts if isinstance(part, Many) and not part.brackets else (part,))]
+        return Many(tuple(flat), "", text, joint) if all(inner) else None
     text = re.sub(r"^[A-Za-z]\s*\\in(?![A-Za-z])\s*", "", parts[0] if parts else "")
+    such = re.fullmatch(r"\\\{\s*([a-z])\s*(?:\\mid|\||:)\s*(.*\1.*)\\\}", text)
+    if such and _RELATION.search(such[2]):
+        return _structure(such[2].strip())
     point = re.fullmatch(r"\([A-Za-z_{}\d ]+(?:,[A-Za-z_{}\d ]+)+\)\s*=\s*(\(.*)", text)
     text = point[1] if point else text
-    around = re.fullmatch(r"(\\\{|[(\[{])(.*?)(\\\}|[)\]}])", text, re.DOTALL)
+    around = text != r"\{\emptyset\}" and re.fullmatch(r"(\\\{|[(\[{])(.*?)(\\\}|[)\]}])", text, re.DOTALL)
     if around and closes(text, len(around[1])) == len(text) - len(around[3]):
         if len(split(around[2])) > 1 and around[1] != "{" or around[1] == r"\{" and around[2].strip():
             inner = _structure(around[2])
@@ -278,11 +253,23 @@ def leaf(text: str) -> Leaf | None:
         elif len(sides) == 2 and re.fullmatch(r"\\?[A-Za-z]+", sides[1]) and not re.search(r"[A-Za-z]", sides[0]):
             name, text = sides[1], sides[0]
         elif not re.search(r"[A-Za-z]", re.sub(r"\\text\s*\{[^{}]*\}|\\[A-Za-z]+", " ", sides[0] + sides[-1])):
-            text = sides[-1]
-    text, unit = measured(re.sub(r"^\\text\s*\{\s*([A-Za-z])\s*\}$", r"\1", text.strip()))
+            text = sides[-1] if sides[0] != sides[-1] and all(map(_may_equal, sides, sides[1:])) else text
+    text, unit = units.measured(re.sub(r"^\\text\s*\{\s*([A-Za-z])\s*\}$", r"\1", text.strip()))
     percent = re.search(r"\\%\s*$", text)
     text = text[: percent.start()].strip() if percent else text.strip()
     return Leaf(text, re.sub(r"[\s{}]", "", name), unit, bool(percent), "", whole) if text else None
+
+
+def _may_equal(a: str, b: str) -> bool:
+    """Not where two numbers differ by more than the rounding of the second."""
+    import sympy
+
+    x, y = number(a), number(b)
+    if y and not x and re.fullmatch(r"[\d\s.+*/()^{}\\a-z-]+", a):
+        read = formula(a)
+        value = read.evalf() if isinstance(read, sympy.Expr) and read.is_number else None
+        x = Number(Fraction(str(value))) if value is not None and value.is_Float else None
+    return not (x and y) or abs(x.value - y.value) <= max(y.ulp or 1, x.ulp) / 2
 
 
 # equality
@@ -293,22 +280,33 @@ def same(a: Leaf | Many, b: Leaf | Many) -> bool:
     if isinstance(a, Leaf) and isinstance(b, Leaf):
         return same_leaf(a, b)
     if isinstance(a, Many) and isinstance(b, Many):
+        if a.joint and b.joint and a.joint != b.joint:
+            return False
+        if bool(a.joint) != bool(b.joint) and {"()", "[]", "[)", "(]"} & {a.brackets, b.brackets}:
+            return same_formula(*((a, b.text) if a.joint else (b, a.text)))
         ordered = [each.brackets not in ("", "{}") for each in (a, b)]
         if all(ordered):
             return a.brackets == b.brackets and in_order(a, b)
         if any(ordered):
             return "{}" not in (a.brackets, b.brackets) and {"()", "[]"} & {a.brackets, b.brackets} != set() and in_order(a, b)
+        names = [[part.name.split("_")[0] for part in each.parts if isinstance(part, Leaf) and part.name] for each in (a, b)]
+        named = [len(set(each)) for each in names]
+        if sorted(named) == [0, len(a.parts)] and len(a.parts) == len(b.parts) > 1:
+            return in_order(a, b)
         return unordered(
             list(a.parts), list(b.parts), distinct=a.brackets == b.brackets == "{}" or isinstance(a.parts[0], Many)
         )
     many, one = (a, b) if isinstance(a, Many) else (b, a)
+    if one.name and many.brackets and one.text[:1] in "([\\":
+        inner = _structure(one.text)
+        return isinstance(inner, Many) and same(inner if one is a else a, inner if one is b else b)
     if not many.brackets and len(many.parts) > 1 and all(same(many.parts[0], part) for part in many.parts[1:]):
         return same(many.parts[0], one)
     if many.brackets == "{}" and len(many.parts) == 1:
         return same(a.parts[0], b) if many is a else same(a, b.parts[0])
-    if many.brackets not in ("", "{}") and re.search(r"\\(?:le|ge|lt|gt|cup|cap|in)(?![A-Za-z])|[<>]", one.text):
+    if many.brackets not in ("", "{}") and _REGION.search(one.text):
         return bool(same_formula(a.text, b.text))
-    return False
+    return bool(many.joint and same_formula(many, one.text))
 
 
 def in_order(a: Many, b: Many) -> bool:
@@ -333,19 +331,23 @@ def same_leaf(a: Leaf, b: Leaf) -> bool:
         return False
     if a.label and b.text == a.label or b.label and a.text == b.label:
         return True
-    simple = r"\\?[A-Za-z]+(?:_\w+)?"
-    if a.name and b.name and re.fullmatch(simple, a.name) and re.fullmatch(simple, b.name) and a.name.lower() != b.name.lower():
+    simple = r"\\?[A-Za-z]+(?:_\w+)?'*|\\\w+\{?[A-Za-z]+\}?"
+    kinds = [(bool(re.fullmatch(simple, each)), "(" in each, each.startswith("\\text")) for each in (a.name, b.name)]
+    if a.name and b.name and kinds[0] == kinds[1] and any(kinds[0]) and a.name.lower() != b.name.lower():
         return same_formula(a.whole, b.whole)
     if a.name and "=" in b.text or b.name and "=" in a.text:
         return same_formula(a.whole, b.whole)
-    if conflict(a.unit, b.unit):
+    if units.conflict(a.unit, b.unit):
         return False
     bases = based(a.text), based(b.text)
     if any(bases):
         ten = [(int(each.text), 10) if re.fullmatch(r"\d+", each.text) else None for each in (a, b)]
         return (bases[0] or ten[0]) == (bases[1] or ten[1])
-    if a.words or b.words:
+    numbers = a.number, b.number
+    if not all(numbers) and (a.words or b.words):
         return a.words == b.words
+    if re.fullmatch(_TIME, a.text):  # 12:30 is a time, and no ratio 2:5
+        return a.text.lstrip("0") == b.text.lstrip("0")
     ratios = [re.fullmatch(r"(\d+(?:\.\d+)?)((?:\s*:\s*\d+(?:\.\d+)?)+)", each.text) for each in (a, b)]
     if any(ratios):
         return all(ratios) and _ratio(a.text) == _ratio(b.text)
@@ -406,16 +408,45 @@ def _rounds(a: Number, b: Number) -> bool:
 # formulas, by sympy
 
 
+# Letters with a mark are letters of their own: z', \vec{a}, \angle ABC; math-verify forgets the mark or the order of letters.
+_MARKED = re.compile(
+    r"(?P<letter>[A-Za-z])(?:'+|\^\s*\{?\s*(?:\\prime\s*)+\}?)|\\(?:angle|triangle|odot|measuredangle)\s*\{?[A-Za-z]+\}?"
+    r"|\\(?:text|vec|hat|bar|tilde|dot|ddot|over(?:line|rightarrow|arc)|underline|wide(?:hat|tilde)|math(?:cal|frak))\s*(?:\{[A-Za-z\s]+\}|\s[A-Za-z])"
+)
+# Any other command is not read, and its formula is compared as text.
+_COMMANDS = r"""
+\frac \sqrt \pi \cdot \times \div \pm \mp \infty \le \ge \ne \lt \gt \in \cup \cap \emptyset \setminus \backslash
+\mathbb \mid \begin \end \sin \cos \tan \cot \sec \csc \arcsin \arccos \arctan \sinh \cosh \tanh \log \ln \exp \binom
+\lfloor \rfloor \lceil \rceil \lvert \rvert \vert \max \min \sum \int \prod \lim \to \circ \bmod \ell \hline \alpha
+\beta \gamma \delta \epsilon \varepsilon \zeta \eta \theta \vartheta \iota \kappa \lambda \mu \nu \xi \rho \sigma \tau
+\upsilon \phi \varphi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Xi \Pi \Sigma \Phi \Psi \Omega
+"""
+_READ = set(_COMMANDS.split())
+# What math-verify reads wrongly: "3 4" as 3 + 4, a bracket at infinity as open, 7_a as 7, ||x|| as |x|, A^T as A.
+_UNREAD = re.compile(
+    r"\d\s+[\d.]|[¤$?]|\.\.\.|…|\\[lc]?dots|\d\s*_|\|\||\^\s*\{?\s*(?:T|\*)"
+    r"|[-+*/^=<>_]\s*$|^\s*[*/=^<>]|\[\s*-?\\infty|\\infty\s*\]"
+)
+_CROSS = re.compile(r"(?:\b[A-Z]|_\{[a-z]+\w\})\s*\\times\s*(?:[A-Z](?![A-Za-z])|[A-Z]_\{)")  # A x B is not B x A
+
+
+def _letter(match: re.Match) -> str:
+    mark = re.sub("[^A-Za-z]", "", match[0].replace("'", "prime"))
+    return f"{match['letter'] or 'Q'}_{{{mark}}}"
+
+
 def formula(text: str) -> Any:
     """What math-verify reads in a formula: a sympy object, or None."""
     import math_verify
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    if re.search(r"\d\s+[\d.]|[¤$?]|\.\.\.|…|\\l?dots|[-+*/^=<>_]\s*$|^\s*[*/=^<>]|\[\s*-?\\infty|\\infty\s*\]", text):
-        # math-verify reads "3 4" as 3 + 4, and takes a bracket at infinity for open
+    if _UNREAD.search(text):
         return None
-    if _TURNS.search(text):
+    if units.TURNS.search(text):
         text = _TURNED.sub(r"{\\frac{\1\\pi}{180}}", text)
+    text = _MARKED.sub(_letter, text)
+    if _CROSS.search(text) or "'" in text or not _READ.issuperset(re.findall(r"\\[A-Za-z]+", text)):
+        return None
     text = re.sub(r"\)\s*\(", r")\\cdot(", text)  # it reads (-2)(3) as -2 - 3
     text = re.sub(r"(?<![\w}.^_])(\d+(?:\.\d+)?)\s*\(", r"\1\\cdot(", text)
     results = math_verify.parse(f"\\boxed{{{text}}}", [_config()], parsing_timeout=None)
@@ -438,10 +469,13 @@ def _config() -> Any:
     return math_verify.LatexExtractionConfig(normalization_config=normal)
 
 
-def same_formula(a: str, b: str) -> bool:
+def same_formula(a: str | Many, b: str) -> bool:
     """Do both read as the same? What sympy cannot compare is not the same: it raises errors of many kinds."""
-    x, y = formula(a), formula(b)
+    x, y = (formula(each) if isinstance(each, str) else _joined_region(each) for each in (a, b))
+    if isinstance(a, Many):
+        return x is not None and y is not None and same_region(x, y)
     if x is None or y is None:
+        a, b = (re.sub(r"\{(\w)\}|(?<!\d)\s+|\s+(?!\d)", r"\1", each) for each in (a, b))
         return a == b
     decimal, other = (number(a), y) if number(a) else (number(b), x)
     try:
@@ -522,8 +556,20 @@ def _at(x: Any, y: Any, turn: int, ratio: bool = False) -> bool | Any:
     if ratio:
         return a / b if b else None
     if not a or not b or max(abs(a), abs(b)) < 1e-50:
-        return bool(sympy.simplify(x - y) == 0)
+        return bool(sympy.simplify((x - y).subs({each: sympy.I for each in (x - y).free_symbols if each.name == "i"})) == 0)
     return bool(abs(a - b) <= max(abs(a), abs(b)) / sympy.Integer(10) ** (digits - 15))
+
+
+def _joined_region(many: Many) -> Any:
+    """The numbers for which inequalities of one letter hold, joined by "or" or "and"; None where that cannot be told."""
+    import sympy
+
+    parts = [formula(each.text) for each in many.parts]
+    letters = {letter for each in parts if each is not None for letter in each.free_symbols}
+    if len(letters) != 1 or None in parts:
+        return None
+    regions = [each.as_set() if isinstance(each, sympy.logic.boolalg.Boolean) else each for each in parts]
+    return (sympy.Union if many.joint == "or" else sympy.Intersection)(*regions)
 
 
 def _chained(relation: Any) -> bool:
@@ -605,15 +651,44 @@ def warm() -> None:
 
 def compare(gold: str, answer: str, read: str) -> dict:
     """{"state", "answer", "why"}: the answer's verdict against `gold`, which is an answer too."""
-    expected, given = parsed(stated(gold)), parsed(stated(answer, read))
-    if not expected:
+    expected, whole = expects(gold)
+    if not expected and not whole:
         return {"state": State.FAILED, "answer": "", "why": f"the problem's own answer cannot be read: {gold[:60]!r}"}
+    said = stated(answer, read)
+    if "=" in said and not re.search(r"[A-Za-z]", said.split("=")[0]):  # of "15% of 60 = 9" only the end is read
+        before = answer[: max(0, answer.find(said))].rstrip(" $(\\")
+        said = said.rpartition("=")[2] if before and not before.endswith(("{", ":", "\n", ".", "is", "*", "`")) else said
+    given = parsed(said)
+    if whole and (read != "boxed" or "\\boxed" in answer) and wording.normal(wording.last_said(extract.clean(answer))) == whole:
+        return {"state": State.CORRECT, "answer": whole[:200], "why": ""}
     if not given:
         return {"state": State.UNPARSEABLE, "answer": "", "why": "no answer can be read"}
+    if not expected:
+        return {"state": State.WRONG, "answer": shown(given), "why": f"{shown(given)[:60]}, not {whole[:60]}"}
     if same(expected, given):
         return {"state": State.CORRECT, "answer": shown(expected), "why": ""}
     said = shown(given)
     return {"state": State.WRONG, "answer": said, "why": f"{said[:60]}, not {shown(expected)[:60]}"}
+
+
+# The one word before an expected number: "Jan 5", "Room 5"
+_BEFORE = re.compile(r"(?!total|sum|answer|result|about|approximately|around|roughly)([^\W\d_]{2,})\.?\s+\$?\d", re.IGNORECASE)
+
+
+@functools.lru_cache(1024)  # a problem has many answers
+def expects(gold: str) -> tuple[Leaf | Many | None, str]:
+    """(the expected answer, the whole of it where it is a line of words: "no solution", "3 to 4")."""
+    said, line = stated(gold), extract.clean(gold).strip()
+    word = _BEFORE.match(line)
+    lost = bool(word and word[1] not in said) or set(extract.numbers(line)) != set(extract.numbers(said))
+    lost = lost or said != extract.bare(line) and not re.search(r"\d", said)
+    if not lost or "\n" in line or extract.explicit(line):
+        return parsed(said), ""
+    expected = parsed(line)
+    parts = expected.parts if isinstance(expected, Many) else (expected,)
+    worded = all(isinstance(each, Leaf) and each.words for each in parts)
+    whole = wording.normal(line) if re.search(r"[^\W\d_]{2}", line) else ""
+    return expected if worded else None if whole else parsed(said), whole
 
 
 def shown(answer: Leaf | Many) -> str:
@@ -634,14 +709,14 @@ class Math:
     seconds: float = 3.0  # of CPU for one comparison
 
     executes: ClassVar[bool] = False  # it only needs the limits of the sandbox
-    version: ClassVar[str] = "2"
+    version: ClassVar[str] = "3"
 
     def __post_init__(self) -> None:
         if self.read not in ("auto", "boxed", "last"):
             raise ValueError(f"verify.read is {self.read!r}; expected auto, boxed or last")
         if importlib.util.find_spec("math_verify") is None:
             raise ValueError("verify.name=math needs the package math-verify; type: ./launch.sh setup")
-        self.version = f"2, math-verify {importlib.metadata.version('math-verify')}"
+        self.version = f"3, math-verify {importlib.metadata.version('math-verify')}"
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
         calls = [

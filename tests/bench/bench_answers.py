@@ -1,9 +1,10 @@
-"""What the verifiers of answers make of labelled solutions, forms and mutants, and how fast (docs/verifiers-measured.md).
+"""What the verifiers of answers make of labelled solutions, forms and mutants, and how fast (docs/verifiers.md).
 
     python -m tests.bench.bench_answers GSM8K_FOLDER [LABELLED.jsonl]
 
 GSM8K_FOLDER: holds train.jsonl.gz and test.jsonl.gz. LABELLED.jsonl: example_model_solutions.jsonl of openai/grade-school-math
-(model solutions with is_correct). To measure another version, put its `iteration` before this folder on PYTHONPATH.
+(model solutions with is_correct). To measure another version, set PYTHONSAFEPATH=1 and put its `iteration` before this
+folder on PYTHONPATH.
 """
 
 from __future__ import annotations

@@ -54,6 +54,7 @@ def values(seed: int = 0, each: int = 2) -> list[tuple[str, str]]:
     return made
 
 
+NUMBER = r"^-?\d[\d,.]*$"
 SWAPS = {  # one change each: what is found, what stands there in the mutant
     "sign": [(r"^(?![-\\]begin|-)(?=[\dx\\(a-z])", "-"), (r"^-", ""), (r"(?<=[\w} ])-(?=[\d({\\])", "+"), (r"\+", "-")],
     "digit": [
@@ -74,7 +75,14 @@ SWAPS = {  # one change each: what is found, what stands there in the mutant
         (r"\{ cm\}$", "{ cm}^2"),
         (r"m/s", "km/h"),
         (r"^\\\$(\d+)", r"\1 cents"),
+        (r"\{ cm\}$", "{ kg}"),
+        (r"\{ cm\}$", "{ birds}"),
+        (r"\{ cm\}$", "{ cm or more}"),
     ],
+    "words": [(NUMBER, rf"\\text{{{words} }}\g<0>") for words in ("less than", "not", "half of", "at least", "over")]
+    + [(NUMBER, rf"\g<0>\\text{{ {words}}}") for words in ("squared", "or more", "and a half", "thirds", "below zero")],
+    "scale": [(NUMBER, rf"\g<0>{scale}") for scale in (r"\\text{ Million}", r"\\text{k}", r"\\text{i}", r"\\mathrm{\\pi}")],
+    "mark": [(r"(?<![A-Za-z\\])x(?![A-Za-z])", "x'"), (r"(?<![A-Za-z\\])x(?![A-Za-z])", r"\\vec{x}"), ("^ABC", r"\\angle ABC")],
     "case": [
         (r"R", "r"),
         (r"(?<!\\f)r(?!ac)", "R"),

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from iteration.types import Problem, State
@@ -111,7 +113,7 @@ def test_states():
     problem = Problem("p", "?", "work ... #### 1,000")
     states = [verdict.state for verdict in Exact().verify([problem] * 3, ["it is 1000.00", "it is 1001", "no idea"])]
     assert states == [State.CORRECT, State.WRONG, State.UNPARSEABLE]
-    assert Exact().one(Problem("p", "?", "none"), "5").state == State.FAILED
+    assert Exact().one(Problem("p", "?", "..."), "5").state == State.FAILED
     assert Exact("line").one(Problem("p", "?", "a  b"), "x\n a b \n\n").state == State.CORRECT
     assert last_line(" \n") == ""
 
@@ -146,3 +148,14 @@ def test_a_wrong_option_is_said():
 def test_a_fraction_is_one_number(expected, answer, right):
     (verdict,) = Exact().verify([Problem("p", "q", expected)], [answer])
     assert (verdict.state == State.CORRECT) is right
+
+
+TABLE = (Path(__file__).parent / "golden" / "exact_words.tsv").read_text().splitlines()[1:]
+
+
+def test_words_and_formulas_around_a_number():
+    """A number that a word changes, or that is a part of a formula, is not the answer; words are compared as words."""
+    rows = [line.split("\t") for line in TABLE]
+    assert len(rows) >= 100 and sum(equal == "0" for *_, equal in rows) >= 60
+    wrong = [row for row in rows if (Exact().one(Problem("p", "?", row[0]), row[1]).state == State.CORRECT) != (row[2] == "1")]
+    assert not wrong
