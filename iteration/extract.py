@@ -42,11 +42,14 @@ def clean(text: str) -> str:
             text = _SPECIAL.sub("", text)
     else:
         text = _DASH.sub("-", re.sub(r"[^\x00-\x7f]", _ascii, _SPECIAL.sub("", text).translate(_SIGNS)))
-    if "," in text and _COMMA.search(text) and _EUROPEAN.search(text):
+    if "," in text and re.search(r",(?:\d\d?|\d{4,})(?!\d)", text) and _COMMA.search(text) and _EUROPEAN.search(text):
         text = _COMMA.sub(lambda match: f"{match[1].replace('.', '')}.{match[2]}", text)
-    if _SCALE_SIGN.search(text):
+    small = text.lower()
+    if any(map(small.__contains__, _STEMS_OF_SCALES if small.isascii() else _ALL_STEMS_OF_SCALES)):
         text = _SCALED.sub(_scaled, _SCALED.sub(_scaled, text))
-    return _MINUS.sub("-", text) if _MINUS_SIGN.search(text) else text
+    if any(map(small.__contains__, _STEMS_OF_MINUS if small.isascii() else _ALL_STEMS_OF_MINUS)):
+        text = _MINUS.sub("-", text)
+    return text
 
 
 # "1.234,5" and "3,5" where the words around are of a language that writes decimals so
@@ -56,13 +59,14 @@ _EUROPEAN = re.compile(
     r"|(?<!\w)[éè](?!\w)|\bresposta\b",
     re.IGNORECASE,
 )
-_MINUS_WORDS = "minus|negative|минус|мінус|menos|moins|meno|eksi|âm|负|負|マイナス|마이너스|سالب|ناقص"
-_MINUS_SIGN = re.compile(_MINUS_WORDS, re.IGNORECASE)
+_MINUS_WORDS = "minus|negative|минус|мінус|menos|moins|meno|eksi|âm"
 _MINUS = re.compile(
-    rf"(?<![\w)\]}}$%])(?<![\d)\]}}$%]\s)(?<!\\)(?:{_MINUS_WORDS.split('|负')[0]})\s+(?=\\?\$?(?:\d|\.\d|\\boxed|\\[dt]?frac|\\sqrt))"
-    r"|(?:负|負|マイナス|마이너스\s|سالب\s|ناقص\s)(?=\$?\d)",
+    rf"(?<![\w)\]}}$%])(?<![\d)\]}}$%]\s)(?<!\\)(?:{_MINUS_WORDS})\s+(?=\\?\$?(?:\.?\d|\\(?:boxed|[dt]?frac|sqrt)))"
+    r"|(?:负|負|マイナス|마이너스\s|سالب\s|ناقص\s)(?=\\?\$?(?:\d|\\boxed))",
     re.IGNORECASE,
 )
+_STEMS_OF_MINUS = ("minus", "negative", "menos", "moins", "meno ", "eksi")
+_ALL_STEMS_OF_MINUS = (*_STEMS_OF_MINUS, "минус", "мінус", "âm", "负", "負", "マイナス", "마이너스", "سالب", "ناقص")
 
 _SCALES = {
     3: "thousands?|тысяч[аи]?|тис(?:яч[аі]?)?|тыс|tausend|mille|mila|tysi[ąę]c[ey]?|ribu|duizend|천|千",
@@ -77,7 +81,8 @@ _SCALES = {
     2: "hundreds?|百",
 }
 _SCALE = "|".join(f"(?P<e{scale}>{words})" for scale, words in _SCALES.items())
-_SCALE_SIGN = re.compile("illi|housand|hundred|lakh|crore|ausend|тыс|тис|мил|мл|міл|мілья|[万萬만亿億억천千百]|mil[ehjyl]|mila|tysi|ribu|duiz|juta|triệu|مليون", re.I)
+_STEMS_OF_SCALES = ("illi", "ousand", "undred", "lakh", "crore", "tausend", "mila", "tysi", "ribu", "duizend", "millon", "juta", "miljoen", "miljard")
+_ALL_STEMS_OF_SCALES = (*_STEMS_OF_SCALES, *"тыс тис мил мл міл triệu mil مليون 万 萬 만 亿 億 억 천 千 百".split())
 _SCALED = re.compile(
     r"(?<![\d.,])(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(?P<after>\d{1,15}))?(?!\d)(?P<closed>[}$]*)\s?(?P<macro>\\text\s*\{\s*)?"
     rf"(?:{_SCALE})(?:(?<=[^\x00-ӿ])|(?!\w|-))",
@@ -117,6 +122,7 @@ _NOT = re.compile(
 (?:not|never)(?! only) | neither | nor | cannot | no(?= [a-zé])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
 except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
 (?:instead|rather|other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
+doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+)
 (?:wrong|incorrect|false) (?:answers?|values?|results?|options?|choices?|guess|solutions?|numbers?)
 nicht | weder | kein\w* | pas | jamais | nunca | não | nem | non | né | nie | niet | geen | inte | ikke | tidak | bukan
 không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δεν | όχι | לא | אינ\w+ | nu | si(?= \d)
@@ -131,7 +137,6 @@ doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+
 """),
     re.IGNORECASE,
 )
-_SENTENCE = re.compile(r"[.!?](?=\s)|[。！？\n]")
 _INSTEAD = re.compile(r"[;,]|" + _phrases("but | rather | instead"), re.IGNORECASE)
 _ASSERTED = re.compile(  # ends what a negation reaches: "those not sold are 3"
     _phrases(r"""
@@ -165,17 +170,25 @@ _DENIED_BEHIND = re.compile(
 )
 
 
+def _sentence(before: str) -> str:
+    """The end of a text, from where its last sentence begins."""
+    end = max(before.rfind(". ", 0, -1), before.rfind("? "), before.rfind("! "), before.rfind("\n", 0, -1), before.rfind("。"))
+    if end > 2 and (before[end - 3 : end] == "e.g" or before[end - 1] == ":"):
+        return _sentence(before[:end]) + before[end:]
+    return before[end + 1 :]
+
+
 def denied(before: str, behind: str = "") -> bool:
     """Does a text deny the value that stands between `before` and `behind`?"""
     if behind and _DENIED_BEHIND.match(behind):
         return True
-    before = _SENTENCE.split(before)[-1]
-    that = _NOT_THAT.search(before)
-    if that:
-        return not _INSTEAD.search(before, that.end())
+    before = _sentence(before)
     *_, last = [None, *_NOT.finditer(before)]
     if not last:
         return False
+    that = _NOT_THAT.search(before)
+    if that:
+        return not _INSTEAD.search(before, that.end())
     between = before[last.end() :]
     if re.search(r"\d", between):
         return bool(_LISTED.fullmatch(between)) and not _ASSERTED.search(re.sub("[=,]", "", between))
@@ -237,7 +250,7 @@ _CONCLUDED = re.compile(
     r"|[.!?]\s+(?:then|now)\b|^\s*\$?\s*(?:=|\\(?:implies|Rightarrow|to|approx)\b|⇒|=>|→|->|≈)|[所因]此?以?|итого|всего|also\s+ergibt",
     re.IGNORECASE,
 )
-_BESIDE = re.compile(r"[\s$.,;:)\]}}]*(?:\(?\s*or\b|also\b|alternatively\b|another\b|and\b|(?:it|or|this)\s+(?:could|may|might|can)\b|maybe\b|perhaps\b|possibly\b|或者?)", re.IGNORECASE)
+_BESIDE = re.compile(r"[\s$.,;:)\]}}]*(?:or\b|also\b|alternatively\b|another\b|and\b|(?:it|or|this)\s+(?:could|may|might|can)\b|maybe\b|perhaps\b|possibly\b|或者?)", re.IGNORECASE)
 _NAME = re.compile(r"([A-Za-z]\w{0,5}(?:_\{?\w\}?)?)\s*=(?!=)")
 _BEHIND = re.compile(r"\s*(?:\\pi(?![A-Za-z])|π|\\?%)")  # belongs to the box before it
 _SIGN = re.compile(r"(?:^|[=$(\[{,])\s*-\s*$|[A-Za-z]\s+-$")
@@ -411,7 +424,7 @@ _NO_ANSWER = re.compile(  # "the answer is correct" says nothing of what it is
     re.IGNORECASE,
 )
 # "For example, the answer is 7", "if she had 3, the answer would be 7": a sentence that does not speak of this problem
-_EXAMPLE = re.compile(r"\b(?:e\.g\.|examples?\b|for\s+instance\b|suppose\b|imagine\b)|例如|比如|например|zum\s+beispiel|par\s+exemple|por\s+ejemplo", re.IGNORECASE)
+_EXAMPLE = re.compile(r"\b(?:e\.g\b|examples?\b|for\s+instance\b|suppose\b|imagine\b)|例如|比如|например|zum\s+beispiel|par\s+exemple|por\s+ejemplo", re.IGNORECASE)
 _WOULD = re.compile(r"\b(?:would|might|could)\b", re.IGNORECASE)
 _IF = re.compile(r"\b(?:if|had|were|unless|otherwise)\b", re.IGNORECASE)
 _TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|sorry|oops|mistake|no,|scratch that|let me re)", re.IGNORECASE)
@@ -421,7 +434,7 @@ _ASSERTS = re.compile(
     r"|sondern|sino|mais|mas|ma|es\s+ist|c['’]est|это)\s*[:,]?\s+|而是|(?<!\w)(?:а|но)\s+|,\s*是",
     re.IGNORECASE,
 )
-_MORE = re.compile(r"[\s$*]*[.,;]?[\s$*]*\(?(?:or|alternatively|possibly|maybe|perhaps|(?:but\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+is|is)\s+)*(?=[$*]*-?[\d\\])", re.IGNORECASE)
+_MORE = re.compile(r"[\s$*]*[.,;]?[\s$*]*(?:or|alternatively|possibly|maybe|perhaps|(?:but\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+is|is)\s+)*(?=[$*]*-?[\d\\])", re.IGNORECASE)
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 
@@ -448,11 +461,12 @@ def explicit(text: str, read: str = "auto") -> str | None:
     if said is None and read != "boxed":
         digit = max(map(text.rfind, "0123456789"))
         last = text[max(text.rfind("\n", 0, max(0, digit)), digit - 300, 0) :]
-        if _NOT.search(last) or _ODD.search(last):
+        if not _PLAIN.fullmatch(last) and (_NOT.search(last) or _ODD.search(last)):
             return loose(text)
     return said
 
 
+_PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
 _ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
     r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|squared|cubed|fails)\b)"
     r"|than\s|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[^\x00-ɏ]",
@@ -527,7 +541,7 @@ _SKIPPED = "\0"
 
 def _unsaid(text: str, start: int, end: int) -> str:
     """Why a marker from start to end states nothing: "example", "denied", or ""."""
-    before = re.split(r"[.!?](?=\s[A-Z])|[。！？]|(?<!xample:)\n", text[max(0, start - 200) : start])[-1]
+    before = _sentence(text[max(0, start - 200) : start])
     if _EXAMPLE.search(before) or _WOULD.search(text, start, end) and _IF.search(before):
         return "example"
     return "denied" if denied(before + text[start:end]) else ""
@@ -654,6 +668,8 @@ def clause(line: str) -> tuple[str, str]:
 
 def bare(text: str) -> str:
     """A text without what is set around it: white space, bold, quotes, a full stop, the dollars of a formula."""
+    if text[:1].isalnum() and text[-1].isalnum():
+        return text
     for _ in range(12):
         before = text
         text = re.sub(r"^(?:[\s~]|\\[,;:! ])+|(?:[\s~,;:。]|\\[,;:! ]|(?<!\.)\.|\\\\?)+$", "", text)
