@@ -49,7 +49,7 @@ def clean(text: str) -> str:
         text = _SCALED.sub(_scaled, _SCALED.sub(_scaled, text))
     if any(map(small.__contains__, _STEMS_OF_MINUS if small.isascii() else _ALL_STEMS_OF_MINUS)):
         text = _MINUS.sub("-", text)
-    return text
+    return re.sub(r"(?<![\w)}\]$\\~])~(?=\s?\$?-?\d)", "about ", text) if "~" in text else text
 
 
 # "1.234,5" and "3,5" where the words around are of a language that writes decimals so
@@ -119,10 +119,10 @@ def _phrases(table: str, before: str = r"(?<!\w)", behind: str = r"(?!\w)") -> s
 # They deny what follows; those of the second table also what follows "is" ("not true that it is 3").
 _NOT = re.compile(
     _phrases(r"""
-(?:not|never)(?! only) | neither | nor | cannot | no(?= [a-zé])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
+(?:not|never)(?! only) | neither | nor | cannot | no(?= [a-zé\d$])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
 except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
 (?:instead|rather|other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
-doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+)
+doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree\w* | unlikely | hardly
 (?:wrong|incorrect|false) (?:answers?|values?|results?|options?|choices?|guess|solutions?|numbers?)
 nicht | weder | kein\w* | pas | jamais | nunca | não | nem | non | né | nie | niet | geen | inte | ikke | tidak | bukan
 không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δεν | όχι | לא | אינ\w+ | nu | si(?= \d)
@@ -133,7 +133,7 @@ không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δε
 _NOT_THAT = re.compile(
     _phrases(r"""
 (?:not|\w+n['’]t|never|cannot) (?:\w+ )?(?:(?:the )?(?:true|case|correct|right|certain)|mean|imply|follow|think|believe|say|claim|conclude|agree)
-doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+)
+doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | no way | disagree\w* | unlikely | hardly
 """),
     re.IGNORECASE,
 )
@@ -141,7 +141,7 @@ _INSTEAD = re.compile(r"[;,]|" + _phrases("but | rather | instead"), re.IGNORECA
 _ASSERTED = re.compile(  # ends what a negation reaches: "those not sold are 3"
     _phrases(r"""
 but | rather | instead | so | thus | hence | therefore | it['’]s | that['’]s | sondern | sino | mais | mas | но | а
-(?<=\w\s)(?:is|are|was|were|has|have|gives?|get|leaves?|makes?|equals?|sont|sind)
+(?<=\w\s)(?:is|are|was|were|has|have|gives?|get|leaves?|makes?|numbers?|totals?|equals?|sont|sind)
 """)
     + "|[,;:=]|而是",
     re.IGNORECASE,
@@ -151,8 +151,8 @@ _LISTED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _STOPS = r"(?=\s*(?:[.,;:!)\n—-]|$))"
-_RIGHT = rf"(?:be |seem )?(?:(?:the )?(?:right|correct|true|answer|solution|case)|(?:it|valid|possible|work|fit|satisfy){_STOPS})"
-_FALSE = rf"(?:wrong|incorrect|mistaken|untrue|fails|(?:false|impossible|invalid|too (?:high|low|big|small|large)|a mistake|not){_STOPS}"
+_RIGHT = rf"(?:be |(?:seem|look|sound)s? )?(?:(?:the )?(?:right|correct|true|answer|solution|case)|(?:it|valid|possible|work|fit|satisfy){_STOPS})"
+_FALSE = rf"(?:wrong|incorrect|mistaken|untrue|fails|(?:false|impossible|invalid|too (?:high|low|big|small|large)|a(?: \w+)? (?:mistake|error)|a contradiction|contradictory|absurd|not){_STOPS}"
 _DENIED_BEHIND = re.compile(
     r"[\s$*_`)\]}\\\"']*(?:\?(?!\s*(?:yes|right|correct|indeed))|"
     + _phrases(
@@ -161,9 +161,10 @@ _DENIED_BEHIND = re.compile(
 (?:is|was|ca|could|do|does|must)n['’]t {_RIGHT} | (?:is|can|could|does|must)(?: not|not) {_RIGHT}
 (?:no|nope)(?=\s*[,.!:;—-]|\s+(?:that|it|wait|this)\b|\s*$)
 """.replace("VERB", "(?:is|was|are|seems|looks|must be|would be|can|could|does)"),
-        r"[\s.,;!:(—–-]*(?:(?:but|and)\s+)?(?:(?:that|this|it|which)(?:['’]s)?\s*)?",
+        r"[\s.,;!:(—–-]*(?:(?:but|and|hmm+|wait|oh|oops|sorry|well|actually)[\s,.…]+)*(?:(?:that|this|it|which)(?:['’]s)?\s*)?",
     )
-    + r"|\s*is\s+not\b(?!\s+only)|\s*(?:不是|不对|不正确|是错|错误|并非|ではな|ではあり|でな|じゃな|(?:이|가)?\s*아[니닙]|değil|नहीं|নয়|не\s|неверн|неправильн"
+    + r"|[^.!?\n]{0,80}\bbut\s+(?:it|that|this|they)(?:['’]s|\s+(?:is|are))\s+(?:wrong|incorrect|not\s+(?:right|correct|true))\b"
+    r"|\s*is\s+not\b(?!\s+only)|\s*(?:不是|不对|不正确|是错|错误|并非|ではな|ではあり|でな|じゃな|(?:이|가)?\s*아[니닙]|değil|नहीं|নয়|не\s|неверн|неправильн"
     r"|ليس|خطأ|ist\s+(?:falsch|nicht)|es\s+(?:incorrect|fals|errón)|no\s+es\b|n['’]est\s+pas|est\s+(?:faux|incorrect)|não\s+é|est[áa]\s+errad"
     r"|è\s+sbagliat|non\s+è))",
     re.IGNORECASE,
@@ -172,7 +173,7 @@ _DENIED_BEHIND = re.compile(
 
 def _sentence(before: str) -> str:
     """The end of a text, from where its last sentence begins."""
-    end = max(before.rfind(". ", 0, -1), before.rfind("? "), before.rfind("! "), before.rfind("\n", 0, -1), before.rfind("。"))
+    end = max(before.rfind(". "), before.rfind("? "), before.rfind("! "), before.rfind("\n"), before.rfind("。"))
     if end > 2 and (before[end - 3 : end] == "e.g" or before[end - 1] == ":"):
         return _sentence(before[:end]) + before[end:]
     return before[end + 1 :]
@@ -199,17 +200,18 @@ def denied(before: str, behind: str = "") -> bool:
 _ABOUT = _phrases("""
 about | around | roughly | approximately | approx\\.? | circa | close to | примерно | около | приблизительно | etwa | ungefähr | environ
 aproximadamente | cerca de
-""") + "|大约|大概|約|约"
+""") + "|(?:大约|大概|約|约|接近)(?:是|为|为|等于)?"
 _CHANGES_BEFORE = re.compile(
     rf"(?:(?P<about>{_ABOUT})|"
     + _phrases(r"""
 (?:less|fewer|more|greater|larger|smaller|bigger|higher|lower|older|younger|longer|shorter) than(?: or equal to)?
-at (?:least|most) | up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near
+at (?:least|most) | up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | exceeds? | ranges? from \S+ to
+(?:next|previous|first|last|number|prime|integer|even|odd|multiple) (?:\w+ )?(?:after|before|following|preceding) | (?:successor|predecessor|complement) of
 (?:an?|one)[ -](?:half|third|quarter|fourth|fifth|tenth) of | half(?: of)? | twice | thrice | double | triple | times
 (?:square|cubic|cube) root of | (?:square|cube|inverse|reciprocal|opposite|negative|log|factorial|power|multiples?|factors?|divisors?) of
 (?:sum|product|difference|ratio) (?:of|between) | percent of | divisible by | divided by | multiplied by | base | mod(?:ulo)? | minus | plus
 (?:weniger|mehr|größer|kleiner) als | mindestens | höchstens | die hälfte von | menos de | más de | (?:mayor|menor) que | al menos
-(?:la mitad|el doble) de | (?:moins|plus) de | au (?:moins|plus) | la moitié de | mais de | pelo menos | metade de
+(?:la mitad|el doble) de | (?:moins|plus) de | au (?:moins|plus) | la moitié de | mais de | (?:inférieure?|supérieure?) à | (?:inferior|superior) a | (?:maggiore|minore|più|meno) di | maior que | pelo menos | metade de
 меньше | больше | менее | более | половин\w+(?: от)? | أقل من | أكثر من | نصف
 """)
     + r"|小于|大于|[少多]于|至少|至多|最多|超过|不到)[\s$(\\]*$",
@@ -219,7 +221,8 @@ _CHANGES_BEHIND = re.compile(
     r"\s*(?:"
     + _phrases(r"""
 squared | cubed | and (?:an? |one |three )?(?:half|third|quarter|fourth|fifth|tenth)s? | or (?:more|less|fewer|so|higher|lower|greater|larger|above|below)
-factorial | (?:raised )?to the (?:\w+ )?power | plus | minus | times(?! (?:a|per|as|in|each|every)\b) | divided by | multiplied by | mod(?:ulo)?
+factorial | (?:raised )?to the (?:\w+ )?power | plus | minus | times(?= [\d$\\(]) | divided by | multiplied by | mod(?:ulo)?
+(?:only )?(?:if|unless|provided) | with an? (?:error|uncertainty|tolerance) | give or take
 (?:\w+ )?(?:less|more|fewer) than | percent (?:less|more|of) | at (?:least|most) | (?:over|out of)(?= \$?\d) | in base | mil | dozens? and
 (?:oder|ou|o|или) (?:mehr|weniger|plus|moins|más|menos|mais|больше|более|меньше|менее)
 """, "")
@@ -414,7 +417,7 @@ _MORE_STEMS = re.findall(
     "答 답 ответ відповідь отговор réponse odpověď yanıt đáp câu إجابة اجابة جواب उत्तर উত্তর సమాధానం คำตอบ απάντηση תשובה",
 )
 _LEAD = re.compile(
-    r"(?:[\s:*_`>|]|(?:therefore|thus|then|simply|just|clearly|indeed|actually|exactly|equal\s+to|given\s+by|as\s+follows)\b[\s,:]*+"
+    r"(?:[\s:*_`]|(?<=\n)[>|]|(?:therefore|thus|then|simply|just|clearly|indeed|actually|exactly|equal\s+to|given\s+by|as\s+follows)\b[\s,:]*+"
     r"|(?:(?:approximately|about|roughly)\b|\\approx|≈)[\s,:$]*+(?=-?\d*\.\d))+(?=\S)",
     re.IGNORECASE,
 )
@@ -425,16 +428,17 @@ _NO_ANSWER = re.compile(  # "the answer is correct" says nothing of what it is
 )
 # "For example, the answer is 7", "if she had 3, the answer would be 7": a sentence that does not speak of this problem
 _EXAMPLE = re.compile(r"\b(?:e\.g\b|examples?\b|for\s+instance\b|suppose\b|imagine\b)|例如|比如|например|zum\s+beispiel|par\s+exemple|por\s+ejemplo", re.IGNORECASE)
+_SUPPOSED = re.compile(r"\b(?:if|whether|assum(?:e|ing)|suppos(?:e|ing))\s+(?:that\s+)?(?:the\s+|your\s+|my\s+)?$", re.IGNORECASE)
 _WOULD = re.compile(r"\b(?:would|might|could)\b", re.IGNORECASE)
 _IF = re.compile(r"\b(?:if|had|were|unless|otherwise)\b", re.IGNORECASE)
 _TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|sorry|oops|mistake|no,|scratch that|let me re)", re.IGNORECASE)
 _ASSERTS = re.compile(
     r"(?:^|[.,;:!?—-]|\s)\s*(?:(?:but|rather|instead|actually|so|then|no|and)[\s,:]+)*(?:(?:it|that|this|which|(?:the|my)\s+(?:(?:correct|right|actual|real|true|final|new)\s+)?(?:answer|value|one|result|number))"
-    r"(?:['’]s|\s+(?:is|was|should\s+be|must\s+be|has\s+to\s+be|equals|becomes|=))(?:\s+(?:actually|really|in\s+fact|instead|rather))*|(?:but|rather|instead)(?=[\s,]+[$(*]*(?:-?[\d\\]|(?-i:[A-J])\b))"
-    r"|sondern|sino|mais|mas|ma|es\s+ist|c['’]est|это)\s*[:,]?\s+|而是|(?<!\w)(?:а|но)\s+|,\s*是",
+    r"(?:['’]s|\s+(?:is|was|should\s+be|must\s+be|has\s+to\s+be|equals|becomes|=))(?:\s+(?:actually|really|in\s+fact|instead|rather))*|(?:(?<!thing\s)(?<!all\s)but|rather|instead|(?:no|wait)(?=\s*[,:—-]))(?=[\s,:—-]+[$(*]*(?:-?[\d\\]|(?-i:[A-J])\b))"
+    r"|sondern|sino|mais|mas|ma|es\s+ist|c['’]est|это)\s*[:,—-]?\s+|而是|(?<!\w)(?:а|но)\s+|,\s*是",
     re.IGNORECASE,
 )
-_MORE = re.compile(r"[\s$*]*[.,;]?[\s$*]*(?:or|alternatively|possibly|maybe|perhaps|(?:but\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+is|is)\s+)*(?=[$*]*-?[\d\\])", re.IGNORECASE)
+_MORE = re.compile(r"[\s$*]*[.,;]?[\s$*]*(?:\(or(?=\s+\$?-?[\d.,]+\$?\s*\))|or|alternatively|possibly|maybe|perhaps|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+is|is)\s+)*(?=[$*(]*(?:-?[\d\\]|(?-i:[A-J])\b))", re.IGNORECASE)
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 
@@ -452,18 +456,23 @@ def explicit(text: str, read: str = "auto") -> str | None:
         if not before.rstrip("$ \n").endswith(("-", "+", "/", "*")) and "\\" not in before[-12:]:
             if not _INTO.search(before) and not denied(before):
                 return quick[1]
-    if "```" in text and read != "boxed":
-        outside = _FENCE.sub("\n", text)
-        said = _explicit(outside, read) if outside.strip() else None
-        if said is not None:
-            return said
-    said = _explicit(text, read)
+    said = marked(text, read)
     if said is None and read != "boxed":
         digit = max(map(text.rfind, "0123456789"))
         last = text[max(text.rfind("\n", 0, max(0, digit)), digit - 300, 0) :]
         if not _PLAIN.fullmatch(last) and (_NOT.search(last) or _ODD.search(last)):
             return loose(text)
     return said
+
+
+def marked(text: str, read: str = "auto") -> str | None:
+    """As `explicit`, but None for every text that marks no answer."""
+    if "```" in text and read != "boxed":
+        outside = _FENCE.sub("\n", text)
+        said = _outside(outside, read) if outside.strip() else None
+        if said is not None:
+            return said
+    return _outside(text, read)
 
 
 _PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
@@ -474,7 +483,8 @@ _ODD = re.compile(  # a hint, found quickly, that the last number of a text may 
 )
 
 
-def _explicit(text: str, read: str) -> str | None:
+def _outside(text: str, read: str) -> str | None:
+    """`marked` for a text without code."""
     boxes = _boxes(text) if read != "last" and "box" in text else []
     if boxes is None:
         return ""
@@ -483,7 +493,8 @@ def _explicit(text: str, read: str) -> str | None:
     tags = [tag for tag in tags if tag[2]]
     if tags and (not boxes or tags[-1][1] > boxes[-1][0]):
         inside = [(start, end, stated(content, read)) for start, end, content in tags[-8:]]
-        return _chain(text, inside)
+        said, behind = _chain(text, inside), text[tags[-1][1] :][:300]
+        return _replacement(behind) if denied("", behind) else said
     if boxes:
         kept = [box for box in boxes[:-1] if not denied("", text[box[1] : box[1] + 60])] + boxes[-1:]
         return _beside(text, *boxes[-1][:2], _chain(text, kept), read)
@@ -503,7 +514,7 @@ def _replacement(text: str) -> str:
     for asserted in _ASSERTS.finditer(text[:300]):
         rest = text[asserted.end() :]
         found = value(clause(rest.split("\n", 1)[0])[0])
-        if re.search(r"\d|\\[a-z]|^\W*[A-J]\b", found) and not _DENIED_BEHIND.match(rest[len(found) :]):
+        if _WORTH.match(found) and not _DENIED_BEHIND.match(rest[len(found) :]):
             said = found
     return said
 
@@ -512,7 +523,7 @@ def _marked(text: str) -> str | None:
     for mark in ("####", "answer is "):  # quickly, what is most frequent
         at = text.rfind(mark)
         simple = _SIMPLE.fullmatch(text, at + len(mark)) if at >= 0 else None
-        if simple and (mark == "####" or text.count("nswer") == 1 and not _unsaid(text, at, at)):
+        if simple and (mark == "####" or text.count("nswer") == 1 and not unsaid(text, at, at)):
             return simple[1]
     small = text.lower()
     places = [small.find(stem) for stem in (_STEMS if text.isascii() else _STEMS + _MORE_STEMS) if stem in small]
@@ -532,29 +543,30 @@ def _marked(text: str) -> str | None:
         if found is None:
             found = (*said,)
             continue
-        return _chain(text, [said, found]) if said[2] != found[2] and said[1] <= found[0] and numbers(said[2]) else found[2]
+        return _chain(text, [said, found]) if said[2] != found[2] and said[1] <= found[0] and _WORTH.match(said[2]) else found[2]
     return found[2] if found else "" if skipped else None
 
 
 _SKIPPED = "\0"
+_WORTH = re.compile(r".*\d|\\[a-z]|\W*[A-J]\b")  # a value or a letter
 
 
-def _unsaid(text: str, start: int, end: int) -> str:
+def unsaid(text: str, start: int, end: int) -> str:
     """Why a marker from start to end states nothing: "example", "denied", or ""."""
     before = _sentence(text[max(0, start - 200) : start])
-    if _EXAMPLE.search(before) or _WOULD.search(text, start, end) and _IF.search(before):
+    if _EXAMPLE.search(before) or _SUPPOSED.search(before) or _WOULD.search(text, start, end) and _IF.search(before):
         return "example"
     return "denied" if denied(before + text[start:end]) else ""
 
 
 def _behind(text: str, marker: re.Match) -> tuple[int, int, str] | str | None:
     """(start, end, value) behind a marker; a text that is stated instead of it; None where the marker states nothing."""
-    unsaid = _unsaid(text, *marker.span())
-    if unsaid == "example":
+    why = unsaid(text, *marker.span())
+    if why == "example":
         return _SKIPPED
     rest = text[marker.end() :]
     simple = _SIMPLE.fullmatch(rest)
-    if simple and not unsaid:
+    if simple and not why:
         return marker.start(), len(text), simple[1]
     lead = _LEAD.match(rest)
     rest = rest[lead.end() if lead else 0 :]
@@ -574,13 +586,13 @@ def _behind(text: str, marker: re.Match) -> tuple[int, int, str] | str | None:
     if end == "?" or not bare(said):
         return None
     stands = value(said)
-    if unsaid or not stands or denied("", behind):
+    no = _NOT.match(stands)
+    if why or not stands or no and _WORTH.match(stands[no.end() :].strip()) or denied("", behind):
         return _replacement(said + behind)
     if _TAKEN_BACK.search(behind) and _runs(behind):
         return loose(behind)
-    put = _ASSERTS.match(behind) if re.match(r"[\s,;]*(?:but|however)\b", behind, re.IGNORECASE) else None
-    if put:
-        return _replacement(behind) or stands
+    if re.match(r"[\s,;]*(?:but|however)\b", behind, re.IGNORECASE):
+        stands = _replacement(re.split(r"[.!?](?=\s)|\n", behind, maxsplit=1)[0]) or stands
     more = _MORE.match(behind)
     if more:
         stands += " \\text{ and } " + value(clause(behind[more.end() :].split("\n", 1)[0])[0])
@@ -602,8 +614,8 @@ def _is_title(line: str) -> bool:
 FORMULA = r"\$\$(?:\\\$|[^$])+\$\$|(?<![\\$])\$(?![\s$])(?:\\.|[^$\n\\])*(?<![\s\\])\$(?![\d$])|\\\((?:.*?)\\\)|\\\[(?:.*?)\\\]"
 _END = re.compile(
     r"(?P<end>[.?](?=[\s*_`\"')\]]|$)|(?<![\w)\0\\])!|[。！？；])|;\s(?=[a-z]{3})|\s(?:[—–]|--?)\s(?=[A-Za-z]{2})"
-    r"|,?\s+(?:not|because|since|which|where|instead|rather|but|though|although|while|given|assuming|meaning)\b"
-    r"|,\s*(?:so|as|for|if|with|after|when)\b|\s\((?=[^()]*[A-Za-z]{2,}\s)"
+    r"|(?<!thing)(?<! all),?\s+but\b|,?\s+(?:not|because|since|which|where|instead|rather|though|although|while|given|assuming|meaning)\b"
+    r"|,\s*(?:so|as|for|if|with|after|when|no|nicht|pas|não|non|nie|niet|а не)\b|\s\((?=[^()]*[A-Za-z]{2,}\s)"
 )
 _BOLD = re.compile(
     r"(?<![\w)*])(\*{1,3})(?=\S)([^*\n]+?)(?<=\S)\1(?![\w(*])|(?<![\w\\}])(_{1,2})(?=\S)([^_\n]+?)(?<=\S)\3(?![\w])|`+([^`\n]+)`+"
@@ -726,6 +738,7 @@ def _runs(text: str) -> list[tuple[int, int, str]]:
         tail = _TAIL.match(text, end)
         end, said = (tail.end(), said + tail[0]) if tail else (end, said)
         before, behind = _CHANGES_BEFORE.search(text[max(0, start - 60) : start]), _CHANGES_BEHIND.match(text, end)
+        behind = behind if behind and not (tail and behind[0].strip() in ("over", "out of")) else None
         if before and not (before["about"] and "." in said):
             start, said = start - len(before[0]), before[0] + said
         if behind:
@@ -755,6 +768,8 @@ def value(text: str) -> str:
         return bare(values[0])
     between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
     begins = not whole[: runs[0][0]].strip("(¤$\\ ")
+    if any(re.fullmatch(r"\s*(?:to|through|till|until|bis|à|до|至|到|[-–])\s*", each) for each in between):
+        return whole
     if begins and _APART.match(between[0]):
         return bare(runs[0][2])
     if all(_JOIN.fullmatch(each) for each in between):
@@ -798,6 +813,7 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
     chain = [bare(runs[-1][2])]
     for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
         link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
+        link = r"\s*[,;]\s*|" + link if re.search(r"(?:\bare|:)(?:[-\d.,\s$]|and|or)*$", whole[: b[0]]) else link
         more = _MORE.match(whole, a[1])
         if not re.fullmatch(link, whole[a[1] : b[0]]) and not (more and more.end() >= b[0]):
             break
