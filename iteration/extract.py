@@ -127,7 +127,7 @@ doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+
 nicht | weder | kein\w* | pas | jamais | nunca | não | nem | non | né | nie | niet | geen | inte | ikke | tidak | bukan
 không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δεν | όχι | לא | אינ\w+ | nu | si(?= \d)
 """)
-    + r"|\b(?:wrong|incorrect|false)[\s$]*$|(?<!\w)非|不是|不等[于於]|不[为為]|不会是|不可能|[并並而]非|ไม่|≠|\\neq?(?![a-z])|\\not(?![a-z])|!=",
+    + r"|\b(?:wrong|incorrect|false)[\s$]*$|(?<!\w)非|不是|不等[于於]|不[为為]|不会是|不可能|[并並而]非|ไม่|≠|\\neq?(?![a-z])|\\not(?![a-z])|(?<![\d)}A-Za-z])!=",
     re.IGNORECASE,
 )
 _NOT_THAT = re.compile(
@@ -140,7 +140,7 @@ doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+
 _INSTEAD = re.compile(r"[;,]|" + _phrases("but | rather | instead"), re.IGNORECASE)
 _ASSERTED = re.compile(  # ends what a negation reaches: "those not sold are 3"
     _phrases(r"""
-but | rather | instead | so | thus | hence | therefore | it['’]s | that['’]s | sondern | sino | mais | mas | но | а
+but | rather | instead | so | thus | hence | therefore | because | since | it['’]s | that['’]s | sondern | sino | mais | mas | но | а
 (?<=\w\s)(?:is|are|was|were|has|have|gives?|get|leaves?|makes?|numbers?|totals?|equals?|sont|sind)
 """)
     + "|[,;:=]|而是",
@@ -152,11 +152,12 @@ _LISTED = re.compile(
 )
 _STOPS = r"(?=\s*(?:[.,;:!)\n—-]|$))"
 _RIGHT = rf"(?:be |(?:seem|look|sound)s? )?(?:(?:the )?(?:right|correct|true|answer|solution|case)|(?:it|valid|possible|work|fit|satisfy){_STOPS})"
-_FALSE = rf"(?:wrong|incorrect|mistaken|untrue|fails|(?:false|impossible|invalid|too (?:high|low|big|small|large)|a(?: \w+)? (?:mistake|error)|a contradiction|contradictory|absurd|not){_STOPS}"
+_FALSE = rf"(?:(?:wrong|incorrect|mistaken|untrue|fails|false|impossible|invalid|too (?:high|low|big|small|large)|a(?: \w+)? (?:mistake|error)|a contradiction|contradictory|absurd|not){_STOPS}"
 _DENIED_BEHIND = re.compile(
     r"[\s$*_`)\]}\\\"']*(?:\?(?!\s*(?:yes|right|correct|indeed))|"
     + _phrases(
         rf"""
+(?:VERB )(?:wrong|incorrect|mistaken|untrue)
 (?:VERB )?(?:(?:also|clearly|obviously|actually|definitely|just|simply) )?(?:{_FALSE})|(?:can)?not {_RIGHT})
 (?:is|was|ca|could|do|does|must)n['’]t {_RIGHT} | (?:is|can|could|does|must)(?: not|not) {_RIGHT}
 (?:no|nope)(?=\s*[,.!:;—-]|\s+(?:that|it|wait|this)\b|\s*$)
@@ -205,7 +206,7 @@ _CHANGES_BEFORE = re.compile(
     rf"(?:(?P<about>{_ABOUT})|"
     + _phrases(r"""
 (?:less|fewer|more|greater|larger|smaller|bigger|higher|lower|older|younger|longer|shorter) than(?: or equal to)?
-at (?:least|most) | up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | exceeds? | ranges? from \S+ to
+at (?:least|most) | (?<!add\s)(?<!adds\s)(?<!sum\s)(?<!sums\s)up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | exceeds? | ranges? from \S+ to
 (?:next|previous|first|last|number|prime|integer|even|odd|multiple) (?:\w+ )?(?:after|before|following|preceding) | (?:successor|predecessor|complement) of
 (?:an?|one)[ -](?:half|third|quarter|fourth|fifth|tenth) of | half(?: of)? | twice | thrice | double | triple | times
 (?:square|cubic|cube) root of | (?:square|cube|inverse|reciprocal|opposite|negative|log|factorial|power|multiples?|factors?|divisors?) of
@@ -222,8 +223,8 @@ _CHANGES_BEHIND = re.compile(
     + _phrases(r"""
 squared | cubed | and (?:an? |one |three )?(?:half|third|quarter|fourth|fifth|tenth)s? | or (?:more|less|fewer|so|higher|lower|greater|larger|above|below)
 factorial | (?:raised )?to the (?:\w+ )?power | plus | minus | times(?= [\d$\\(]) | divided by | multiplied by | mod(?:ulo)?
-(?:only )?(?:if|unless|provided) | with an? (?:error|uncertainty|tolerance) | give or take
-(?:\w+ )?(?:less|more|fewer) than | percent (?:less|more|of) | at (?:least|most) | (?:over|out of)(?= \$?\d) | in base | mil | dozens? and
+(?:only if|unless|provided) | if(?= \$?[a-z]\$? (?:is|=)) | with an? (?:error|uncertainty|tolerance) | give or take
+(?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:least|most) | (?:over|out of)(?= \$?\d) | in base | mil | dozens? and
 (?:oder|ou|o|или) (?:mehr|weniger|plus|moins|más|menos|mais|больше|более|меньше|менее)
 """, "")
     + r"|%\s+of\b|\+(?=\s*(?:$|[.,]))|以上|以下|以内|이상|이하|미만|초과|より|的(?:一半|两倍|平方|倍|\d))",
@@ -461,8 +462,13 @@ def explicit(text: str, read: str = "auto") -> str | None:
         digit = max(map(text.rfind, "0123456789"))
         last = text[max(text.rfind("\n", 0, max(0, digit)), digit - 300, 0) :]
         if not _PLAIN.fullmatch(last) and (_NOT.search(last) or _ODD.search(last)):
-            return loose(text)
+            last = loose(text)
+            if not last or prose(last) or _NOT.search(last) or _SEVERAL.search(last):
+                return last
     return said
+
+
+_SEVERAL = re.compile(rf"(?<![^\W\d_]){AND}(?![^\W\d_])")
 
 
 def marked(text: str, read: str = "auto") -> str | None:
@@ -739,7 +745,7 @@ def _runs(text: str) -> list[tuple[int, int, str]]:
         end, said = (tail.end(), said + tail[0]) if tail else (end, said)
         before, behind = _CHANGES_BEFORE.search(text[max(0, start - 60) : start]), _CHANGES_BEHIND.match(text, end)
         behind = behind if behind and not (tail and behind[0].strip() in ("over", "out of")) else None
-        if before and not (before["about"] and "." in said):
+        if before and "=" not in said and not (before["about"] and "." in said):
             start, said = start - len(before[0]), before[0] + said
         if behind:
             end, said = behind.end(), said + behind[0]
@@ -760,7 +766,7 @@ def value(text: str) -> str:
     runs = _runs(whole)
     if not prose(whole) or not runs:
         return whole
-    runs = [run for run in runs if not denied(whole[: run[0]], whole[run[1] :])]
+    runs = [run for run in runs if not _denied_run(whole, run)]
     if not runs:
         return ""
     values = list(dict.fromkeys(said for *_, said in runs))
@@ -804,10 +810,16 @@ def loose(text: str) -> str:
     return bare(lines[-1]) if len(lines) == 1 and not prose(lines[-1]) else ""
 
 
+def _denied_run(whole: str, run: tuple[int, int, str], after: str = "") -> bool:
+    """Is a value of a sentence denied? What is computed there ("she did not eat 9 - 4 = 5 of them") is not denied before."""
+    computed = re.search(r"\d\s*[-+*/×÷–].*=", run[2])
+    return denied("" if computed else whole[: run[0]], whole[run[1] :] + after)
+
+
 def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
     """The last value of a sentence, with those that stand beside it; "" where it is denied and none stands in its place."""
-    if denied(whole[: runs[-1][0]], whole[runs[-1][1] :] + after):
-        if len(runs) < 2 or not _CONTRAST.fullmatch(whole[runs[-2][1] : runs[-1][0]]) or denied(whole[: runs[-2][0]]):
+    if _denied_run(whole, runs[-1], after):
+        if len(runs) < 2 or not _CONTRAST.fullmatch(whole[runs[-2][1] : runs[-1][0]]) or _denied_run(whole, runs[-2]):
             return ""
         runs = runs[:-1]
     chain = [bare(runs[-1][2])]
@@ -815,6 +827,8 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
         link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
         link = r"\s*[,;]\s*|" + link if re.search(r"(?:\bare|:)(?:[-\d.,\s$]|and|or)*$", whole[: b[0]]) else link
         more = _MORE.match(whole, a[1])
+        if "=" in a[2] and not _NAME.match(a[2]):  # "40 = 2x or x = 20"
+            break
         if not re.fullmatch(link, whole[a[1] : b[0]]) and not (more and more.end() >= b[0]):
             break
         chain.insert(0, bare(a[2]))
