@@ -49,6 +49,7 @@ def clean(text: str) -> str:
         text = _SCALED.sub(_scaled, _SCALED.sub(_scaled, text))
     if any(map(small.__contains__, _STEMS_OF_MINUS if small.isascii() else _ALL_STEMS_OF_MINUS)):
         text = _MINUS.sub("-", text)
+    text = re.sub(r"~~[^~\n]{1,80}~~", "", text) if "~~" in text else text
     return re.sub(r"(?<![\w)}\]$\\~])~(?=\s?\$?-?\d)", "about ", text) if "~" in text else text
 
 
@@ -56,12 +57,12 @@ def clean(text: str) -> str:
 _COMMA = re.compile(r"(?<![\d.,({\[])(?<!\d[,;] )(\d{1,3}(?:\.\d{3})+|\d+),(\d{1,2}|\d{4,})(?![\d.,]*\d|[)}\]])")
 _EUROPEAN = re.compile(
     r"[а-яё]{2}|\b(?:die|der|das|ist|sind|beträgt|la|les?|des|est|vaut|el|los|una?|es|il|sono|vale|het|een|wynosi|svaret|cevap)\b"
-    r"|(?<!\w)[éè](?!\w)|\bresposta\b",
+    r"|(?<!\w)[éè](?!\w)|\b(?:resposta|respuesta|risposta|antwoord|antwort|odpowied|svar)|réponse",
     re.IGNORECASE,
 )
 _MINUS_WORDS = "minus|negative|минус|мінус|menos|moins|meno|eksi|âm"
 _MINUS = re.compile(
-    rf"(?<![\w)\]}}$%])(?<![\d)\]}}$%]\s)(?<!\\)(?:{_MINUS_WORDS})\s+(?=\\?\$?(?:\.?\d|\\(?:boxed|[dt]?frac|sqrt)))"
+    rf"(?<![\w)\]}}$%])(?<![\d)\]}}$%]\s)(?<!\ba[ul]\s)(?<!\bdu\s)(?<!pelo\s)(?<!\\)(?:{_MINUS_WORDS})\s+(?=\\?\$?(?:\.?\d|\\(?:boxed|[dt]?frac|sqrt)))"
     r"|(?:负|負|マイナス|마이너스\s|سالب\s|ناقص\s)(?=\\?\$?(?:\d|\\boxed))",
     re.IGNORECASE,
 )
@@ -166,7 +167,7 @@ _DENIED_BEHIND = re.compile(
     )
     + r"|[^.!?\n]{0,80}\bbut\s+(?:it|that|this|they)(?:['’]s|\s+(?:is|are))\s+(?:wrong|incorrect|not\s+(?:right|correct|true))\b"
     r"|\s*is\s+not\b(?!\s+only)|\s*(?:不是|不对|不正确|是错|错误|并非|ではな|ではあり|でな|じゃな|(?:이|가)?\s*아[니닙]|değil|नहीं|নয়|не\s|неверн|неправильн"
-    r"|ليس|خطأ|ist\s+(?:falsch|nicht)|es\s+(?:incorrect|fals|errón)|no\s+es\b|n['’]est\s+pas|est\s+(?:faux|incorrect)|não\s+é|est[áa]\s+errad"
+    r"|は間違|[은는] 틀|ليس|خطأ|ist\s+(?:falsch|nicht)|es\s+(?:incorrect|fals|errón)|no\s+es\b|n['’]est\s+pas|est\s+(?:faux|incorrect)|não\s+é|est[áa]\s+errad"
     r"|è\s+sbagliat|non\s+è))",
     re.IGNORECASE,
 )
@@ -206,16 +207,16 @@ _CHANGES_BEFORE = re.compile(
     rf"(?:(?P<about>{_ABOUT})|"
     + _phrases(r"""
 (?:less|fewer|more|greater|larger|smaller|bigger|higher|lower|older|younger|longer|shorter) than(?: or equal to)?
-at (?:least|most) | (?<!add\s)(?<!adds\s)(?<!sum\s)(?<!sums\s)up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | exceeds? | ranges? from \S+ to
+at (?:least|most) | (?<!add\s)(?<!adds\s)(?<!sum\s)(?<!sums\s)(?<!rounds\s)(?<!rounded\s)up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | exceeds? | ranges? from \S+ to
 (?:next|previous|first|last|number|prime|integer|even|odd|multiple) (?:\w+ )?(?:after|before|following|preceding) | (?:successor|predecessor|complement) of
 (?:an?|one)[ -](?:half|third|quarter|fourth|fifth|tenth) of | half(?: of)? | twice | thrice | double | triple | times
 (?:square|cubic|cube) root of | (?:square|cube|inverse|reciprocal|opposite|negative|log|factorial|power|multiples?|factors?|divisors?) of
 (?:sum|product|difference|ratio) (?:of|between) | percent of | divisible by | divided by | multiplied by | base | mod(?:ulo)? | minus | plus
 (?:weniger|mehr|größer|kleiner) als | mindestens | höchstens | die hälfte von | menos de | más de | (?:mayor|menor) que | al menos
-(?:la mitad|el doble) de | (?:moins|plus) de | au (?:moins|plus) | la moitié de | mais de | (?:inférieure?|supérieure?) à | (?:inferior|superior) a | (?:maggiore|minore|più|meno) di | maior que | pelo menos | metade de
+(?:la mitad|el doble) de | (?:moins|plus) de | au (?:moins|plus) | la moitié de | mais de | (?:plus|moins) \w+ que | (?:inférieure?|supérieure?) à | (?:inferior|superior) a | (?:maggiore|minore|più|meno) di | maior que | pelo menos | metade de
 меньше | больше | менее | более | половин\w+(?: от)? | أقل من | أكثر من | نصف
 """)
-    + r"|小于|大于|[少多]于|至少|至多|最多|超过|不到)[\s$(\\]*$",
+    + r"|(?:小于|大于|[少多]于|至少|至多|最多|超过|不到)(?:是|为|有)?|약)[\s$(\\]*$",
     re.IGNORECASE,
 )
 _CHANGES_BEHIND = re.compile(
@@ -227,7 +228,7 @@ factorial | (?:raised )?to the (?:\w+ )?power | plus | minus | times(?= [\d$\\(]
 (?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:least|most) | (?:over|out of)(?= \$?\d) | in base | mil | dozens? and
 (?:oder|ou|o|или) (?:mehr|weniger|plus|moins|más|menos|mais|больше|более|меньше|менее)
 """, "")
-    + r"|%\s+of\b|\+(?=\s*(?:$|[.,]))|以上|以下|以内|이상|이하|미만|초과|より|的(?:一半|两倍|平方|倍|\d))",
+    + r"|%\s+of\b|\+(?=\s*(?:$|[.,]))|以上|以下|以内|未満|보다|이상|이하|미만|초과|より|的(?:一半|两倍|平方|倍|\d))",
     re.IGNORECASE,
 )
 
@@ -239,21 +240,22 @@ _ONE_BOX = re.compile(r"\\boxed\{(\d+)\}(?!\s*(?:\\pi|π|\\?%))")
 _ALONE = re.compile(r"[\s$.]*")
 _TAG = re.compile(
     r"<(answer|final_answer)>((?:(?!</?(?:final_)?answer>).)*+)(?:</\1>|\Z)"
-    r"|\"(?:final_?|correct_?)?answer\"\s*:\s*(\"(?:[^\"\\\n]|\\.)*\"|-?[\d.]+(?:[eE][-+]?\d+)?(?=\s*[,}\n]))",
+    r"|[\"'](?:final_?|correct_?)?answer[\"']\s*:\s*(\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|-?[\d.]+(?:[eE][-+]?\d+)?(?=\s*[,}\n]))",
     re.DOTALL | re.IGNORECASE,
 )
 AND = r"(?:and|or|und|oder|et|ou|和|或|及|与|или)"
 _AND = rf"(?:{AND}|(?<=\s)(?:y|e|o|и|و|أو)(?=\s))"
 # What stands between two values: the second replaces the first, follows from it, or is stated beside it.
 _REPLACED = re.compile(
-    r"\b(?:not|no|wrong|incorrect|rather|actually|wait|instead|but(?!\s+also)|mistake|correction|oops|sorry|hmm|scratch)\b|n['’]t\b|不|错|\b(?:nicht|sondern)\b|(?<!\w)(?:не|нет)(?!\w)",
+    r"\b(?:not|no|wrong|incorrect|rather|actually|wait|instead|but(?!\s+also)|mistake|correction|oops|sorry|hmm|scratch|hold\s+on)\b|n['’]t\b|不|错|\b(?:nicht|sondern)\b|(?<!\w)(?:не|нет)(?!\w)",
     re.IGNORECASE,
 )
-_CONCLUDED = re.compile(
-    r"\b(?:so|thus|hence|therefore|finally|final|total|altogether|overall|combined|answer|together|next|step|conclu\w+|result\w*|simplif\w+)\b"
-    r"|[.!?]\s+(?:then|now)\b|^\s*\$?\s*(?:=|\\(?:implies|Rightarrow|to|approx)\b|⇒|=>|→|->|≈)|[所因]此?以?|итого|всего|also\s+ergibt",
+_FOLLOWS = re.compile(
+    r"\b(?:so|thus|hence|therefore|finally|final|next|step|conclu\w+|simplif\w+)\b|[.!?]\s+(?:then|now)\b"
+    r"|^\s*\$?\s*(?:=|[-+*/].*=\s*$|\\(?:implies|Rightarrow|to|approx)\b|⇒|=>|→|->|≈)|因此|所以|итого|всего",
     re.IGNORECASE,
 )
+_TOTAL = re.compile(r"\b(?:total|altogether|overall|combined|answer|together|result\w*)\b", re.IGNORECASE)
 _BESIDE = re.compile(r"[\s$.,;:)\]}}]*(?:or\b|also\b|alternatively\b|another\b|and\b|(?:it|or|this)\s+(?:could|may|might|can)\b|maybe\b|perhaps\b|possibly\b|或者?)", re.IGNORECASE)
 _NAME = re.compile(r"([A-Za-z]\w{0,5}(?:_\{?\w\}?)?)\s*=(?!=)")
 _BEHIND = re.compile(r"\s*(?:\\pi(?![A-Za-z])|π|\\?%)")  # belongs to the box before it
@@ -283,7 +285,7 @@ def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
         return (_marked(behind) or _replacement(behind)) if read != "boxed" else ""
     if _ONTO.match(behind) or _INTO.search(before) and not _SIGN.search(before):
         return ""
-    marked = _marked(text[end:]) if read != "boxed" else None
+    marked = _marked(text[end:]) or (_TAKEN_BACK.search(behind) and _replacement(behind)) if read != "boxed" else None
     return said if not marked or _ROUGHLY.search(behind) or _agree(said, marked) else ""
 
 
@@ -348,12 +350,13 @@ def _both(text: str, first: tuple[int, int, str], second: tuple[int, int, str]) 
         return False
     if _BESIDE.match(between):
         return True
-    if _CONCLUDED.search(between):
+    if _FOLLOWS.search(between):
         return False
     if not re.search(r"[.!?](?=\s)|[。！？\n]", between.strip()):
-        return True
+        return not _TOTAL.search(between)
     intros = [_intro(text, each[0]) for each in (first, second)]
-    return len(intros[0]) == len(intros[1]) and sum(a != b for a, b in zip(*intros, strict=True)) <= 1
+    alike = len(intros[0]) == len(intros[1]) and sum(a != b for a, b in zip(*intros, strict=True)) <= 1
+    return alike and (len(intros[0]) > 1 or not _TOTAL.search(between))
 
 
 def _chain(text: str, spans: list[tuple[int, int, str]]) -> str:
@@ -403,10 +406,10 @@ jibu | ni
 """  # words for answer | verbs behind them
 _VERBS = r"(?:would|will|should|must|could|might|may)\s+be|equals|becomes|comes\s+(?:out\s+)?to(?:\s+be)?"
 _PAIRS = [line.replace("VERBS", _VERBS).split(" | ") for line in _WORDS.strip().splitlines()]
-_MARK = r"[*_`\s]{0,6}(?:\([^()\n]{1,30}\)[*_`\s]{0,6})?"
+_MARK = r"[*_`\s]{0,6}(?:(?:\([^()\n]{1,30}\)|\d(?!\d))[*_`\s]{0,6})?"
 _START = r"(?<![^\W\d_])"
 _SAYS = "|".join(
-    rf"(?:{word}){_MARK}(?:[:=]|->|→|(?:{verbs})(?:(?<=[^\x00-\x7f])|(?![A-Za-z]))\s*:?)" for word, verbs in _PAIRS
+    rf"(?:{word}){_MARK}(?:[:=|]|->|→|(?:{verbs})(?:(?<=[^\x00-\x7f])|(?![A-Za-z]))\s*:?)" for word, verbs in _PAIRS
 )
 _TITLE = rf"^[#>*_ \t]{{0,12}}(?:the\s+)?(?:{'|'.join(word for word, _ in _PAIRS)})[*_: \t]{{0,12}}\n"
 _MARKER = re.compile(rf"{_START}(?:{_SAYS})|{_TITLE}|#{{4}}(?!#)\s*:?", re.IGNORECASE | re.MULTILINE)
@@ -432,14 +435,14 @@ _EXAMPLE = re.compile(r"\b(?:e\.g\b|examples?\b|for\s+instance\b|suppose\b|imagi
 _SUPPOSED = re.compile(r"\b(?:if|whether|assum(?:e|ing)|suppos(?:e|ing))\s+(?:that\s+)?(?:the\s+|your\s+|my\s+)?$", re.IGNORECASE)
 _WOULD = re.compile(r"\b(?:would|might|could)\b", re.IGNORECASE)
 _IF = re.compile(r"\b(?:if|had|were|unless|otherwise)\b", re.IGNORECASE)
-_TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|sorry|oops|mistake|no,|scratch that|let me re)", re.IGNORECASE)
+_TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|sorry|oops|mistake|no,|scratch that|hold on|let me re)", re.IGNORECASE)
 _ASSERTS = re.compile(
     r"(?:^|[.,;:!?—-]|\s)\s*(?:(?:but|rather|instead|actually|so|then|no|and)[\s,:]+)*(?:(?:it|that|this|which|(?:the|my)\s+(?:(?:correct|right|actual|real|true|final|new)\s+)?(?:answer|value|one|result|number))"
     r"(?:['’]s|\s+(?:is|was|should\s+be|must\s+be|has\s+to\s+be|equals|becomes|=))(?:\s+(?:actually|really|in\s+fact|instead|rather))*|(?:(?<!thing\s)(?<!all\s)but|rather|instead|(?:no|wait)(?=\s*[,:—-]))(?=[\s,:—-]+[$(*]*(?:-?[\d\\]|(?-i:[A-J])\b))"
     r"|sondern|sino|mais|mas|ma|es\s+ist|c['’]est|это)\s*[:,—-]?\s+|而是|(?<!\w)(?:а|но)\s+|,\s*是",
     re.IGNORECASE,
 )
-_MORE = re.compile(r"[\s$*]*[.,;]?[\s$*]*(?:\(or(?=\s+\$?-?[\d.,]+\$?\s*\))|or|alternatively|possibly|maybe|perhaps|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+is|is)\s+)*(?=[$*(]*(?:-?[\d\\]|(?-i:[A-J])\b))", re.IGNORECASE)
+_MORE = re.compile(r"[\s$*]*[.,;–—-]?[\s$*]*(?:\((?:or|maybe|possibly|perhaps)(?=\s+\$?-?[\d.,]+\$?\s*\))|or|alternatively|possibly|maybe|perhaps|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+(?:could|might|may)(?:\s+also)?\s+be|it\s+is|is)\s+)*(?=[$*(]*(?:-?[\d\\]|(?-i:[A-J])\b))", re.IGNORECASE)
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 
@@ -462,9 +465,9 @@ def explicit(text: str, read: str = "auto") -> str | None:
         digit = max(map(text.rfind, "0123456789"))
         last = text[max(text.rfind("\n", 0, max(0, digit)), digit - 300, 0) :]
         if not _PLAIN.fullmatch(last) and (_NOT.search(last) or _ODD.search(last)):
-            last = loose(text)
-            if not last or prose(last) or _NOT.search(last) or _SEVERAL.search(last):
-                return last
+            said = loose(text)
+            changed = not said or prose(said) or _NOT.search(said) or _SEVERAL.search(said)
+            return said if changed or numbers(said)[-1:] != numbers(last)[-1:] else None
     return said
 
 
@@ -483,7 +486,7 @@ def marked(text: str, read: str = "auto") -> str | None:
 
 _PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
 _ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
-    r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|squared|cubed|fails)\b)"
+    r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|ist|est|es)\b)"
     r"|than\s|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[^\x00-ɏ]",
     re.IGNORECASE,
 )
@@ -494,7 +497,7 @@ def _outside(text: str, read: str) -> str | None:
     boxes = _boxes(text) if read != "last" and "box" in text else []
     if boxes is None:
         return ""
-    tags = [] if read == "boxed" or "nswer>" not in text and 'nswer"' not in text else list(_TAG.finditer(text))
+    tags = [] if read == "boxed" or "nswer>" not in text and not ('nswer"' in text or "nswer'" in text) else list(_TAG.finditer(text))
     tags = [(tag.start(), tag.end(), (tag[2] or _json(tag[3])).strip()) for tag in tags if tag[2] or tag[3]]
     tags = [tag for tag in tags if tag[2]]
     if tags and (not boxes or tags[-1][1] > boxes[-1][0]):
@@ -508,10 +511,9 @@ def _outside(text: str, read: str) -> str | None:
 
 
 def _json(text: str | None) -> str:
-    try:
-        return str(json.loads(text, parse_int=str, parse_float=str)) if text else ""
-    except ValueError:  # an escape that JSON does not know, e.g. of LaTeX
-        return text.strip('"')
+    if not text or text[0] != '"' or re.search(r"(?<!\\)(?:\\\\)*\\[A-Za-z]{2}", text):  # LaTeX that was not escaped
+        return (text or "").strip("\"'")
+    return str(json.loads(text, strict=False))
 
 
 def _replacement(text: str) -> str:
@@ -538,7 +540,7 @@ def _marked(text: str) -> str | None:
     begin = max(0, text.rfind("\n", 0, max(0, min(places) - 20)))
     found, skipped = None, False
     for marker in reversed(list(_MARKER.finditer(text, begin))):
-        said = _behind(text, marker)
+        said = _behind(text if found is None else text[: found[0]], marker)
         if said is None:
             continue
         if said is _SKIPPED:
@@ -774,7 +776,7 @@ def value(text: str) -> str:
         return bare(values[0])
     between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
     begins = not whole[: runs[0][0]].strip("(¤$\\ ")
-    if any(re.fullmatch(r"\s*(?:to|through|till|until|bis|à|до|至|到|[-–])\s*", each) for each in between):
+    if any(map(_RANGE.fullmatch, between)):
         return whole
     if begins and _APART.match(between[0]):
         return bare(runs[0][2])
@@ -783,6 +785,7 @@ def value(text: str) -> str:
     return whole if begins else bare(runs[-1][2])
 
 
+_RANGE = re.compile(r"\s*(?:to|through|till|until|bis|à|до|至|到|[-–])\s*")
 _WORD = re.compile(r"[(\[]?\\(?:text\w*|math\w+|mbox)\s*\{[^{}]*\}[)\]]?")
 
 
@@ -822,6 +825,8 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
         if len(runs) < 2 or not _CONTRAST.fullmatch(whole[runs[-2][1] : runs[-1][0]]) or _denied_run(whole, runs[-2]):
             return ""
         runs = runs[:-1]
+    if len(runs) == 2 and not whole[: runs[0][0]].strip() and _RANGE.fullmatch(whole[runs[0][1] : runs[1][0]]):
+        return whole
     chain = [bare(runs[-1][2])]
     for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
         link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
