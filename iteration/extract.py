@@ -15,7 +15,6 @@ More than 400 lines: the tables of forms, words and units build on each other an
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -123,7 +122,7 @@ _NOT = re.compile(
 (?:not|never)(?! only) | neither | nor | cannot | no(?= [a-zé\d$])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
 except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
 (?:instead|rather|other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
-doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree\w* | unlikely | hardly
+(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree\w* | unlikely | hardly
 (?:wrong|incorrect|false) (?:answers?|values?|results?|options?|choices?|guess|solutions?|numbers?)
 nicht | weder | kein\w* | pas | jamais | nunca | não | nem | non | né | nie | niet | geen | inte | ikke | tidak | bukan
 không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δεν | όχι | לא | אינ\w+ | nu | si(?= \d)
@@ -134,7 +133,7 @@ không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δε
 _NOT_THAT = re.compile(
     _phrases(r"""
 (?:not|\w+n['’]t|never|cannot) (?:\w+ )?(?:(?:the )?(?:true|case|correct|right|certain)|mean|imply|follow|think|believe|say|claim|conclude|agree)
-doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | no way | disagree\w* | unlikely | hardly
+(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | no way | disagree\w* | unlikely | hardly
 """),
     re.IGNORECASE,
 )
@@ -352,7 +351,7 @@ def _both(text: str, first: tuple[int, int, str], second: tuple[int, int, str]) 
         return True
     if _FOLLOWS.search(between):
         return False
-    if not re.search(r"[.!?](?=\s)|[。！？\n]", between.strip()):
+    if not re.search(r"[.!?](?=\s)|[。！？\n]", between.rstrip()):
         return not _TOTAL.search(between)
     intros = [_intro(text, each[0]) for each in (first, second)]
     alike = len(intros[0]) == len(intros[1]) and sum(a != b for a, b in zip(*intros, strict=True)) <= 1
@@ -438,7 +437,7 @@ _IF = re.compile(r"\b(?:if|had|were|unless|otherwise)\b", re.IGNORECASE)
 _TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|sorry|oops|mistake|no,|scratch that|hold on|let me re)", re.IGNORECASE)
 _ASSERTS = re.compile(
     r"(?:^|[.,;:!?—-]|\s)\s*(?:(?:but|rather|instead|actually|so|then|no|and)[\s,:]+)*(?:(?:it|that|this|which|(?:the|my)\s+(?:(?:correct|right|actual|real|true|final|new)\s+)?(?:answer|value|one|result|number))"
-    r"(?:['’]s|\s+(?:is|was|should\s+be|must\s+be|has\s+to\s+be|equals|becomes|=))(?:\s+(?:actually|really|in\s+fact|instead|rather))*|(?:(?<!thing\s)(?<!all\s)but|rather|instead|(?:no|wait)(?=\s*[,:—-]))(?=[\s,:—-]+[$(*]*(?:-?[\d\\]|(?-i:[A-J])\b))"
+    r"(?:['’]s|\s+(?:is|was|should\s+be|must\s+be|has\s+to\s+be|equals|becomes|=))(?:\s+(?:actually|really|in\s+fact|instead|rather))*|(?:(?<!thing\s)(?<!all\s)but|rather|instead|(?:no|wait)(?=\s*[,:—-]))(?=[\s,:—-]+[$(*\[]*(?:-?[\d\\]|(?-i:[A-Ja-z])(?![A-Za-z])))"
     r"|sondern|sino|mais|mas|ma|es\s+ist|c['’]est|это)\s*[:,—-]?\s+|而是|(?<!\w)(?:а|но)\s+|,\s*是",
     re.IGNORECASE,
 )
@@ -465,13 +464,13 @@ def explicit(text: str, read: str = "auto") -> str | None:
         digit = max(map(text.rfind, "0123456789"))
         last = text[max(text.rfind("\n", 0, max(0, digit)), digit - 300, 0) :]
         if not _PLAIN.fullmatch(last) and (_NOT.search(last) or _ODD.search(last)):
-            said = loose(text)
+            said = "" if _LABELLED.search(text[-600:]) else loose(text)
             changed = not said or prose(said) or _NOT.search(said) or _SEVERAL.search(said)
             return said if changed or numbers(said)[-1:] != numbers(last)[-1:] else None
     return said
 
 
-_SEVERAL = re.compile(rf"(?<![^\W\d_]){AND}(?![^\W\d_])")
+_SEVERAL = re.compile(rf"(?<![^\W\d_]){AND}(?![^\W\d_])", re.IGNORECASE)
 
 
 def marked(text: str, read: str = "auto") -> str | None:
@@ -484,10 +483,11 @@ def marked(text: str, read: str = "auto") -> str | None:
     return _outside(text, read)
 
 
+_LABELLED = re.compile(r"(?:^|[\s(])a\).*[\s(][b-e]\)[^\n]*\Z", re.DOTALL)  # "a) 5, b) 6"
 _PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
 _ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
-    r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|ist|est|es)\b)"
-    r"|than\s|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[^\x00-ɏ]",
+    r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|ist|est|es|değil)\b)"
+    r"|than\s|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|,\s\$?\d+\W*$|[b-e]\)|[^\x00-ɏ]",
     re.IGNORECASE,
 )
 
@@ -510,10 +510,11 @@ def _outside(text: str, read: str) -> str | None:
     return _marked(text) if read != "boxed" else None
 
 
-def _json(text: str | None) -> str:
-    if not text or text[0] != '"' or re.search(r"(?<!\\)(?:\\\\)*\\[A-Za-z]{2}", text):  # LaTeX that was not escaped
-        return (text or "").strip("\"'")
-    return str(json.loads(text, strict=False))
+def _json(text: str) -> str:
+    """A JSON value as text; a model may leave the backslashes of LaTeX as they are."""
+    text = text.strip("\"'").replace('\\"', '"')
+    escaped = all(len(run) % 2 == 0 for run in re.findall(r"\\+", text))
+    return text.replace("\\\\", "\\") if escaped else text
 
 
 def _replacement(text: str) -> str:
