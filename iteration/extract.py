@@ -25,7 +25,7 @@ LONGEST = 4_000  # characters of a text that are looked at, from its end
 # what is no part of a text: special tokens, marks without width, other scripts' digits and signs
 
 _SPECIAL = re.compile(
-    r"<\|[^|<>\n]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>|[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\r]"
+    r"<\|[^|<>\n]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>|[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe0f\ufeff\r✅✓✔\U0001f300-\U0001faff]"
 )
 _SIGNS = str.maketrans({"−": "-", "﹣": "-", "‐": "-", "‑": "-", "，": ", ", "、": ", ", "٫": ".", "٬": ",", "\u2009": " "})
 _DASH = re.compile(r"(?<![\w)\]}])(?<![\w)\]}] )[–—](?=[\d.$])")
@@ -119,7 +119,7 @@ def _phrases(table: str, before: str = r"(?<!\w)", behind: str = r"(?!\w)") -> s
 # They deny what follows; those of the second table also what follows "is" ("not true that it is 3").
 _NOT = re.compile(
     _phrases(r"""
-(?:not|never)(?! only) | neither | nor | cannot | no(?= [a-zé\d$])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
+(?:not|never)(?! only) | neither | nor | nobody | no one | cannot | (?:thought|believed|claimed|said) to be | no(?= [a-zé\d$])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
 except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
 (?:instead|rather|other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
 (?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree\w* | unlikely | hardly
@@ -132,7 +132,7 @@ không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δε
 )
 _NOT_THAT = re.compile(
     _phrases(r"""
-(?:not|\w+n['’]t|never|cannot) (?:\w+ )?(?:(?:the )?(?:true|case|correct|right|certain)|mean|imply|follow|think|believe|say|claim|conclude|agree)
+(?:not|\w+n['’]t|never|cannot) (?:\w+ )?(?:(?:the )?(?:true|case|correct|right|certain)|mean|imply|follow|think|believe|say|claim|conclude|agree|know|sure)
 (?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | no way | disagree\w* | unlikely | hardly
 """),
     re.IGNORECASE,
@@ -157,11 +157,12 @@ _DENIED_BEHIND = re.compile(
     r"[\s$*_`)\]}\\\"']*(?:\?(?!\s*(?:yes|right|correct|indeed))|"
     + _phrases(
         rf"""
-(?:VERB )(?:wrong|incorrect|mistaken|untrue)
+(?:VERB )(?:be |an? )?(?:\w+ )?(?:wrong|incorrect|mistaken|untrue|extraneous|excluded|rejected|discarded|eliminated|ruled out)
+(?:fails|contradicts|makes no sense) | (?:does not|doesn['’]t|fails to) (?:work|fit|satisfy|make|hold) | just kidding | i(?: a|['’])m wrong | i was wrong | let me retract
 (?:VERB )?(?:(?:also|clearly|obviously|actually|definitely|just|simply) )?(?:{_FALSE})|(?:can)?not {_RIGHT})
 (?:is|was|ca|could|do|does|must)n['’]t {_RIGHT} | (?:is|can|could|does|must)(?: not|not) {_RIGHT}
 (?:no|nope)(?=\s*[,.!:;—-]|\s+(?:that|it|wait|this)\b|\s*$)
-""".replace("VERB", "(?:is|was|are|seems|looks|must be|would be|can|could|does)"),
+""".replace("VERB", "(?:is|was|are|seems|looks|must be|would be|can|could|does|must)"),
         r"[\s.,;!:(—–-]*(?:(?:but|and|hmm+|wait|oh|oops|sorry|well|actually)[\s,.…]+)*(?:(?:that|this|it|which)(?:['’]s)?\s*)?",
     )
     + r"|[^.!?\n]{0,80}\bbut\s+(?:it|that|this|they)(?:['’]s|\s+(?:is|are))\s+(?:wrong|incorrect|not\s+(?:right|correct|true))\b"
@@ -192,6 +193,8 @@ def denied(before: str, behind: str = "") -> bool:
     if that:
         return not _INSTEAD.search(before, that.end())
     between = before[last.end() :]
+    if re.search(r"[({\[][^)}\]]*$", between):
+        return True
     if re.search(r"\d", between):
         return bool(_LISTED.fullmatch(between)) and not _ASSERTED.search(re.sub("[=,]", "", between))
     return not _ASSERTED.search(between)
@@ -206,7 +209,7 @@ _CHANGES_BEFORE = re.compile(
     rf"(?:(?P<about>{_ABOUT})|"
     + _phrases(r"""
 (?:less|fewer|more|greater|larger|smaller|bigger|higher|lower|older|younger|longer|shorter) than(?: or equal to)?
-at (?:least|most) | (?<!add\s)(?<!adds\s)(?<!sum\s)(?<!sums\s)(?<!rounds\s)(?<!rounded\s)up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | exceeds? | ranges? from \S+ to
+at (?:least|most) | (?<!add\s)(?<!adds\s)(?<!sum\s)(?<!sums\s)(?<!rounds\s)(?<!rounded\s)up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | short of | as (?:many|much|few|little|high|low) as | otherwise | exceeds? | ranges? from \S+ to
 (?:next|previous|first|last|number|prime|integer|even|odd|multiple) (?:\w+ )?(?:after|before|following|preceding) | (?:successor|predecessor|complement) of
 (?:an?|one)[ -](?:half|third|quarter|fourth|fifth|tenth) of | half(?: of)? | twice | thrice | double | triple | times
 (?:square|cubic|cube) root of | (?:square|cube|inverse|reciprocal|opposite|negative|log|factorial|power|multiples?|factors?|divisors?) of
@@ -223,8 +226,8 @@ _CHANGES_BEHIND = re.compile(
     + _phrases(r"""
 squared | cubed | and (?:an? |one |three )?(?:half|third|quarter|fourth|fifth|tenth)s? | or (?:more|less|fewer|so|higher|lower|greater|larger|above|below)
 factorial | (?:raised )?to the (?:\w+ )?power | plus | minus | times(?= [\d$\\(]) | divided by | multiplied by | mod(?:ulo)?
-(?:only if|unless|provided) | if(?= \$?[a-z]\$? (?:is|=)) | with an? (?:error|uncertainty|tolerance) | give or take
-(?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:least|most) | (?:over|out of)(?= \$?\d) | in base | mil | dozens? and
+(?:only if|unless|provided) | if(?= (?:you|we|one|\$?[a-z]\$? (?:is|=))) | with an? (?:error|uncertainty|tolerance) | give or take
+(?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:the )?(?:very )?(?:least|most) | (?:over|out of)(?= \$?\d) | in base | mil | dozens? and
 (?:oder|ou|o|или) (?:mehr|weniger|plus|moins|más|menos|mais|больше|более|меньше|менее)
 """, "")
     + r"|%\s+of\b|\+(?=\s*(?:$|[.,]))|以上|以下|以内|未満|보다|이상|이하|미만|초과|より|的(?:一半|两倍|平方|倍|\d))",
@@ -434,11 +437,11 @@ _EXAMPLE = re.compile(r"\b(?:e\.g\b|examples?\b|for\s+instance\b|suppose\b|imagi
 _SUPPOSED = re.compile(r"\b(?:if|whether|assum(?:e|ing)|suppos(?:e|ing))\s+(?:that\s+)?(?:the\s+|your\s+|my\s+)?$", re.IGNORECASE)
 _WOULD = re.compile(r"\b(?:would|might|could)\b", re.IGNORECASE)
 _IF = re.compile(r"\b(?:if|had|were|unless|otherwise)\b", re.IGNORECASE)
-_TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|sorry|oops|mistake|no,|scratch that|hold on|let me re)", re.IGNORECASE)
+_TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|sorry|oops|mistake|no,|scratch that|hold on|let me re|i mean|make that|second thought)", re.IGNORECASE)
 _ASSERTS = re.compile(
     r"(?:^|[.,;:!?—-]|\s)\s*(?:(?:but|rather|instead|actually|so|then|no|and)[\s,:]+)*(?:(?:it|that|this|which|(?:the|my)\s+(?:(?:correct|right|actual|real|true|final|new)\s+)?(?:answer|value|one|result|number))"
     r"(?:['’]s|\s+(?:is|was|should\s+be|must\s+be|has\s+to\s+be|equals|becomes|=))(?:\s+(?:actually|really|in\s+fact|instead|rather))*|(?:(?<!thing\s)(?<!all\s)but|rather|instead|(?:no|wait)(?=\s*[,:—-]))(?=[\s,:—-]+[$(*\[]*(?:-?[\d\\]|(?-i:[A-Ja-z])(?![A-Za-z])))"
-    r"|sondern|sino|mais|mas|ma|es\s+ist|c['’]est|это)\s*[:,—-]?\s+|而是|(?<!\w)(?:а|но)\s+|,\s*是",
+    r"|i\s+meant?|make\s+(?:that|it)|sondern|sino|mais|mas|ma|es\s+ist|c['’]est|это)\s*[:,—-]?\s+|而是|(?<!\w)(?:а|но)\s+|,\s*是",
     re.IGNORECASE,
 )
 _MORE = re.compile(r"[\s$*]*[.,;–—-]?[\s$*]*(?:\((?:or|maybe|possibly|perhaps)(?=\s+\$?-?[\d.,]+\$?\s*\))|or|alternatively|possibly|maybe|perhaps|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+(?:could|might|may)(?:\s+also)?\s+be|it\s+is|is)\s+)*(?=[$*(]*(?:-?[\d\\]|(?-i:[A-J])\b))", re.IGNORECASE)
@@ -622,9 +625,9 @@ def _is_title(line: str) -> bool:
 
 FORMULA = r"\$\$(?:\\\$|[^$])+\$\$|(?<![\\$])\$(?![\s$])(?:\\.|[^$\n\\])*(?<![\s\\])\$(?![\d$])|\\\((?:.*?)\\\)|\\\[(?:.*?)\\\]"
 _END = re.compile(
-    r"(?P<end>[.?](?=[\s*_`\"')\]]|$)|(?<![\w)\0\\])!|[。！？；])|;\s(?=[a-z]{3})|\s(?:[—–]|--?)\s(?=[A-Za-z]{2})"
+    r"(?P<end>[.?](?=[\s*_`\"')\]]|$)|(?<![\w)\0\\])!|[。！？；])|;\s(?=[a-z]{2})|\s(?:[—–]|--?)\s(?=[A-Za-z]{2})"
     r"|(?<!thing)(?<! all),?\s+but\b|,?\s+(?:not|because|since|which|where|instead|rather|though|although|while|given|assuming|meaning)\b"
-    r"|,\s*(?:so|as|for|if|with|after|when|no|nicht|pas|não|non|nie|niet|а не)\b|\s\((?=[^()]*[A-Za-z]{2,}\s)"
+    r"|,\s*(?:so|as|for|if|with|after|when|no|nicht|pas|não|non|nie|niet|а не|I\s+mean|that\s+is|i\.e|namely)\b|\s\((?=[^()]*[A-Za-z]{2,}\s)"
 )
 _BOLD = re.compile(
     r"(?<![\w)*])(\*{1,3})(?=\S)([^*\n]+?)(?<=\S)\1(?![\w(*])|(?<![\w\\}])(_{1,2})(?=\S)([^_\n]+?)(?<=\S)\3(?![\w])|`+([^`\n]+)`+"
@@ -769,7 +772,7 @@ def value(text: str) -> str:
     runs = _runs(whole)
     if not prose(whole) or not runs:
         return whole
-    runs = [run for run in runs if not _denied_run(whole, run)]
+    runs = _not_denied(whole, runs)
     if not runs:
         return ""
     values = list(dict.fromkeys(said for *_, said in runs))
@@ -790,6 +793,7 @@ _RANGE = re.compile(r"\s*(?:to|through|till|until|bis|à|до|至|到|[-–])\s*
 _WORD = re.compile(r"[(\[]?\\(?:text\w*|math\w+|mbox)\s*\{[^{}]*\}[)\]]?")
 
 
+_FAREWELL = re.compile(r"\b(?:let\s+me\s+know|I\s+hope\s+(?:this|that|it))\b[^\n]*\s*\Z", re.IGNORECASE)
 _CONTRAST = re.compile(  # "3, not 4"
     r"[\s,(.]*" + _phrases(r"(?:and |but )?(?:not|rather than|instead of|nicht|pas|no|não|non|nie|niet|не|а не|而?不是)", "") + r"[\s$*]*", re.IGNORECASE
 )
@@ -797,6 +801,7 @@ _CONTRAST = re.compile(  # "3, not 4"
 
 def loose(text: str) -> str:
     """What stands last in a text that marks no answer: a line that is a value, else the last bold one or the last number."""
+    text = _FAREWELL.sub("", text) if "know" in text or "hope" in text else text
     lines = [line for line in _DISPLAY.sub(lambda match: " ".join(match[0].split()), text).splitlines() if line.strip()]
     for i in range(len(lines) - 1, -1, -1):
         line, after = lines[i], "\n".join(["", *lines[i + 1 :]])
@@ -814,10 +819,24 @@ def loose(text: str) -> str:
     return bare(lines[-1]) if len(lines) == 1 and not prose(lines[-1]) else ""
 
 
+_LIST = re.compile(rf"\s*(?:,|,?\s*{AND}\s)\s*")
+
+
 def _denied_run(whole: str, run: tuple[int, int, str], after: str = "") -> bool:
     """Is a value of a sentence denied? What is computed there ("she did not eat 9 - 4 = 5 of them") is not denied before."""
     computed = re.search(r"\d\s*[-+*/×÷–].*=", run[2])
     return denied("" if computed else whole[: run[0]], whole[run[1] :] + after)
+
+
+def _not_denied(whole: str, runs: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """The values of a sentence that are not denied; "not 1, 2 or 3" denies all three."""
+    kept, no = [], None
+    for run in runs:
+        if _denied_run(whole, run) or no and _LIST.fullmatch(whole[no[1] : run[0]]):
+            no = run
+        else:
+            kept.append(run)
+    return kept
 
 
 def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
