@@ -44,10 +44,9 @@ def clean(text: str) -> str:
     if "," in text and re.search(r",(?:\d\d?|\d{4,})(?!\d)", text) and _COMMA.search(text) and _EUROPEAN.search(text):
         text = _COMMA.sub(lambda match: f"{match[1].replace('.', '')}.{match[2]}", text)
     small = text.lower()
-    if any(map(small.__contains__, _STEMS_OF_SCALES if small.isascii() else _ALL_STEMS_OF_SCALES)):
-        text = _SCALED.sub(_scaled, _SCALED.sub(_scaled, text))
-    if any(map(small.__contains__, _STEMS_OF_MINUS if small.isascii() else _ALL_STEMS_OF_MINUS)):
-        text = _MINUS.sub("-", text)
+    stems = _STEMS_ENGLISH if " the " in small and small.isascii() else _STEMS_OF_SCALES
+    if any(map(small.__contains__, stems)):
+        text = _MINUS.sub("-", _SCALED.sub(_scaled, _SCALED.sub(_scaled, text)))
     text = re.sub(r"~~[^~\n]{1,80}~~", "", text) if "~~" in text else text
     return re.sub(r"(?<![\w)}\]$\\~])~(?=\s?\$?-?\d)", "about ", text) if "~" in text else text
 
@@ -65,9 +64,6 @@ _MINUS = re.compile(
     r"|(?:负|負|マイナス|마이너스\s|سالب\s|ناقص\s)(?=\\?\$?(?:\d|\\boxed))",
     re.IGNORECASE,
 )
-_STEMS_OF_MINUS = ("minus", "negative", "menos", "moins", "meno ", "eksi")
-_ALL_STEMS_OF_MINUS = (*_STEMS_OF_MINUS, "минус", "мінус", "âm", "负", "負", "マイナス", "마이너스", "سالب", "ناقص")
-
 _SCALES = {
     3: "thousands?|тысяч[аи]?|тис(?:яч[аі]?)?|тыс|tausend|mille|mila|tysi[ąę]c[ey]?|ribu|duizend|천|千",
     4: "万|萬|만",
@@ -81,8 +77,12 @@ _SCALES = {
     2: "hundreds?|百",
 }
 _SCALE = "|".join(f"(?P<e{scale}>{words})" for scale, words in _SCALES.items())
-_STEMS_OF_SCALES = ("illi", "ousand", "undred", "lakh", "crore", "tausend", "mila", "tysi", "ribu", "duizend", "millon", "juta", "miljoen", "miljard")
-_ALL_STEMS_OF_SCALES = (*_STEMS_OF_SCALES, *"тыс тис мил мл міл triệu mil مليون 万 萬 만 亿 億 억 천 千 百".split())
+_STEMS_ENGLISH = ("illi", "ousand", "undred", "lakh", "crore", "minus", "negative")
+_STEMS_OF_SCALES = (
+    *_STEMS_ENGLISH,
+    *"menos moins meno eksi tausend mila tysi ribu duizend millon juta miljoen miljard".split(),
+    *"тыс тис мил мл міл triệu mil مليون 万 萬 만 亿 億 억 천 千 百 минус мінус âm 负 負 マイナス 마이너스 سالب ناقص".split(),
+)
 _SCALED = re.compile(
     r"(?<![\d.,])(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(?P<after>\d{1,15}))?(?!\d)(?P<closed>[}$]*)\s?(?P<macro>\\text\s*\{\s*)?"
     rf"(?:{_SCALE})(?:(?<=[^\x00-ӿ])|(?!\w|-))",
@@ -165,8 +165,7 @@ _DENIED_BEHIND = re.compile(
 """.replace("VERB", "(?:is|was|are|seems|looks|must be|would be|can|could|does|must)"),
         r"[\s.,;!:(—–-]*(?:(?:but|and|hmm+|wait|oh|oops|sorry|well|actually)[\s,.…]+)*(?:(?:that|this|it|which)(?:['’]s)?\s*)?",
     )
-    + r"|[^.!?\n]{0,80}\bbut\s+(?:it|that|this|they)(?:['’]s|\s+(?:is|are))\s+(?:wrong|incorrect|not\s+(?:right|correct|true))\b"
-    r"|\s*is\s+not\b(?!\s+only)|\s*(?:不是|不对|不正确|是错|错误|并非|ではな|ではあり|でな|じゃな|(?:이|가)?\s*아[니닙]|değil|नहीं|নয়|не\s|неверн|неправильн"
+    + r"|\s*is\s+not\b(?!\s+only)|\s*(?:不是|不对|不正确|是错|错误|并非|ではな|ではあり|でな|じゃな|(?:이|가)?\s*아[니닙]|değil|नहीं|নয়|не\s|неверн|неправильн"
     r"|は間違|[은는] 틀|ليس|خطأ|ist\s+(?:falsch|nicht)|es\s+(?:incorrect|fals|errón)|no\s+es\b|n['’]est\s+pas|est\s+(?:faux|incorrect)|não\s+é|est[áa]\s+errad"
     r"|è\s+sbagliat|non\s+è))",
     re.IGNORECASE,
@@ -181,11 +180,30 @@ def _sentence(before: str) -> str:
     return before[end + 1 :]
 
 
+_BUT_WRONG = re.compile(
+    r"[^.!?\n]{0,80}\bbut\s+(?:it|that|this|they)(?:['’]s|\s+(?:is|are))\s+(?:wrong|incorrect|not\s+(?:right|correct|true))\b", re.IGNORECASE
+)
+# The first words of what denies: a text without them need not be looked at closely.
+_NO_WORDS = frozenset(
+    "not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding eliminate "
+    "eliminates eliminated eliminating reject rejects rejected rejecting rule rules ruled ruling instead rather other different far anything everything all "
+    "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly nicht weder kein keine "
+    "keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq".split()
+)
+_LOWER = re.compile(r"[a-z]+")
+
+
+def may_deny(text: str) -> bool:
+    return not text.isascii() or "!=" in text or not _NO_WORDS.isdisjoint(_LOWER.findall(text.lower()))
+
+
 def denied(before: str, behind: str = "") -> bool:
     """Does a text deny the value that stands between `before` and `behind`?"""
-    if behind and _DENIED_BEHIND.match(behind):
+    if behind and (_DENIED_BEHIND.match(behind) or "but" in behind and _BUT_WRONG.match(behind)):
         return True
     before = _sentence(before)
+    if not may_deny(before):
+        return False
     *_, last = [None, *_NOT.finditer(before)]
     if not last:
         return False
@@ -193,10 +211,8 @@ def denied(before: str, behind: str = "") -> bool:
     if that:
         return not _INSTEAD.search(before, that.end())
     between = before[last.end() :]
-    if re.search(r"[({\[][^)}\]]*$", between):
-        return True
     if re.search(r"\d", between):
-        return bool(_LISTED.fullmatch(between)) and not _ASSERTED.search(re.sub("[=,]", "", between))
+        return bool(re.search(r"[({\[][^)}\]]*$", between)) or bool(_LISTED.fullmatch(between)) and not _ASSERTED.search(re.sub("[=,]", "", between))
     return not _ASSERTED.search(between)
 
 
@@ -258,7 +274,7 @@ _FOLLOWS = re.compile(
     re.IGNORECASE,
 )
 _TOTAL = re.compile(r"\b(?:total|altogether|overall|combined|answer|together|result\w*)\b", re.IGNORECASE)
-_BESIDE = re.compile(r"[\s$.,;:)\]}}]*(?:or\b|also\b|alternatively\b|another\b|and\b|(?:it|or|this)\s+(?:could|may|might|can)\b|maybe\b|perhaps\b|possibly\b|或者?)", re.IGNORECASE)
+_BESIDE = re.compile(r"[\s$.,;:)\]}\\]*(?:or\b|also\b|alternatively\b|another\b|and\b|(?:it|or|this)\s+(?:could|may|might|can)\b|maybe\b|perhaps\b|possibly\b|或者?)", re.IGNORECASE)
 _NAME = re.compile(r"([A-Za-z]\w{0,5}(?:_\{?\w\}?)?)\s*=(?!=)")
 _BEHIND = re.compile(r"\s*(?:\\pi(?![A-Za-z])|π|\\?%)")  # belongs to the box before it
 _SIGN = re.compile(r"(?:^|[=$(\[{,])\s*-\s*$|[A-Za-z]\s+-$")
@@ -434,6 +450,7 @@ _NO_ANSWER = re.compile(  # "the answer is correct" says nothing of what it is
 )
 # "For example, the answer is 7", "if she had 3, the answer would be 7": a sentence that does not speak of this problem
 _EXAMPLE = re.compile(r"\b(?:e\.g\b|examples?\b|for\s+instance\b|suppose\b|imagine\b)|例如|比如|например|zum\s+beispiel|par\s+exemple|por\s+ejemplo", re.IGNORECASE)
+_OPENING = re.compile(r"\s*(?:(?:So|Thus|Therefore|Hence|Finally),?\s+)?(?:[Tt]he\s+)?(?:final\s+|correct\s+)?")
 _SUPPOSED = re.compile(r"\b(?:if|whether|assum(?:e|ing)|suppos(?:e|ing))\s+(?:that\s+)?(?:the\s+|your\s+|my\s+)?$", re.IGNORECASE)
 _WOULD = re.compile(r"\b(?:would|might|could)\b", re.IGNORECASE)
 _IF = re.compile(r"\b(?:if|had|were|unless|otherwise)\b", re.IGNORECASE)
@@ -466,7 +483,7 @@ def explicit(text: str, read: str = "auto") -> str | None:
     if said is None and read != "boxed":
         digit = max(map(text.rfind, "0123456789"))
         last = text[max(text.rfind("\n", 0, max(0, digit)), digit - 300, 0) :]
-        if not _PLAIN.fullmatch(last) and (_NOT.search(last) or _ODD.search(last)):
+        if not _PLAIN.fullmatch(last) and (may_deny(last) or _ODD.search(last)):
             said = "" if _LABELLED.search(text[-600:]) else loose(text)
             changed = not said or prose(said) or _NOT.search(said) or _SEVERAL.search(said)
             return said if changed or numbers(said)[-1:] != numbers(last)[-1:] else None
@@ -500,7 +517,7 @@ def _outside(text: str, read: str) -> str | None:
     boxes = _boxes(text) if read != "last" and "box" in text else []
     if boxes is None:
         return ""
-    tags = [] if read == "boxed" or "nswer>" not in text and not ('nswer"' in text or "nswer'" in text) else list(_TAG.finditer(text))
+    tags = [] if read == "boxed" or "nswer" not in text or not re.search(r"nswer[>\"']", text) else list(_TAG.finditer(text))
     tags = [(tag.start(), tag.end(), (tag[2] or _json(tag[3])).strip()) for tag in tags if tag[2] or tag[3]]
     tags = [tag for tag in tags if tag[2]]
     if tags and (not boxes or tags[-1][1] > boxes[-1][0]):
@@ -566,6 +583,8 @@ _WORTH = re.compile(r".*\d|\\[a-z]|\W*[A-J]\b")  # a value or a letter
 def unsaid(text: str, start: int, end: int) -> str:
     """Why a marker from start to end states nothing: "example", "denied", or ""."""
     before = _sentence(text[max(0, start - 200) : start])
+    if _OPENING.fullmatch(before) and not may_deny(text[start:end]) and "ould" not in text[start:end]:
+        return ""
     if _EXAMPLE.search(before) or _SUPPOSED.search(before) or _WOULD.search(text, start, end) and _IF.search(before):
         return "example"
     return "denied" if denied(before + text[start:end]) else ""
