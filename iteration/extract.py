@@ -44,7 +44,8 @@ def clean(text: str) -> str:
     if "," in text and re.search(r",(?:\d\d?|\d{4,})(?!\d)", text) and _COMMA.search(text) and _EUROPEAN.search(text):
         text = _COMMA.sub(lambda match: f"{match[1].replace('.', '')}.{match[2]}", text)
     small = text.lower()
-    stems = _STEMS_ENGLISH if " the " in small and small.isascii() else _STEMS_OF_SCALES
+    english = " the " in small or " and " in small or " to " in small or " = " in small
+    stems = _STEMS_ENGLISH if english else _STEMS_FOREIGN if small.isascii() else _STEMS_OF_SCALES
     if any(map(small.__contains__, stems)):
         text = _MINUS.sub("-", _SCALED.sub(_scaled, _SCALED.sub(_scaled, text)))
     text = re.sub(r"~~[^~\n]{1,80}~~", "", text) if "~~" in text else text
@@ -77,11 +78,14 @@ _SCALES = {
     2: "hundreds?|百",
 }
 _SCALE = "|".join(f"(?P<e{scale}>{words})" for scale, words in _SCALES.items())
-_STEMS_ENGLISH = ("illi", "ousand", "undred", "lakh", "crore", "minus", "negative")
-_STEMS_OF_SCALES = (
+_STEMS_ENGLISH = ("illion", "ousand", "undred", "lakh", "crore", "minus", "negative")
+_STEMS_FOREIGN = (
     *_STEMS_ENGLISH,
-    *"menos moins meno eksi tausend mila tysi ribu duizend millon juta miljoen miljard".split(),
-    *"тыс тис мил мл міл triệu mil مليون 万 萬 만 亿 億 억 천 千 百 минус мінус âm 负 負 マイナス 마이너스 سالب ناقص".split(),
+    *"menos moins meno eksi illiard mille milh milion milyon tausend mila tysi ribu duizend millon juta miljoen miljard".split(),
+)
+_STEMS_OF_SCALES = (
+    *_STEMS_FOREIGN,
+    *"тыс тис мил мл міл triệu مليون 万 萬 만 亿 億 억 천 千 百 минус мінус âm 负 負 マイナス 마이너스 سالب ناقص".split(),
 )
 _SCALED = re.compile(
     r"(?<![\d.,])(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(?P<after>\d{1,15}))?(?!\d)(?P<closed>[}$]*)\s?(?P<macro>\\text\s*\{\s*)?"
