@@ -13,6 +13,7 @@
 More than 400 lines: the tables of forms, words and units build on each other and are read as one.
 """
 
+# ruff: noqa: E501 (tables of phrases)
 from __future__ import annotations
 
 import re
@@ -81,11 +82,56 @@ _SCALE = "|".join(f"(?P<e{scale}>{words})" for scale, words in _SCALES.items())
 _STEMS_ENGLISH = ("illion", "ousand", "undred", "lakh", "crore", "minus", "negative")
 _STEMS_FOREIGN = (
     *_STEMS_ENGLISH,
-    *"menos moins meno eksi illiard mille milh milion milyon tausend mila tysi ribu duizend millon juta miljoen miljard".split(),
+    *[
+        "menos",
+        "moins",
+        "meno",
+        "eksi",
+        "illiard",
+        "mille",
+        "milh",
+        "milion",
+        "milyon",
+        "tausend",
+        "mila",
+        "tysi",
+        "ribu",
+        "duizend",
+        "millon",
+        "juta",
+        "miljoen",
+        "miljard",
+    ],
 )
 _STEMS_OF_SCALES = (
     *_STEMS_FOREIGN,
-    *"тыс тис мил мл міл triệu مليون 万 萬 만 亿 億 억 천 千 百 минус мінус âm 负 負 マイナス 마이너스 سالب ناقص".split(),
+    *[
+        "тыс",
+        "тис",
+        "мил",
+        "мл",
+        "міл",
+        "triệu",
+        "مليون",
+        "万",
+        "萬",
+        "만",
+        "亿",
+        "億",
+        "억",
+        "천",
+        "千",
+        "百",
+        "минус",
+        "мінус",
+        "âm",
+        "负",
+        "負",
+        "マイナス",
+        "마이너스",
+        "سالب",
+        "ناقص",
+    ],
 )
 _SCALED = re.compile(
     r"(?<![\d.,])(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(?P<after>\d{1,15}))?(?!\d)(?P<closed>[}$]*)\s?(?P<macro>\\text\s*\{\s*)?"
@@ -151,7 +197,8 @@ but | rather | instead | so | thus | hence | therefore | because | since | it['�
     re.IGNORECASE,
 )
 _LISTED = re.compile(
-    r".*[\d}$)]\s*,?" + _phrases("or | and | nor | oder | ou | o | noch | ni | и | или | 或 | 和", r"\s*", r"\s*(?:[a-zé]+\s+)?\W*"),
+    r".*[\d}$)]\s*,?"
+    + _phrases("or | and | nor | oder | ou | o | noch | ni | и | или | 或 | 和", r"\s*", r"\s*(?:[a-zé]+\s+)?\W*"),
     re.IGNORECASE | re.DOTALL,
 )
 _STOPS = r"(?=\s*(?:[.,;:!)\n—-]|$))"
@@ -185,14 +232,87 @@ def _sentence(before: str) -> str:
 
 
 _BUT_WRONG = re.compile(
-    r"[^.!?\n]{0,80}\bbut\s+(?:it|that|this|they)(?:['’]s|\s+(?:is|are))\s+(?:wrong|incorrect|not\s+(?:right|correct|true))\b", re.IGNORECASE
+    r"[^.!?\n]{0,80}\bbut\s+(?:it|that|this|they)(?:['’]s|\s+(?:is|are))\s+(?:wrong|incorrect|not\s+(?:right|correct|true))\b",
+    re.IGNORECASE,
 )
 # The first words of what denies: a text without them need not be looked at closely.
 _NO_WORDS = frozenset(
-    "not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding eliminate "
-    "eliminates eliminated eliminating reject rejects rejected rejecting rule rules ruled ruling instead rather other different far anything everything all "
-    "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly nicht weder kein keine "
-    "keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq".split()
+    [
+        "not",
+        "never",
+        "neither",
+        "nor",
+        "nobody",
+        "no",
+        "cannot",
+        "thought",
+        "believed",
+        "claimed",
+        "said",
+        "t",
+        "except",
+        "excepting",
+        "excludes",
+        "exclude",
+        "excluded",
+        "excluding",
+        "eliminate",
+        "eliminates",
+        "eliminated",
+        "eliminating",
+        "reject",
+        "rejects",
+        "rejected",
+        "rejecting",
+        "rule",
+        "rules",
+        "ruled",
+        "ruling",
+        "instead",
+        "rather",
+        "other",
+        "different",
+        "far",
+        "anything",
+        "everything",
+        "all",
+        "unlike",
+        "doubt",
+        "doubts",
+        "doubtful",
+        "deny",
+        "denies",
+        "false",
+        "wrong",
+        "incorrect",
+        "untrue",
+        "impossible",
+        "disagree",
+        "disagrees",
+        "unlikely",
+        "hardly",
+        "nicht",
+        "weder",
+        "kein",
+        "keine",
+        "keinen",
+        "pas",
+        "jamais",
+        "nunca",
+        "nem",
+        "non",
+        "nie",
+        "niet",
+        "geen",
+        "inte",
+        "ikke",
+        "tidak",
+        "bukan",
+        "nu",
+        "si",
+        "ne",
+        "neq",
+    ]
 )
 _LOWER = re.compile(r"[a-z]+")
 
@@ -216,15 +336,22 @@ def denied(before: str, behind: str = "") -> bool:
         return not _INSTEAD.search(before, that.end())
     between = before[last.end() :]
     if re.search(r"\d", between):
-        return bool(re.search(r"[({\[][^)}\]]*$", between)) or bool(_LISTED.fullmatch(between)) and not _ASSERTED.search(re.sub("[=,]", "", between))
+        return (
+            bool(re.search(r"[({\[][^)}\]]*$", between))
+            or bool(_LISTED.fullmatch(between))
+            and not _ASSERTED.search(re.sub("[=,]", "", between))
+        )
     return not _ASSERTED.search(between)
 
 
 # "about" changes an integer only: a decimal is a rounding anyway.
-_ABOUT = _phrases("""
+_ABOUT = (
+    _phrases("""
 about | around | roughly | approximately | approx\\.? | circa | close to | примерно | около | приблизительно | etwa | ungefähr | environ
 aproximadamente | cerca de
-""") + "|(?:大约|大概|約|约|接近)(?:是|为|为|等于)?"
+""")
+    + "|(?:大约|大概|約|约|接近)(?:是|为|为|等于)?"
+)
 _CHANGES_BEFORE = re.compile(
     rf"(?:(?P<about>{_ABOUT})|"
     + _phrases(r"""
@@ -243,13 +370,16 @@ at (?:least|most) | (?<!add\s)(?<!adds\s)(?<!sum\s)(?<!sums\s)(?<!rounds\s)(?<!r
 )
 _CHANGES_BEHIND = re.compile(
     r"\s*(?:"
-    + _phrases(r"""
+    + _phrases(
+        r"""
 squared | cubed | and (?:an? |one |three )?(?:half|third|quarter|fourth|fifth|tenth)s? | or (?:more|less|fewer|so|higher|lower|greater|larger|above|below)
 factorial | (?:raised )?to the (?:\w+ )?power | plus | minus | times(?= [\d$\\(]) | divided by | multiplied by | mod(?:ulo)?
 (?:only if|unless|provided) | if(?= (?:you|we|one|\$?[a-z]\$? (?:is|=))) | with an? (?:error|uncertainty|tolerance) | give or take
 (?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:the )?(?:very )?(?:least|most) | (?:over|out of)(?= \$?\d) | in base | mil | dozens? and
 (?:oder|ou|o|или) (?:mehr|weniger|plus|moins|más|menos|mais|больше|более|меньше|менее)
-""", "")
+""",
+        "",
+    )
     + r"|%\s+of\b|\+(?=\s*(?:$|[.,]))|以上|以下|以内|未満|보다|이상|이하|미만|초과|より|的(?:一半|两倍|平方|倍|\d))",
     re.IGNORECASE,
 )
@@ -278,7 +408,10 @@ _FOLLOWS = re.compile(
     re.IGNORECASE,
 )
 _TOTAL = re.compile(r"\b(?:total|altogether|overall|combined|answer|together|result\w*)\b", re.IGNORECASE)
-_BESIDE = re.compile(r"[\s$.,;:)\]}\\]*(?:or\b|also\b|alternatively\b|another\b|and\b|(?:it|or|this)\s+(?:could|may|might|can)\b|maybe\b|perhaps\b|possibly\b|或者?)", re.IGNORECASE)
+_BESIDE = re.compile(
+    r"[\s$.,;:)\]}\\]*(?:or\b|also\b|alternatively\b|another\b|and\b|(?:it|or|this)\s+(?:could|may|might|can)\b|maybe\b|perhaps\b|possibly\b|或者?)",
+    re.IGNORECASE,
+)
 _NAME = re.compile(r"([A-Za-z]\w{0,5}(?:_\{?\w\}?)?)\s*=(?!=)")
 _BEHIND = re.compile(r"\s*(?:\\pi(?![A-Za-z])|π|\\?%)")  # belongs to the box before it
 _SIGN = re.compile(r"(?:^|[=$(\[{,])\s*-\s*$|[A-Za-z]\s+-$")
@@ -453,19 +586,30 @@ _NO_ANSWER = re.compile(  # "the answer is correct" says nothing of what it is
     re.IGNORECASE,
 )
 # "For example, the answer is 7", "if she had 3, the answer would be 7": a sentence that does not speak of this problem
-_EXAMPLE = re.compile(r"\b(?:e\.g\b|examples?\b|for\s+instance\b|suppose\b|imagine\b)|例如|比如|например|zum\s+beispiel|par\s+exemple|por\s+ejemplo", re.IGNORECASE)
+_EXAMPLE = re.compile(
+    r"\b(?:e\.g\b|examples?\b|for\s+instance\b|suppose\b|imagine\b)|例如|比如|например|zum\s+beispiel|par\s+exemple|por\s+ejemplo",
+    re.IGNORECASE,
+)
 _OPENING = re.compile(r"\s*(?:(?:So|Thus|Therefore|Hence|Finally),?\s+)?(?:[Tt]he\s+)?(?:final\s+|correct\s+)?")
-_SUPPOSED = re.compile(r"\b(?:if|whether|assum(?:e|ing)|suppos(?:e|ing))\s+(?:that\s+)?(?:the\s+|your\s+|my\s+)?$", re.IGNORECASE)
+_SUPPOSED = re.compile(
+    r"\b(?:if|whether|assum(?:e|ing)|suppos(?:e|ing))\s+(?:that\s+)?(?:the\s+|your\s+|my\s+)?$", re.IGNORECASE
+)
 _WOULD = re.compile(r"\b(?:would|might|could)\b", re.IGNORECASE)
 _IF = re.compile(r"\b(?:if|had|were|unless|otherwise)\b", re.IGNORECASE)
-_TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|sorry|oops|mistake|no,|scratch that|hold on|let me re|i mean|make that|second thought)", re.IGNORECASE)
+_TAKEN_BACK = re.compile(
+    r"\b(?:wait|actually|correction|sorry|oops|mistake|no,|scratch that|hold on|let me re|i mean|make that|second thought)",
+    re.IGNORECASE,
+)
 _ASSERTS = re.compile(
     r"(?:^|[.,;:!?—-]|\s)\s*(?:(?:but|rather|instead|actually|so|then|no|and)[\s,:]+)*(?:(?:it|that|this|which|(?:the|my)\s+(?:(?:correct|right|actual|real|true|final|new)\s+)?(?:answer|value|one|result|number))"
     r"(?:['’]s|\s+(?:is|was|should\s+be|must\s+be|has\s+to\s+be|equals|becomes|=))(?:\s+(?:actually|really|in\s+fact|instead|rather))*|(?:(?<!thing\s)(?<!all\s)but|rather|instead|(?:no|wait)(?=\s*[,:—-]))(?=[\s,:—-]+[$(*\[]*(?:-?[\d\\]|(?-i:[A-Ja-z])(?![A-Za-z])))"
     r"|i\s+meant?|make\s+(?:that|it)|sondern|sino|mais|mas|ma|es\s+ist|c['’]est|это)\s*[:,—-]?\s+|而是|(?<!\w)(?:а|но)\s+|,\s*是",
     re.IGNORECASE,
 )
-_MORE = re.compile(r"[\s$*]*[.,;–—-]?[\s$*]*(?:\((?:or|maybe|possibly|perhaps)(?=\s+\$?-?[\d.,]+\$?\s*\))|or|alternatively|possibly|maybe|perhaps|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+(?:could|might|may)(?:\s+also)?\s+be|it\s+is|is)\s+)*(?=[$*(]*(?:-?[\d\\]|(?-i:[A-J])\b))", re.IGNORECASE)
+_MORE = re.compile(
+    r"[\s$*]*[.,;–—-]?[\s$*]*(?:\((?:or|maybe|possibly|perhaps)(?=\s+\$?-?[\d.,]+\$?\s*\))|or|alternatively|possibly|maybe|perhaps|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+(?:could|might|may)(?:\s+also)?\s+be|it\s+is|is)\s+)*(?=[$*(]*(?:-?[\d\\]|(?-i:[A-J])\b))",
+    re.IGNORECASE,
+)
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
 _FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 
@@ -576,7 +720,9 @@ def _marked(text: str) -> str | None:
         if found is None:
             found = (*said,)
             continue
-        return _chain(text, [said, found]) if said[2] != found[2] and said[1] <= found[0] and _WORTH.match(said[2]) else found[2]
+        return (
+            _chain(text, [said, found]) if said[2] != found[2] and said[1] <= found[0] and _WORTH.match(said[2]) else found[2]
+        )
     return found[2] if found else "" if skipped else None
 
 
@@ -818,7 +964,10 @@ _WORD = re.compile(r"[(\[]?\\(?:text\w*|math\w+|mbox)\s*\{[^{}]*\}[)\]]?")
 
 _FAREWELL = re.compile(r"\b(?:let\s+me\s+know|I\s+hope\s+(?:this|that|it))\b[^\n]*\s*\Z", re.IGNORECASE)
 _CONTRAST = re.compile(  # "3, not 4"
-    r"[\s,(.]*" + _phrases(r"(?:and |but )?(?:not|rather than|instead of|nicht|pas|no|não|non|nie|niet|не|а не|而?不是)", "") + r"[\s$*]*", re.IGNORECASE
+    r"[\s,(.]*"
+    + _phrases(r"(?:and |but )?(?:not|rather than|instead of|nicht|pas|no|não|non|nie|niet|не|а не|而?不是)", "")
+    + r"[\s$*]*",
+    re.IGNORECASE,
 )
 
 

@@ -1,5 +1,6 @@
 """Multiple choice: which letter does the answer state? It votes for the option, not for the letter it happens to stand at."""
 
+# ruff: noqa: E501 (tables of phrases)
 from __future__ import annotations
 
 import json

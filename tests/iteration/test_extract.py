@@ -1,5 +1,6 @@
 """What a text states: a table of forms times a table of values. A new form is one line."""
 
+# ruff: noqa: E501 (tables of texts)
 import random
 import re
 import time
@@ -336,18 +337,55 @@ def test_of_the_numbers_in_a_text_the_stated_one_alone_is_accepted(line):
     candidates = {sign + each for each in re.findall(r"\d+(?:\.\d+)?", clean(text)) for sign in ("", "-")}
     accepted = {each for each in candidates | {right} if math.compare(each, text, "auto")["state"] == "correct"}
     assert accepted == ({right} - {"-"}), said
-    if not re.search(r"[^\W\d_]|[≠≥~]", said.replace(r"\text{ and }", "")):  # names and words that change a number are the comparison's
+    if not re.search(
+        r"[^\W\d_]|[≠≥~]", said.replace(r"\text{ and }", "")
+    ):  # names and words that change a number are the comparison's
         assert exact.final_number(text) in (str(number(right)), "")
 
 
 def test_what_a_text_denies():
-    for before in ("It is not ", "it isn't ", "cannot be ", "We exclude ", "I doubt that it is ", "not 3 or ", "不是", "не ", "kein ", "n'est pas "):
+    for before in (
+        "It is not ",
+        "it isn't ",
+        "cannot be ",
+        "We exclude ",
+        "I doubt that it is ",
+        "not 3 or ",
+        "不是",
+        "не ",
+        "kein ",
+        "n'est pas ",
+    ):
         assert denied(before), before
-    for before in ("It is ", "It is not 3 but ", "not 3, it is ", "those not sold are ", "no doubt ", "not only ", "It is not so. It is "):
+    for before in (
+        "It is ",
+        "It is not 3 but ",
+        "not 3, it is ",
+        "those not sold are ",
+        "no doubt ",
+        "not only ",
+        "It is not so. It is ",
+    ):
         assert not denied(before), before
-    for behind in (" is wrong", "? No", ". That cannot be right", " (incorrect)", "不是答案", "ではない", " ist falsch", " isn't right"):
+    for behind in (
+        " is wrong",
+        "? No",
+        ". That cannot be right",
+        " (incorrect)",
+        "不是答案",
+        "ではない",
+        " ist falsch",
+        " isn't right",
+    ):
         assert denied("", behind), behind
-    for behind in (" is right", ". No more is needed", " incorrect answers", ", not 4", "? Yes", ". It is not possible to have 4"):
+    for behind in (
+        " is right",
+        ". No more is needed",
+        " incorrect answers",
+        ", not 4",
+        "? Yes",
+        ". It is not possible to have 4",
+    ):
         assert not denied("", behind), behind
 
 
