@@ -82,56 +82,16 @@ _SCALE = "|".join(f"(?P<e{scale}>{words})" for scale, words in _SCALES.items())
 _STEMS_ENGLISH = ("illion", "ousand", "undred", "lakh", "crore", "minus", "negative")
 _STEMS_FOREIGN = (
     *_STEMS_ENGLISH,
-    *[
-        "menos",
-        "moins",
-        "meno",
-        "eksi",
-        "illiard",
-        "mille",
-        "milh",
-        "milion",
-        "milyon",
-        "tausend",
-        "mila",
-        "tysi",
-        "ribu",
-        "duizend",
-        "millon",
-        "juta",
-        "miljoen",
-        "miljard",
-    ],
+    *re.findall(
+        r"\S+",
+        "menos moins meno eksi illiard mille milh milion milyon tausend mila tysi ribu duizend millon juta miljoen miljard",
+    ),
 )
 _STEMS_OF_SCALES = (
     *_STEMS_FOREIGN,
-    *[
-        "тыс",
-        "тис",
-        "мил",
-        "мл",
-        "міл",
-        "triệu",
-        "مليون",
-        "万",
-        "萬",
-        "만",
-        "亿",
-        "億",
-        "억",
-        "천",
-        "千",
-        "百",
-        "минус",
-        "мінус",
-        "âm",
-        "负",
-        "負",
-        "マイナス",
-        "마이너스",
-        "سالب",
-        "ناقص",
-    ],
+    *re.findall(
+        r"\S+", "тыс тис мил мл міл triệu مليون 万 萬 만 亿 億 억 천 千 百 минус мінус âm 负 負 マイナス 마이너스 سالب ناقص"
+    ),
 )
 _SCALED = re.compile(
     r"(?<![\d.,])(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(?P<after>\d{1,15}))?(?!\d)(?P<closed>[}$]*)\s?(?P<macro>\\text\s*\{\s*)?"
@@ -237,82 +197,13 @@ _BUT_WRONG = re.compile(
 )
 # The first words of what denies: a text without them need not be looked at closely.
 _NO_WORDS = frozenset(
-    [
-        "not",
-        "never",
-        "neither",
-        "nor",
-        "nobody",
-        "no",
-        "cannot",
-        "thought",
-        "believed",
-        "claimed",
-        "said",
-        "t",
-        "except",
-        "excepting",
-        "excludes",
-        "exclude",
-        "excluded",
-        "excluding",
-        "eliminate",
-        "eliminates",
-        "eliminated",
-        "eliminating",
-        "reject",
-        "rejects",
-        "rejected",
-        "rejecting",
-        "rule",
-        "rules",
-        "ruled",
-        "ruling",
-        "instead",
-        "rather",
-        "other",
-        "different",
-        "far",
-        "anything",
-        "everything",
-        "all",
-        "unlike",
-        "doubt",
-        "doubts",
-        "doubtful",
-        "deny",
-        "denies",
-        "false",
-        "wrong",
-        "incorrect",
-        "untrue",
-        "impossible",
-        "disagree",
-        "disagrees",
-        "unlikely",
-        "hardly",
-        "nicht",
-        "weder",
-        "kein",
-        "keine",
-        "keinen",
-        "pas",
-        "jamais",
-        "nunca",
-        "nem",
-        "non",
-        "nie",
-        "niet",
-        "geen",
-        "inte",
-        "ikke",
-        "tidak",
-        "bukan",
-        "nu",
-        "si",
-        "ne",
-        "neq",
-    ]
+    re.findall(
+        r"\S+",
+        "not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding eliminate "
+        "eliminates eliminated eliminating reject rejects rejected rejecting rule rules ruled ruling instead rather other different far anything everything all "
+        "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly nicht weder kein keine "
+        "keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq",
+    )
 )
 _LOWER = re.compile(r"[a-z]+")
 
@@ -624,9 +515,10 @@ def explicit(text: str, read: str = "auto") -> str | None:
     quick = _ONE_BOX.match(text, at) if at >= 0 and read != "last" and text.count("box") == 1 and "nswer>" not in text else None
     if quick and _ALONE.fullmatch(text, quick.end()) and (not at or text[at - 1] in "$ \n"):
         before = text[max(0, at - 80) : at]
-        if not before.rstrip("$ \n").endswith(("-", "+", "/", "*")) and "\\" not in before[-12:]:
-            if not _INTO.search(before) and not denied(before):
-                return quick[1]
+        if not before.rstrip("$ \n").endswith(("-", "+", "/", "*")) and not (
+            "\\" in before[-12:] or _INTO.search(before) or denied(before)
+        ):
+            return quick[1]
     said = marked(text, read)
     if said is None and read != "boxed":
         digit = max(map(text.rfind, "0123456789"))
