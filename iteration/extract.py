@@ -1,11 +1,19 @@
 """What a text states as its final answer: in boxes, in tags, behind "the answer is" in many languages, else at its end.
 
-`explicit` finds what is marked as the answer, `stated` also what merely stands last, `number` reads one number. A text that
-states several values ("\\boxed{1} and \\boxed{2}", "2 or 3") states all of them: they come as one text, joined by "and".
+`explicit` finds what is marked as the answer, `stated` also what merely stands last, `number` reads one number.
+
+- A value that the text denies ("not 3", "3 is wrong", "3? No") is never the answer; what the text puts in its place is.
+- Words that change a value ("less than 5", "5 squared") stay with it.
+- A text that states several values ("2 or 3") states all of them: they come as one text, joined by "and". Two boxes, tags or
+  markers count both where they stand in one sentence, where the second begins with "or" or "also", where the words before
+  both are the same but for one ("(a) ... (b) ...", "Alice has ... Bob has ..."), or where they give different names a value.
+  Otherwise, and where words such as "so", "finally" or "wait" stand between them, the last one counts.
+- Examples, "if it were so, the answer would be 7", and code beside an answer are not looked at.
 
 More than 400 lines: the tables of forms, words and units build on each other and are read as one.
 """
 
+# ruff: noqa: E501 (tables of phrases)
 from __future__ import annotations
 
 import re
@@ -18,7 +26,7 @@ LONGEST = 4_000  # characters of a text that are looked at, from its end
 # what is no part of a text: special tokens, marks without width, other scripts' digits and signs
 
 _SPECIAL = re.compile(
-    r"<\|[^|<>\n]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>|[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\r]"
+    r"<\|[^|<>\n]{1,40}\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>|[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe0f\ufeff\r✅✓✔\U0001f300-\U0001faff]"
 )
 _SIGNS = str.maketrans({"−": "-", "﹣": "-", "‐": "-", "‑": "-", "，": ", ", "、": ", ", "٫": ".", "٬": ",", "\u2009": " "})
 _DASH = re.compile(r"(?<![\w)\]}])(?<![\w)\]}] )[–—](?=[\d.$])")
@@ -29,30 +37,77 @@ def clean(text: str) -> str:
     if len(text) > LONGEST:
         box = text.rfind("\\boxed")
         text = text[: box + LONGEST // 2][-LONGEST:] if 0 <= box < len(text) - LONGEST else text[-LONGEST:]
-    if "illion" in text or "thousand" in text or "hundred" in text or not text.isascii() and any(map(text.count, _MYRIADS)):
-        text = _SCALED.sub(_scaled, _SCALED.sub(_scaled, text))
     if text.isascii():
-        return _SPECIAL.sub("", text) if "<|" in text or "s>" in text or "\r" in text or "<e" in text or "<p" in text else text
-    text = _SPECIAL.sub("", text)
-    return _DASH.sub("-", re.sub(r"[^\x00-\x7f]", _ascii, text.translate(_SIGNS)))
+        if "<|" in text or "s>" in text or "\r" in text or "<e" in text or "<p" in text:
+            text = _SPECIAL.sub("", text)
+    else:
+        text = _DASH.sub("-", re.sub(r"[^\x00-\x7f]", _ascii, _SPECIAL.sub("", text).translate(_SIGNS)))
+    if "," in text and re.search(r",(?:\d\d?|\d{4,})(?!\d)", text) and _COMMA.search(text) and _EUROPEAN.search(text):
+        text = _COMMA.sub(lambda match: f"{match[1].replace('.', '')}.{match[2]}", text)
+    small = text.lower()
+    english = " the " in small or " and " in small or " to " in small or " = " in small
+    stems = _STEMS_ENGLISH if english else _STEMS_FOREIGN if small.isascii() else _STEMS_OF_SCALES
+    if any(map(small.__contains__, stems)):
+        text = _MINUS.sub("-", _SCALED.sub(_scaled, _SCALED.sub(_scaled, text)))
+    text = re.sub(r"~~[^~\n]{1,80}~~", "", text) if "~~" in text else text
+    return re.sub(r"(?<![\w)}\]$\\~])~(?=\s?\$?-?\d)", "about ", text) if "~" in text else text
 
 
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_MYRIADS = {"万": 4, "萬": 4, "만": 4, "亿": 8, "億": 8, "억": 8}
+# "1.234,5" and "3,5" where the words around are of a language that writes decimals so
+_COMMA = re.compile(r"(?<![\d.,({\[])(?<!\d[,;] )(\d{1,3}(?:\.\d{3})+|\d+),(\d{1,2}|\d{4,})(?![\d.,]*\d|[)}\]])")
+_EUROPEAN = re.compile(
+    r"[а-яё]{2}|\b(?:die|der|das|ist|sind|beträgt|la|les?|des|est|vaut|el|los|una?|es|il|sono|vale|het|een|wynosi|svaret|cevap)\b"
+    r"|(?<!\w)[éè](?!\w)|\b(?:resposta|respuesta|risposta|antwoord|antwort|odpowied|svar)|réponse",
+    re.IGNORECASE,
+)
+_MINUS_WORDS = "minus|negative|минус|мінус|menos|moins|meno|eksi|âm"
+_MINUS = re.compile(
+    rf"(?<![\w)\]}}$%])(?<![\d)\]}}$%]\s)(?<!\ba[ul]\s)(?<!\bdu\s)(?<!pelo\s)(?<!\\)(?:{_MINUS_WORDS})\s+(?=\\?\$?(?:\.?\d|\\(?:boxed|[dt]?frac|sqrt)))"
+    r"|(?:负|負|マイナス|마이너스\s|سالب\s|ناقص\s)(?=\\?\$?(?:\d|\\boxed))",
+    re.IGNORECASE,
+)
+_SCALES = {
+    3: "thousands?|тысяч[аи]?|тис(?:яч[аі]?)?|тыс|tausend|mille|mila|tysi[ąę]c[ey]?|ribu|duizend|천|千",
+    4: "万|萬|만",
+    5: "lakhs?",
+    6: "millions?|million(?:en|er)|mill[óo]n(?:es)?|milh(?:ão|ões)|milion[eiy]?|milionów|milyon|миллион(?:а|ов)?|млн|мільйон(?:а|ів)?|miljoen"
+    "|juta|triệu|مليون",
+    7: "crores?",
+    8: "亿|億|억",
+    9: "billions?|milliard(?:s|en|er|e)?|миллиард(?:а|ов)?|млрд|мільярд(?:а|ів)?|miljard|milyar",
+    12: "trillions?",
+    2: "hundreds?|百",
+}
+_SCALE = "|".join(f"(?P<e{scale}>{words})" for scale, words in _SCALES.items())
+_STEMS_ENGLISH = ("illion", "ousand", "undred", "lakh", "crore", "minus", "negative")
+_STEMS_FOREIGN = (
+    *_STEMS_ENGLISH,
+    *re.findall(
+        r"\S+",
+        "menos moins meno eksi illiard mille milh milion milyon tausend mila tysi ribu duizend millon juta miljoen miljard",
+    ),
+)
+_STEMS_OF_SCALES = (
+    *_STEMS_FOREIGN,
+    *re.findall(
+        r"\S+", "тыс тис мил мл міл triệu مليون 万 萬 만 亿 億 억 천 千 百 минус мінус âm 负 負 マイナス 마이너스 سالب ناقص"
+    ),
+)
 _SCALED = re.compile(
-    r"(?<![\d.,])(\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(\d{1,15}))?(?!\d)([}$]*)\s?(\\text\s*\{\s*)?"
-    rf"(?:({'|'.join(_SCALES)})s?\b(?!-)|([{''.join(_MYRIADS)}]))"
+    r"(?<![\d.,])(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(?P<after>\d{1,15}))?(?!\d)(?P<closed>[}$]*)\s?(?P<macro>\\text\s*\{\s*)?"
+    rf"(?:{_SCALE})(?:(?<=[^\x00-ӿ])|(?!\w|-))",
+    re.IGNORECASE,
 )
 
 
 def _scaled(match: re.Match) -> str:
     """ "1.5 million" as 1500000."""
-    whole, after, closed, macro, word, sign = match.groups("")
-    scale = _SCALES[word] if word else _MYRIADS[sign]
-    digits = f"{whole}{after}".replace(",", "") + "0" * max(0, scale - len(after))
+    after = match["after"] or ""
+    scale = int(match.lastgroup[1:])
+    digits = f"{match['whole']}{after}".replace(",", "") + "0" * max(0, scale - len(after))
     point = len(after) - scale
     digits = f"{digits[:-point]}.{digits[-point:]}" if point > 0 else digits.lstrip("0") or "0"
-    return digits + closed + macro
+    return digits + match["closed"] + (match["macro"] or "")
 
 
 def _ascii(match: re.Match) -> str:
@@ -62,23 +117,193 @@ def _ascii(match: re.Match) -> str:
     return str(unicodedata.digit(sign)) if unicodedata.category(sign) == "Nd" else sign
 
 
+# what a text denies, and what changes a value
+
+
+def _phrases(table: str, before: str = r"(?<!\w)", behind: str = r"(?!\w)") -> str:
+    """A pattern for the phrases of a table, by default as whole words; they stand between " | " or lines."""
+    phrases = "|".join(re.sub(r" +", r"\\s+", each) for each in re.split(r" \| |\n", table.strip()))
+    return f"{before}(?:{phrases}){behind}"
+
+
+# They deny what follows; those of the second table also what follows "is" ("not true that it is 3").
+_NOT = re.compile(
+    _phrases(r"""
+(?:not|never)(?! only) | neither | nor | nobody | no one | cannot | (?:thought|believed|claimed|said) to be | no(?= [a-zé\d$])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
+except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
+(?:instead|rather|other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
+(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree\w* | unlikely | hardly
+(?:wrong|incorrect|false) (?:answers?|values?|results?|options?|choices?|guess|solutions?|numbers?)
+nicht | weder | kein\w* | pas | jamais | nunca | não | nem | non | né | nie | niet | geen | inte | ikke | tidak | bukan
+không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δεν | όχι | לא | אינ\w+ | nu | si(?= \d)
+""")
+    + r"|\b(?:wrong|incorrect|false)[\s$]*$|(?<!\w)非|不是|不等[于於]|不[为為]|不会是|不可能|[并並而]非|ไม่|≠|\\neq?(?![a-z])|\\not(?![a-z])|(?<![\d)}A-Za-z])!=",
+    re.IGNORECASE,
+)
+_NOT_THAT = re.compile(
+    _phrases(r"""
+(?:not|\w+n['’]t|never|cannot) (?:\w+ )?(?:(?:the )?(?:true|case|correct|right|certain)|mean|imply|follow|think|believe|say|claim|conclude|agree|know|sure)
+(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | no way | disagree\w* | unlikely | hardly
+"""),
+    re.IGNORECASE,
+)
+_INSTEAD = re.compile(r"[;,]|" + _phrases("but | rather | instead"), re.IGNORECASE)
+_ASSERTED = re.compile(  # ends what a negation reaches: "those not sold are 3"
+    _phrases(r"""
+but | rather | instead | so | thus | hence | therefore | because | since | it['’]s | that['’]s | sondern | sino | mais | mas | но | а
+(?<=\w\s)(?:is|are|was|were|has|have|gives?|get|leaves?|makes?|numbers?|totals?|equals?|sont|sind)
+""")
+    + "|[,;:=]|而是",
+    re.IGNORECASE,
+)
+_LISTED = re.compile(
+    r".*[\d}$)]\s*,?"
+    + _phrases("or | and | nor | oder | ou | o | noch | ni | и | или | 或 | 和", r"\s*", r"\s*(?:[a-zé]+\s+)?\W*"),
+    re.IGNORECASE | re.DOTALL,
+)
+_STOPS = r"(?=\s*(?:[.,;:!)\n—-]|$))"
+_RIGHT = rf"(?:be |(?:seem|look|sound)s? )?(?:(?:the )?(?:right|correct|true|answer|solution|case)|(?:it|valid|possible|work|fit|satisfy){_STOPS})"
+_FALSE = rf"(?:(?:wrong|incorrect|mistaken|untrue|fails|false|impossible|invalid|too (?:high|low|big|small|large)|a(?: \w+)? (?:mistake|error)|a contradiction|contradictory|absurd|not){_STOPS}"
+_DENIED_BEHIND = re.compile(
+    r"[\s$*_`)\]}\\\"']*(?:\?(?!\s*(?:yes|right|correct|indeed))|"
+    + _phrases(
+        rf"""
+(?:VERB )(?:be |an? )?(?:\w+ )?(?:wrong|incorrect|mistaken|untrue|extraneous|excluded|rejected|discarded|eliminated|ruled out)
+(?:fails|contradicts|makes no sense) | (?:does not|doesn['’]t|fails to) (?:work|fit|satisfy|make|hold) | just kidding | i(?: a|['’])m wrong | i was wrong | let me retract
+(?:VERB )?(?:(?:also|clearly|obviously|actually|definitely|just|simply) )?(?:{_FALSE})|(?:can)?not {_RIGHT})
+(?:is|was|ca|could|do|does|must)n['’]t {_RIGHT} | (?:is|can|could|does|must)(?: not|not) {_RIGHT}
+(?:no|nope)(?=\s*[,.!:;—-]|\s+(?:that|it|wait|this)\b|\s*$)
+""".replace("VERB", "(?:is|was|are|seems|looks|must be|would be|can|could|does|must)"),
+        r"[\s.,;!:(—–-]*(?:(?:but|and|hmm+|wait|oh|oops|sorry|well|actually)[\s,.…]+)*(?:(?:that|this|it|which)(?:['’]s)?\s*)?",
+    )
+    + r"|\s*is\s+not\b(?!\s+only)|\s*(?:不是|不对|不正确|是错|错误|并非|ではな|ではあり|でな|じゃな|(?:이|가)?\s*아[니닙]|değil|नहीं|নয়|не\s|неверн|неправильн"
+    r"|は間違|[은는] 틀|ليس|خطأ|ist\s+(?:falsch|nicht)|es\s+(?:incorrect|fals|errón)|no\s+es\b|n['’]est\s+pas|est\s+(?:faux|incorrect)|não\s+é|est[áa]\s+errad"
+    r"|è\s+sbagliat|non\s+è))",
+    re.IGNORECASE,
+)
+
+
+def _sentence(before: str) -> str:
+    """The end of a text, from where its last sentence begins."""
+    end = max(before.rfind(". "), before.rfind("? "), before.rfind("! "), before.rfind("\n"), before.rfind("。"))
+    if end > 2 and (before[end - 3 : end] == "e.g" or before[end - 1] == ":"):
+        return _sentence(before[:end]) + before[end:]
+    return before[end + 1 :]
+
+
+_BUT_WRONG = re.compile(
+    r"[^.!?\n]{0,80}\bbut\s+(?:it|that|this|they)(?:['’]s|\s+(?:is|are))\s+(?:wrong|incorrect|not\s+(?:right|correct|true))\b",
+    re.IGNORECASE,
+)
+# The first words of what denies: a text without them need not be looked at closely.
+_NO_WORDS = frozenset(
+    re.findall(
+        r"\S+",
+        "not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding eliminate "
+        "eliminates eliminated eliminating reject rejects rejected rejecting rule rules ruled ruling instead rather other different far anything everything all "
+        "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly nicht weder kein keine "
+        "keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq",
+    )
+)
+_LOWER = re.compile(r"[a-z]+")
+
+
+def may_deny(text: str) -> bool:
+    return not text.isascii() or "!=" in text or not _NO_WORDS.isdisjoint(_LOWER.findall(text.lower()))
+
+
+def denied(before: str, behind: str = "") -> bool:
+    """Does a text deny the value that stands between `before` and `behind`?"""
+    if behind and (_DENIED_BEHIND.match(behind) or "but" in behind and _BUT_WRONG.match(behind)):
+        return True
+    before = _sentence(before)
+    if not may_deny(before):
+        return False
+    *_, last = [None, *_NOT.finditer(before)]
+    if not last:
+        return False
+    that = _NOT_THAT.search(before)
+    if that:
+        return not _INSTEAD.search(before, that.end())
+    between = before[last.end() :]
+    if re.search(r"\d", between):
+        return (
+            bool(re.search(r"[({\[][^)}\]]*$", between))
+            or bool(_LISTED.fullmatch(between))
+            and not _ASSERTED.search(re.sub("[=,]", "", between))
+        )
+    return not _ASSERTED.search(between)
+
+
+# "about" changes an integer only: a decimal is a rounding anyway.
+_ABOUT = (
+    _phrases("""
+about | around | roughly | approximately | approx\\.? | circa | close to | примерно | около | приблизительно | etwa | ungefähr | environ
+aproximadamente | cerca de
+""")
+    + "|(?:大约|大概|約|约|接近)(?:是|为|为|等于)?"
+)
+_CHANGES_BEFORE = re.compile(
+    rf"(?:(?P<about>{_ABOUT})|"
+    + _phrases(r"""
+(?:less|fewer|more|greater|larger|smaller|bigger|higher|lower|older|younger|longer|shorter) than(?: or equal to)?
+at (?:least|most) | (?<!add\s)(?<!adds\s)(?<!sum\s)(?<!sums\s)(?<!rounds\s)(?<!rounded\s)up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | short of | as (?:many|much|few|little|high|low) as | otherwise | exceeds? | ranges? from \S+ to
+(?:next|previous|first|last|number|prime|integer|even|odd|multiple) (?:\w+ )?(?:after|before|following|preceding) | (?:successor|predecessor|complement) of
+(?:an?|one)[ -](?:half|third|quarter|fourth|fifth|tenth) of | half(?: of)? | twice | thrice | double | triple | times
+(?:square|cubic|cube) root of | (?:square|cube|inverse|reciprocal|opposite|negative|log|factorial|power|multiples?|factors?|divisors?) of
+(?:sum|product|difference|ratio) (?:of|between) | percent of | divisible by | divided by | multiplied by | base | mod(?:ulo)? | minus | plus
+(?:weniger|mehr|größer|kleiner) als | mindestens | höchstens | die hälfte von | menos de | más de | (?:mayor|menor) que | al menos
+(?:la mitad|el doble) de | (?:moins|plus) de | au (?:moins|plus) | la moitié de | mais de | (?:plus|moins) \w+ que | (?:inférieure?|supérieure?) à | (?:inferior|superior) a | (?:maggiore|minore|più|meno) di | maior que | pelo menos | metade de
+меньше | больше | менее | более | половин\w+(?: от)? | أقل من | أكثر من | نصف
+""")
+    + r"|(?:小于|大于|[少多]于|至少|至多|最多|超过|不到)(?:是|为|有)?|약)[\s$(\\]*$",
+    re.IGNORECASE,
+)
+_CHANGES_BEHIND = re.compile(
+    r"\s*(?:"
+    + _phrases(
+        r"""
+squared | cubed | and (?:an? |one |three )?(?:half|third|quarter|fourth|fifth|tenth)s? | or (?:more|less|fewer|so|higher|lower|greater|larger|above|below)
+factorial | (?:raised )?to the (?:\w+ )?power | plus | minus | times(?= [\d$\\(]) | divided by | multiplied by | mod(?:ulo)?
+(?:only if|unless|provided) | if(?= (?:you|we|one|\$?[a-z]\$? (?:is|=))) | with an? (?:error|uncertainty|tolerance) | give or take
+(?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:the )?(?:very )?(?:least|most) | (?:over|out of)(?= \$?\d) | in base | mil | dozens? and
+(?:oder|ou|o|или) (?:mehr|weniger|plus|moins|más|menos|mais|больше|более|меньше|менее)
+""",
+        "",
+    )
+    + r"|%\s+of\b|\+(?=\s*(?:$|[.,]))|以上|以下|以内|未満|보다|이상|이하|미만|초과|より|的(?:一半|两倍|平方|倍|\d))",
+    re.IGNORECASE,
+)
+
+
 # boxes and tags
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*")
 _ONE_BOX = re.compile(r"\\boxed\{(\d+)\}(?!\s*(?:\\pi|π|\\?%))")
 _ALONE = re.compile(r"[\s$.]*")
-_TAG = re.compile(r"<(answer|final_answer)>((?:(?!</?(?:final_)?answer>).)*+)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(
+    r"<(answer|final_answer)>((?:(?!</?(?:final_)?answer>).)*+)(?:</\1>|\Z)"
+    r"|[\"'](?:final_?|correct_?)?answer[\"']\s*:\s*(\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|-?[\d.]+(?:[eE][-+]?\d+)?(?=\s*[,}\n]))",
+    re.DOTALL | re.IGNORECASE,
+)
 AND = r"(?:and|or|und|oder|et|ou|和|或|及|与|или)"
 _AND = rf"(?:{AND}|(?<=\s)(?:y|e|o|и|و|أو)(?=\s))"
-_NOT_LINK = r"(?!(?:is|was|are|not|no|wrong|rather|then|so|actually|wait|correct|instead|but)\b)"
-_NAMED = r"(?:\\?[A-Za-z]\w{0,5}(?:_\{?\w\}?)?\s*=)?"
-# Only this between two boxes: then both are the answer. A sentence between them: then the second replaces the first.
-_LINK = re.compile(
-    rf"(?:[\s$,;&{{}}()\[\]\\]|\\(?:text|mathrm|quad|qquad)|(?<![A-Za-z]){_AND}(?![A-Za-z]))*{_NAMED}[\s$(\[\\]*"
+# What stands between two values: the second replaces the first, follows from it, or is stated beside it.
+_REPLACED = re.compile(
+    r"\b(?:not|no|wrong|incorrect|rather|actually|wait|instead|but(?!\s+also)|mistake|correction|oops|sorry|hmm|scratch|hold\s+on)\b|n['’]t\b|不|错|\b(?:nicht|sondern)\b|(?<!\w)(?:не|нет)(?!\w)",
+    re.IGNORECASE,
 )
-_NOUNS = re.compile(  # "\\boxed{1} papers and \\boxed{2}"
-    rf"[\s$]*(?:{_NOT_LINK}[A-Za-z]+\s+){{1,3}}(?:and|or)\s+(?:{_NOT_LINK}[A-Za-z]+\s+){{0,2}}[\s$]*"
+_FOLLOWS = re.compile(
+    r"\b(?:so|thus|hence|therefore|finally|final|next|step|conclu\w+|simplif\w+)\b|[.!?]\s+(?:then|now)\b"
+    r"|^\s*\$?\s*(?:=|[-+*/].*=\s*$|\\(?:implies|Rightarrow|to|approx)\b|⇒|=>|→|->|≈)|因此|所以|итого|всего",
+    re.IGNORECASE,
 )
+_TOTAL = re.compile(r"\b(?:total|altogether|overall|combined|answer|together|result\w*)\b", re.IGNORECASE)
+_BESIDE = re.compile(
+    r"[\s$.,;:)\]}\\]*(?:or\b|also\b|alternatively\b|another\b|and\b|(?:it|or|this)\s+(?:could|may|might|can)\b|maybe\b|perhaps\b|possibly\b|或者?)",
+    re.IGNORECASE,
+)
+_NAME = re.compile(r"([A-Za-z]\w{0,5}(?:_\{?\w\}?)?)\s*=(?!=)")
 _BEHIND = re.compile(r"\s*(?:\\pi(?![A-Za-z])|π|\\?%)")  # belongs to the box before it
 _SIGN = re.compile(r"(?:^|[=$(\[{,])\s*-\s*$|[A-Za-z]\s+-$")
 _FUNCTIONS = r"\\(?:sqrt|[dtc]?frac|[dt]?binom|log|ln|exp|sin|cos|tan|cot|sec|csc|overline)(?![A-Za-z])"
@@ -86,23 +311,14 @@ _TIMES = r"\\(?:times|cdot|div|pm|mp)(?![A-Za-z])"
 # What makes another value of a box: it stands before the box, or behind it.
 _INTO = re.compile(
     rf"(?:\d|(?<![A-Za-z\\])[A-Za-z]|(?:[\d)}}\]]|(?<![A-Za-z])[A-Za-z])\s*[-+/^*]\s*|\d\s*:\s*|{_TIMES}\s*"
+    rf"|(?:half\s+of|twice|root\s+of|square\s+of|reciprocal\s+of|inverse\s+of|opposite\s+of|half)[\s$]*"
     rf"|{_FUNCTIONS}\s*(?:\[[^\[\]]*\]|\{{[^{{}}]*\}})?\s*\{{?\s*)$"
 )
 _ONTO = re.compile(
     rf"\s*(?:{_TIMES}|{_FUNCTIONS}|\\(?:text|mathrm)\s*\{{\s*[a-z]\s*\}}|[.,:]?\d|[a-zA-Z](?![A-Za-z])(?<!\s[aAI])|[_/](?=[\w\\({{])"
     r"|\^(?!\s*\{?\s*\\circ)|\s?[-+*]\s?(?=[\d({]|\\(?![\])]))|[-+](?=[A-Za-z])|!\s*(?:\$|\\[)\]])"
-    rf"|\$?\s*,?\s*(?:\\text\s*\{{\s*(?:or|and)\s*\}}|(?:or|and)\s)\s*\$?-?\s*(?:\d|\\(?!boxed|fbox)[a-z]))"
-)
-_NO = r"(?:\bnot|n['’]t|\bnever)(?:\s+(?:be|equal|to|simply|just|actually))*"
-_DENIES = re.compile(
-    rf"(?:{_NO}[\s:$*(\[\\]*|\b(?:wrong|incorrect)(?:\s+(?:answer|value|result)(?:\s+(?:is|was|of))?)?[\s$]*)$", re.IGNORECASE
-)
-_DENIED_BEHIND = re.compile(
-    r"[\s$*)\]}\\.,]*(?:(?:which|this|that|it)\s+)?(?:(?:is|was|seems|looks|must\s+be|would\s+be|can|could)\s+)"
-    r"(?:also\s+|clearly\s+|obviously\s+|actually\s+)?"
-    r"(?:wrong|incorrect|false|a\s+mistake|not\s+(?:be\s+)?(?:right|correct|the|it|valid|possible|true|my)\b|not[.,\n])"
-    r"|[\s$*)\]}\\.,]*(?:is|was|can)(?:n['’]t|not)\s+(?:be\s+)?(?:right|correct|the|it|valid|possible|true|my)\b"
-    r"|\s*\(?(?:wrong|incorrect)\b",
+    rf"|\$?\s*(?:squared|cubed|(?:plus|minus|or\s+more|or\s+less|and\s+a\s+half)\b)"
+    rf"|\$?\s*[.,;]?\s*(?:\\text\s*\{{\s*(?:or|and)\s*\}}|(?:or|and|maybe|possibly|perhaps)\s+(?:also|possibly|maybe|perhaps|even)?)\s*\$?-?\s*(?:\d|\\(?!boxed|fbox)[a-z]))",
     re.IGNORECASE,
 )
 _ROUGHLY = re.compile(r"approx|about|roughly|≈", re.IGNORECASE)
@@ -110,12 +326,12 @@ _ROUGHLY = re.compile(r"approx|about|roughly|≈", re.IGNORECASE)
 
 def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
     """What the last box states, start to end, `said`, with regard to its surroundings; "" where they contradict it."""
-    before, behind = text[max(0, start - 60) : start], text[end:]
-    if _DENIES.search(before) or _DENIED_BEHIND.match(behind):
-        return (_marked(behind) or "") if read != "boxed" else ""
+    before, behind = text[max(0, start - 80) : start], text[end : end + 300]
+    if denied(before, behind):
+        return (_marked(behind) or _replacement(behind)) if read != "boxed" else ""
     if _ONTO.match(behind) or _INTO.search(before) and not _SIGN.search(before):
         return ""
-    marked = _marked(behind) if read != "boxed" else None
+    marked = _marked(text[end:]) or (_TAKEN_BACK.search(behind) and _replacement(behind)) if read != "boxed" else None
     return said if not marked or _ROUGHLY.search(behind) or _agree(said, marked) else ""
 
 
@@ -164,12 +380,36 @@ def _boxes(text: str, depth: int = 0) -> list[tuple[int, int, str]] | None:
     return boxes
 
 
+def _intro(text: str, end: int) -> list[str]:
+    """The words of the sentence that a value ends."""
+    sentence = re.split(r"[.!?;,](?=\s)|\n", text[max(0, end - 120) : end])[-1]
+    return re.findall(r"\w+|[^\w\s$*\\{}\[\]():.]", sentence)
+
+
+def _both(text: str, first: tuple[int, int, str], second: tuple[int, int, str]) -> bool:
+    """Do two values count both, and not the second alone? The rule stands at the top of this file."""
+    between = text[first[1] : second[0]]
+    names = [_NAME.match(each[2]) for each in (first, second)]
+    if all(names) and names[0][1] != names[1][1]:
+        return True
+    if len(between) > 200 or _REPLACED.search(between):
+        return False
+    if _BESIDE.match(between):
+        return True
+    if _FOLLOWS.search(between):
+        return False
+    if not re.search(r"[.!?](?=\s)|[。！？\n]", between.rstrip()):
+        return not _TOTAL.search(between)
+    intros = [_intro(text, each[0]) for each in (first, second)]
+    alike = len(intros[0]) == len(intros[1]) and sum(a != b for a, b in zip(*intros, strict=True)) <= 1
+    return alike and (len(intros[0]) > 1 or not _TOTAL.search(between))
+
+
 def _chain(text: str, spans: list[tuple[int, int, str]]) -> str:
-    """The last span, and those before it as long as nothing but "and", "or" or a comma stands between them."""
+    """The last span, and those before it as long as they count beside it."""
     contents = [spans[-1][2]]
     for before, after in zip(spans[-2::-1], spans[:0:-1], strict=True):
-        between = text[before[1] : after[0]]
-        if not _LINK.fullmatch(between) and not _NOUNS.fullmatch(between):
+        if not _both(text, before, after):
             break
         contents.insert(0, before[2])
     contents = list(dict.fromkeys(contents))
@@ -210,12 +450,12 @@ jibu | ni
 απάντηση | είναι
 תשובה | היא
 """  # words for answer | verbs behind them
-_VERBS = r"(?:would|will|should|must)\s+be|equals|becomes|comes\s+(?:out\s+)?to(?:\s+be)?"
+_VERBS = r"(?:would|will|should|must|could|might|may)\s+be|equals|becomes|comes\s+(?:out\s+)?to(?:\s+be)?"
 _PAIRS = [line.replace("VERBS", _VERBS).split(" | ") for line in _WORDS.strip().splitlines()]
-_MARK = r"[*_`\s]{0,6}(?:\([^()\n]{1,30}\)[*_`\s]{0,6})?"
+_MARK = r"[*_`\s]{0,6}(?:(?:\([^()\n]{1,30}\)|\d(?!\d))[*_`\s]{0,6})?"
 _START = r"(?<![^\W\d_])"
 _SAYS = "|".join(
-    rf"(?:{word}){_MARK}(?:[:=]|->|→|(?:{verbs})(?:(?<=[^\x00-\x7f])|(?![A-Za-z]))\s*:?)" for word, verbs in _PAIRS
+    rf"(?:{word}){_MARK}(?:[:=|]|->|→|(?:{verbs})(?:(?<=[^\x00-\x7f])|(?![A-Za-z]))\s*:?)" for word, verbs in _PAIRS
 )
 _TITLE = rf"^[#>*_ \t]{{0,12}}(?:the\s+)?(?:{'|'.join(word for word, _ in _PAIRS)})[*_: \t]{{0,12}}\n"
 _MARKER = re.compile(rf"{_START}(?:{_SAYS})|{_TITLE}|#{{4}}(?!#)\s*:?", re.IGNORECASE | re.MULTILINE)
@@ -227,8 +467,8 @@ _MORE_STEMS = re.findall(
     "答 답 ответ відповідь отговор réponse odpověď yanıt đáp câu إجابة اجابة جواب उत्तर উত্তর సమాధానం คำตอบ απάντηση תשובה",
 )
 _LEAD = re.compile(
-    r"(?:[\s:*_`>]|(?:therefore|thus|then|simply|just|clearly|indeed|actually|exactly|equal\s+to|given\s+by|approximately|about"
-    r"|as\s+follows|\\approx|≈)\b[\s,:]*+)+(?=\S)",
+    r"(?:[\s:*_`]|(?<=\n)[>|]|(?:therefore|thus|then|simply|just|clearly|indeed|actually|exactly|equal\s+to|given\s+by|as\s+follows)\b[\s,:]*+"
+    r"|(?:(?:approximately|about|roughly)\b|\\approx|≈)[\s,:$]*+(?=-?\d*\.\d))+(?=\S)",
     re.IGNORECASE,
 )
 _NO_ANSWER = re.compile(  # "the answer is correct" says nothing of what it is
@@ -236,78 +476,200 @@ _NO_ANSWER = re.compile(  # "the answer is correct" says nothing of what it is
     r"(?![A-Za-z])",
     re.IGNORECASE,
 )
-_DENIED = re.compile(r"not\b\s*(?:[^,;.\n]*?,?\s*\b(?:but|rather|instead|it\s+is|it's)\s+)?", re.IGNORECASE)
-_TAKEN_BACK = re.compile(r"\b(?:wait|actually|correction|sorry|oops|mistake|no,|scratch that|let me re)\b", re.IGNORECASE)
+# "For example, the answer is 7", "if she had 3, the answer would be 7": a sentence that does not speak of this problem
+_EXAMPLE = re.compile(
+    r"\b(?:e\.g\b|examples?\b|for\s+instance\b|suppose\b|imagine\b)|例如|比如|например|zum\s+beispiel|par\s+exemple|por\s+ejemplo",
+    re.IGNORECASE,
+)
+_OPENING = re.compile(r"\s*(?:(?:So|Thus|Therefore|Hence|Finally),?\s+)?(?:[Tt]he\s+)?(?:final\s+|correct\s+)?")
+_SUPPOSED = re.compile(
+    r"\b(?:if|whether|assum(?:e|ing)|suppos(?:e|ing))\s+(?:that\s+)?(?:the\s+|your\s+|my\s+)?$", re.IGNORECASE
+)
+_WOULD = re.compile(r"\b(?:would|might|could)\b", re.IGNORECASE)
+_IF = re.compile(r"\b(?:if|had|were|unless|otherwise)\b", re.IGNORECASE)
+_TAKEN_BACK = re.compile(
+    r"\b(?:wait|actually|correction|sorry|oops|mistake|no,|scratch that|hold on|let me re|i mean|make that|second thought)",
+    re.IGNORECASE,
+)
+_ASSERTS = re.compile(
+    r"(?:^|[.,;:!?—-]|\s)\s*(?:(?:but|rather|instead|actually|so|then|no|and)[\s,:]+)*(?:(?:it|that|this|which|(?:the|my)\s+(?:(?:correct|right|actual|real|true|final|new)\s+)?(?:answer|value|one|result|number))"
+    r"(?:['’]s|\s+(?:is|was|should\s+be|must\s+be|has\s+to\s+be|equals|becomes|=))(?:\s+(?:actually|really|in\s+fact|instead|rather))*|(?:(?<!thing\s)(?<!all\s)but|rather|instead|(?:no|wait)(?=\s*[,:—-]))(?=[\s,:—-]+[$(*\[]*(?:-?[\d\\]|(?-i:[A-Ja-z])(?![A-Za-z])))"
+    r"|i\s+meant?|make\s+(?:that|it)|sondern|sino|mais|mas|ma|es\s+ist|c['’]est|это)\s*[:,—-]?\s+|而是|(?<!\w)(?:а|но)\s+|,\s*是",
+    re.IGNORECASE,
+)
+_MORE = re.compile(
+    r"[\s$*]*[.,;–—-]?[\s$*]*(?:\((?:or|maybe|possibly|perhaps)(?=\s+\$?-?[\d.,]+\$?\s*\))|or|alternatively|possibly|maybe|perhaps|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+(?:could|might|may)(?:\s+also)?\s+be|it\s+is|is)\s+)*(?=[$*(]*(?:-?[\d\\]|(?-i:[A-J])\b))",
+    re.IGNORECASE,
+)
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
+_FENCE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 
 
 def explicit(text: str, read: str = "auto") -> str | None:
     """What a cleaned text marks as its answer: "" where it marks one and denies it or never ends it, None where it marks none.
 
     read: "boxed" looks at boxes alone, "last" at everything else, "auto" at all, boxes before what stands around them.
+    A text that marks none, but denies or changes what stands last, states what `loose` finds.
     """
     at = text.find("\\boxed{")  # quickly, what is most frequent: one box with an integer
     quick = _ONE_BOX.match(text, at) if at >= 0 and read != "last" and text.count("box") == 1 and "nswer>" not in text else None
     if quick and _ALONE.fullmatch(text, quick.end()) and (not at or text[at - 1] in "$ \n"):
-        before = text[max(0, at - 12) : at].rstrip("$ \n")
-        if not before.endswith(("not", "n't", "wrong", "incorrect", "-", "+", "/", "*")) and "\\" not in before:
+        before = text[max(0, at - 80) : at]
+        if not before.rstrip("$ \n").endswith(("-", "+", "/", "*")) and not (
+            "\\" in before[-12:] or _INTO.search(before) or denied(before)
+        ):
             return quick[1]
+    said = marked(text, read)
+    if said is None and read != "boxed":
+        digit = max(map(text.rfind, "0123456789"))
+        last = text[max(text.rfind("\n", 0, max(0, digit)), digit - 300, 0) :]
+        if not _PLAIN.fullmatch(last) and (may_deny(last) or _ODD.search(last)):
+            said = "" if _LABELLED.search(text[-600:]) else loose(text)
+            changed = not said or prose(said) or _NOT.search(said) or _SEVERAL.search(said)
+            return said if changed or numbers(said)[-1:] != numbers(last)[-1:] else None
+    return said
+
+
+_SEVERAL = re.compile(rf"(?<![^\W\d_]){AND}(?![^\W\d_])", re.IGNORECASE)
+
+
+def marked(text: str, read: str = "auto") -> str | None:
+    """As `explicit`, but None for every text that marks no answer."""
+    if "```" in text and read != "boxed":
+        outside = _FENCE.sub("\n", text)
+        said = _outside(outside, read) if outside.strip() else None
+        if said is not None:
+            return said
+    return _outside(text, read)
+
+
+_LABELLED = re.compile(r"(?:^|[\s(])a\).*[\s(][b-e]\)[^\n]*\Z", re.DOTALL)  # "a) 5, b) 6"
+_PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
+_ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
+    r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|ist|est|es|değil)\b)"
+    r"|than\s|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|,\s\$?\d+\W*$|[b-e]\)|[^\x00-ɏ]",
+    re.IGNORECASE,
+)
+
+
+def _outside(text: str, read: str) -> str | None:
+    """`marked` for a text without code."""
     boxes = _boxes(text) if read != "last" and "box" in text else []
     if boxes is None:
         return ""
-    tags = (
-        [(tag.start(), tag.end(), tag[2].strip()) for tag in _TAG.finditer(text) if tag[2].strip()]
-        if "nswer>" in text and read != "boxed"
-        else []
-    )
+    tags = [] if read == "boxed" or "nswer" not in text or not re.search(r"nswer[>\"']", text) else list(_TAG.finditer(text))
+    tags = [(tag.start(), tag.end(), (tag[2] or _json(tag[3])).strip()) for tag in tags if tag[2] or tag[3]]
+    tags = [tag for tag in tags if tag[2]]
     if tags and (not boxes or tags[-1][1] > boxes[-1][0]):
         inside = [(start, end, stated(content, read)) for start, end, content in tags[-8:]]
-        return _chain(text, inside)
+        said, behind = _chain(text, inside), text[tags[-1][1] :][:300]
+        return _replacement(behind) if denied("", behind) else said
     if boxes:
-        said = _chain(text, boxes)
-        return _beside(text, *boxes[-1][:2], said, read)
+        kept = [box for box in boxes[:-1] if not denied("", text[box[1] : box[1] + 60])] + boxes[-1:]
+        return _beside(text, *boxes[-1][:2], _chain(text, kept), read)
     return _marked(text) if read != "boxed" else None
+
+
+def _json(text: str) -> str:
+    """A JSON value as text; a model may leave the backslashes of LaTeX as they are."""
+    text = text.strip("\"'").replace('\\"', '"')
+    escaped = all(len(run) % 2 == 0 for run in re.findall(r"\\+", text))
+    return text.replace("\\\\", "\\") if escaped else text
+
+
+def _replacement(text: str) -> str:
+    """What a text puts in the place of a value that it denies: "it is 4", "but 4"; "" where nothing."""
+    said = ""
+    for asserted in _ASSERTS.finditer(text[:300]):
+        rest = text[asserted.end() :]
+        found = value(clause(rest.split("\n", 1)[0])[0])
+        if _WORTH.match(found) and not _DENIED_BEHIND.match(rest[len(found) :]):
+            said = found
+    return said
 
 
 def _marked(text: str) -> str | None:
     for mark in ("####", "answer is "):  # quickly, what is most frequent
         at = text.rfind(mark)
         simple = _SIMPLE.fullmatch(text, at + len(mark)) if at >= 0 else None
-        if simple:
+        if simple and (mark == "####" or text.count("nswer") == 1 and not unsaid(text, at, at)):
             return simple[1]
     small = text.lower()
     places = [small.find(stem) for stem in (_STEMS if text.isascii() else _STEMS + _MORE_STEMS) if stem in small]
     if not places:
         return None
     begin = max(0, text.rfind("\n", 0, max(0, min(places) - 20)))
+    found, skipped = None, False
     for marker in reversed(list(_MARKER.finditer(text, begin))):
-        rest = text[marker.end() :]
-        if re.search(r"n['’]t\s*:?\s*$", marker[0]):
-            return ""
-        simple = _SIMPLE.fullmatch(rest)
-        if simple:
-            return simple[1]
-        lead = _LEAD.match(rest)
-        rest = rest[lead.end() if lead else 0 :]
-        if not rest.strip() or _NO_ANSWER.match(rest):
+        said = _behind(text if found is None else text[: found[0]], marker)
+        if said is None:
             continue
-        denied = _DENIED.match(rest)
-        if denied:
-            rest = rest[denied.end() :]
-            if not re.search(r"[a-z]\s+$", denied[0][3:]):
-                return ""
-        shown = _DISPLAY.match(rest)
-        line = " ".join(shown[0].split()) if shown else rest.split("\n", 1)[0]
-        said, end = clause(line)
-        if marker[0].startswith("#") and "####" in marker[0] and not _is_result(line, rest):
+        if said is _SKIPPED:
+            skipped = True
             continue
-        if end == "?" or not bare(said):
+        if not isinstance(said, tuple):
+            return said if found is None else found[2]
+        if found is None:
+            found = (*said,)
             continue
-        behind = rest[len(said) :]
-        if _TAKEN_BACK.search(behind) and _runs(behind):
-            return loose(behind)
-        return value(said)
-    return None
+        return (
+            _chain(text, [said, found]) if said[2] != found[2] and said[1] <= found[0] and _WORTH.match(said[2]) else found[2]
+        )
+    return found[2] if found else "" if skipped else None
+
+
+_SKIPPED = "\0"
+_WORTH = re.compile(r".*\d|\\[a-z]|\W*[A-J]\b")  # a value or a letter
+
+
+def unsaid(text: str, start: int, end: int) -> str:
+    """Why a marker from start to end states nothing: "example", "denied", or ""."""
+    before = _sentence(text[max(0, start - 200) : start])
+    if _OPENING.fullmatch(before) and not may_deny(text[start:end]) and "ould" not in text[start:end]:
+        return ""
+    if _EXAMPLE.search(before) or _SUPPOSED.search(before) or _WOULD.search(text, start, end) and _IF.search(before):
+        return "example"
+    return "denied" if denied(before + text[start:end]) else ""
+
+
+def _behind(text: str, marker: re.Match) -> tuple[int, int, str] | str | None:
+    """(start, end, value) behind a marker; a text that is stated instead of it; None where the marker states nothing."""
+    why = unsaid(text, *marker.span())
+    if why == "example":
+        return _SKIPPED
+    rest = text[marker.end() :]
+    simple = _SIMPLE.fullmatch(rest)
+    if simple and not why:
+        return marker.start(), len(text), simple[1]
+    lead = _LEAD.match(rest)
+    rest = rest[lead.end() if lead else 0 :]
+    if not rest.strip() or _NO_ANSWER.match(rest):
+        return None
+    shown = _DISPLAY.match(rest)
+    line = " ".join(shown[0].split()) if shown else rest.split("\n", 1)[0]
+    line = re.split(r"\s\|\s*$|\s\|\s", line)[0] if "|" in marker[0] else line
+    said, end = clause(line)
+    if _WOULD.search(marker[0]) and re.match(r"\s*,?\s*(?:if|had|were|unless)\b", line[len(said) :], re.IGNORECASE):
+        return _SKIPPED
+    if "####" in marker[0] and not _is_result(line, rest):
+        return None
+    behind = rest[len(said) :]
+    if end == "?" and not re.match(r"\?\s*(?:yes|right|correct)", behind, re.IGNORECASE) and re.search(r"\d|\\", said):
+        return _replacement(behind[1:])
+    if end == "?" or not bare(said):
+        return None
+    stands = value(said)
+    no = _NOT.match(stands)
+    if why or not stands or no and _WORTH.match(stands[no.end() :].strip()) or denied("", behind):
+        return _replacement(said + behind)
+    if _TAKEN_BACK.search(behind) and _runs(behind):
+        return loose(behind)
+    if re.match(r"[\s,;]*(?:but|however)\b", behind, re.IGNORECASE):
+        stands = _replacement(re.split(r"[.!?](?=\s)|\n", behind, maxsplit=1)[0]) or stands
+    more = _MORE.match(behind)
+    if more:
+        stands += " \\text{ and } " + value(clause(behind[more.end() :].split("\n", 1)[0])[0])
+    return marker.start(), len(text) - len(behind), stands
 
 
 def _is_result(line: str, rest: str) -> bool:
@@ -324,9 +686,9 @@ def _is_title(line: str) -> bool:
 
 FORMULA = r"\$\$(?:\\\$|[^$])+\$\$|(?<![\\$])\$(?![\s$])(?:\\.|[^$\n\\])*(?<![\s\\])\$(?![\d$])|\\\((?:.*?)\\\)|\\\[(?:.*?)\\\]"
 _END = re.compile(
-    r"(?P<end>[.?](?=[\s*_`\"')\]]|$)|(?<![\w)\0\\])!|[。！？；])|;\s(?=[a-z]{3})|\s(?:[—–]|--?)\s(?=[A-Za-z]{2})"
-    r"|,?\s+(?:not|because|since|which|where|instead|rather|but|though|although|while|given|assuming|meaning)\b"
-    r"|,\s*(?:so|as|for|if|with|after|when)\b|\s\((?=[^()]*[A-Za-z]{2,}\s)"
+    r"(?P<end>[.?](?=[\s*_`\"')\]]|$)|(?<![\w)\0\\])!|[。！？；])|;\s(?=[a-z]{2})|\s(?:[—–]|--?)\s(?=[A-Za-z]{2})"
+    r"|(?<!thing)(?<! all),?\s+but\b|,?\s+(?:not|because|since|which|where|instead|rather|though|although|while|given|assuming|meaning)\b"
+    r"|,\s*(?:so|as|for|if|with|after|when|no|nicht|pas|não|non|nie|niet|а не|I\s+mean|that\s+is|i\.e|namely)\b|\s\((?=[^()]*[A-Za-z]{2,}\s)"
 )
 _BOLD = re.compile(
     r"(?<![\w)*])(\*{1,3})(?=\S)([^*\n]+?)(?<=\S)\1(?![\w(*])|(?<![\w\\}])(_{1,2})(?=\S)([^_\n]+?)(?<=\S)\3(?![\w])|`+([^`\n]+)`+"
@@ -393,6 +755,8 @@ def clause(line: str) -> tuple[str, str]:
 
 def bare(text: str) -> str:
     """A text without what is set around it: white space, bold, quotes, a full stop, the dollars of a formula."""
+    if text[:1].isalnum() and text[-1].isalnum():
+        return text
     for _ in range(12):
         before = text
         text = re.sub(r"^(?:[\s~]|\\[,;:! ])+|(?:[\s~,;:。]|\\[,;:! ]|(?<!\.)\.|\\\\?)+$", "", text)
@@ -447,7 +811,14 @@ def _runs(text: str) -> list[tuple[int, int, str]]:
             if said[:1].isdigit() and re.search(r"-¤+$", text[:start]):
                 said = "-" + said
         tail = _TAIL.match(text, end)
-        runs.append((start, tail.end() if tail else end, said + (tail[0] if tail else "")))
+        end, said = (tail.end(), said + tail[0]) if tail else (end, said)
+        before, behind = _CHANGES_BEFORE.search(text[max(0, start - 60) : start]), _CHANGES_BEHIND.match(text, end)
+        behind = behind if behind and not (tail and behind[0].strip() in ("over", "out of")) else None
+        if before and "=" not in said and not (before["about"] and "." in said):
+            start, said = start - len(before[0]), before[0] + said
+        if behind:
+            end, said = behind.end(), said + behind[0]
+        runs.append((start, end, said))
     return runs
 
 
@@ -464,11 +835,16 @@ def value(text: str) -> str:
     runs = _runs(whole)
     if not prose(whole) or not runs:
         return whole
+    runs = _not_denied(whole, runs)
+    if not runs:
+        return ""
     values = list(dict.fromkeys(said for *_, said in runs))
     if len(values) == 1:
         return bare(values[0])
     between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
     begins = not whole[: runs[0][0]].strip("(¤$\\ ")
+    if any(map(_RANGE.fullmatch, between)):
+        return whole
     if begins and _APART.match(between[0]):
         return bare(runs[0][2])
     if all(_JOIN.fullmatch(each) for each in between):
@@ -476,30 +852,78 @@ def value(text: str) -> str:
     return whole if begins else bare(runs[-1][2])
 
 
+_RANGE = re.compile(r"\s*(?:to|through|till|until|bis|à|до|至|到|[-–])\s*")
 _WORD = re.compile(r"[(\[]?\\(?:text\w*|math\w+|mbox)\s*\{[^{}]*\}[)\]]?")
+
+
+_FAREWELL = re.compile(r"\b(?:let\s+me\s+know|I\s+hope\s+(?:this|that|it))\b[^\n]*\s*\Z", re.IGNORECASE)
+_CONTRAST = re.compile(  # "3, not 4"
+    r"[\s,(.]*"
+    + _phrases(r"(?:and |but )?(?:not|rather than|instead of|nicht|pas|no|não|non|nie|niet|не|а не|而?不是)", "")
+    + r"[\s$*]*",
+    re.IGNORECASE,
+)
 
 
 def loose(text: str) -> str:
     """What stands last in a text that marks no answer: a line that is a value, else the last bold one or the last number."""
+    text = _FAREWELL.sub("", text) if "know" in text or "hope" in text else text
     lines = [line for line in _DISPLAY.sub(lambda match: " ".join(match[0].split()), text).splitlines() if line.strip()]
-    for line in reversed(lines):
-        bold = [bare(match[2] or match[4] or match[5]) for match in _BOLD.finditer(line)]
+    for i in range(len(lines) - 1, -1, -1):
+        line, after = lines[i], "\n".join(["", *lines[i + 1 :]])
         whole = bare(plain_marks(line))
         runs = _runs(whole)
         if not prose(whole) and (runs or len(lines) == 1 or _WORD.fullmatch(whole)):
-            return whole
-        bold = [each for each in bold if _WORD.fullmatch(each) or _runs(each) and not prose(each)]
+            return "" if denied(_NOT.match(whole) and whole or "", line[len(line.rstrip("?")) :] + after) else whole
+        bold = [(match, bare(match[2] or match[4] or match[5])) for match in _BOLD.finditer(line)]
+        bold = [(match, each) for match, each in bold if _WORD.fullmatch(each) or _runs(each) and not prose(each)]
         if bold:
-            return bold[-1]
+            match, said = bold[-1]
+            return "" if denied(line[: match.start()], line[match.end() :] + after) else said
         if runs:
-            chain = [bare(runs[-1][2])]
-            for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
-                link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
-                if not re.fullmatch(link, whole[a[1] : b[0]]):
-                    break
-                chain.insert(0, bare(a[2]))
-            return " \\text{ and } ".join(dict.fromkeys(chain))
+            return _last_run(whole, runs, line[len(line.rstrip("?")) :] + after)
     return bare(lines[-1]) if len(lines) == 1 and not prose(lines[-1]) else ""
+
+
+_LIST = re.compile(rf"\s*(?:,|,?\s*{AND}\s)\s*")
+
+
+def _denied_run(whole: str, run: tuple[int, int, str], after: str = "") -> bool:
+    """Is a value of a sentence denied? What is computed there ("she did not eat 9 - 4 = 5 of them") is not denied before."""
+    computed = re.search(r"\d\s*[-+*/×÷–].*=", run[2])
+    return denied("" if computed else whole[: run[0]], whole[run[1] :] + after)
+
+
+def _not_denied(whole: str, runs: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """The values of a sentence that are not denied; "not 1, 2 or 3" denies all three."""
+    kept, no = [], None
+    for run in runs:
+        if _denied_run(whole, run) or no and _LIST.fullmatch(whole[no[1] : run[0]]):
+            no = run
+        else:
+            kept.append(run)
+    return kept
+
+
+def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
+    """The last value of a sentence, with those that stand beside it; "" where it is denied and none stands in its place."""
+    if _denied_run(whole, runs[-1], after):
+        if len(runs) < 2 or not _CONTRAST.fullmatch(whole[runs[-2][1] : runs[-1][0]]) or _denied_run(whole, runs[-2]):
+            return ""
+        runs = runs[:-1]
+    if len(runs) == 2 and not whole[: runs[0][0]].strip() and _RANGE.fullmatch(whole[runs[0][1] : runs[1][0]]):
+        return whole
+    chain = [bare(runs[-1][2])]
+    for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
+        link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
+        link = r"\s*[,;]\s*|" + link if re.search(r"(?:\bare|:)(?:[-\d.,\s$]|and|or)*$", whole[: b[0]]) else link
+        more = _MORE.match(whole, a[1])
+        if "=" in a[2] and not _NAME.match(a[2]):  # "40 = 2x or x = 20"
+            break
+        if not re.fullmatch(link, whole[a[1] : b[0]]) and not (more and more.end() >= b[0]):
+            break
+        chain.insert(0, bare(a[2]))
+    return " \\text{ and } ".join(dict.fromkeys(chain))
 
 
 def stated(text: str, read: str = "auto") -> str:

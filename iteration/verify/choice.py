@@ -1,5 +1,6 @@
 """Multiple choice: which letter does the answer state? It votes for the option, not for the letter it happens to stand at."""
 
+# ruff: noqa: E501 (tables of phrases)
 from __future__ import annotations
 
 import json
@@ -11,67 +12,86 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from iteration.extract import bare, clean, explicit, plain_marks
+from iteration.extract import bare, clean, denied, marked, plain_marks, unsaid
 from iteration.types import Problem, State, Verdict
 
-_L = r"([B-HJ](?![\w'’])|[AI](?![\w'’]|\s+[a-z]))"  # a letter that is no word: "A train", "I think"
+_L = r"(?<![A-Za-z\d'’])(?:[(\[]([a-j])[)\]]|[(\[]?([B-HJ](?![\w'’])|[AI](?![\w'’]|\s+(?!(?:or|and|is|but|not|because|since)\b)[a-z])))"  # no word: "A train", "I think"
+_LETTER = re.compile(_L)
 # "The best option is C", "C is correct": ways to state a letter that only a choice has.
 _CHOSEN = re.compile(
-    rf"(?i:\b(?:choice|option|choose|pick|select|go\s+with)\b(?:\s+(?:is|are|would\s+be))?)\s*:?\s*[*$(\[\s]*{_L}"
-    r"|(?:^|[.\n] ?)(?i:so|thus|hence|therefore)?,? ?(?i:option|choice|answer)? ?[*(\[]{0,4}([A-J])[*)\]]{0,4} is (?:the )?"
+    rf"(?i:\b(?:choice|option|choose|pick|select|go\s+with)\b(?:\s+(?:is|are|would\s+be))?)\s*:?\s*[*$\s]*{_L}"
+    r"|(?:^|[.,;\n] ?|\band )(?i:so|thus|hence|therefore|and)?,? ?(?i:option|choice|answer)? ?[*(\[]{0,4}([A-J])[*)\]]{0,4} is (?:the )?"
     r"(?:correct|right|best|answer)\b"
 )
-_TEXT = re.compile(r"\\(?:text\w*|math\w+|mbox)\s*\{([^{}]*)\}|[\\$*_`]")
-_LETTER = re.compile(r"(?<![\w'’])[A-J](?![\w'’])")
 _CHOOSES = ("choice", "option", "choose", "pick", "select", "go with", "correct", " right", " best", "answer")
-# Quickly, what is most frequent: one box with a letter, and a letter behind "answer" at the very end.
-_ONE_BOX = re.compile(r"(?<![$\w}{)/+*-])(?<!t )(?<!t: )(?<!g )\$?\\boxed\{\(?([A-J])\)?\}[\s$.]*\Z")
-_AT_END = re.compile(r"\b(?i:answer is|answer:) \(?([A-J])\)?\.?\s*\Z")
-_MARKED = re.compile(r"[(\[]([A-J])[)\]]|(?<![\w'’])([A-J])(?:[).:](?=\s|$)|$)")
-_SAID = re.compile(rf"(?i:\b(?:is|it's|be|option|choice|choose|pick|select|with|say|think)\b)[\s:*(\[]*{_L}")
-_SEVERAL = re.compile(r"(?<![\w'’])[A-J][)\]]*\s*(?:,|/|&|\band\b|\bor\b)+\s*[(\[]*[A-J](?![\w'’])")
-
-
-# What denies the letter that stands behind it.
-_DENIED = re.compile(
-    r"(?i:\b(?:not|never|neither|nor|eliminate|exclude|reject|incorrect|wrong|than|cannot)\b|n['’]t\b|\brule\s+out\b)[^.;:\n]{0,20}\Z"
+_TEXT = re.compile(r"\\(?:text\w*|math\w+|mbox)\s*\{([^{}]*)\}|[\\$*_`]")
+# Quickly, what is most frequent: a letter at the very end, in the only box, behind "answer", or alone on its line.
+_BOX = re.compile(r"\\boxed\{\(?([A-J])\)?\}[\s$.]*\Z")
+_AT_END = re.compile(r"(?:(answer is|answer:) |\n)[*(]{0,3}([A-J])[*)]{0,3}\.?\s*\Z", re.IGNORECASE)
+# A letter that is marked as one, or stated: "(C)", "C.", "it is C".
+_SAID = re.compile(
+    rf"(?:(?i:\b(?:is|it's|be|option|choice|choose|pick|select|with|say|think|but|not|nor|or|and|except|both|either|neither|letter|maybe|perhaps|possibly)\b|[是选選])[\s:*]*|^\s*|[,;/&]\s*){_L}"
+    r"|[(\[]([A-Ja-j])[)\]]|(?<![A-Za-z\d'’])(?<!of )(?<!than )([A-J])(?:[).:](?=\s|$)|$)"
+)
+_SEVERAL = re.compile(
+    r"(?<![\w'’])[A-Ja-j][)\]]*(?:\s*(?:,|/|&|\band\b|\bor\b))+\s*(?:maybe|possibly|perhaps)?\s*(?:[(\[][a-j][)\]]|[(\[]*[A-J](?![\w'’]))"
+)
+# A line that speaks of letters alone: "A is wrong, B is right", "not A but B"
+_ONLY = re.compile(
+    r"(?:\W|[^\x00-\x7f]|[A-J](?!\w)|(?i:it|its|is|so|thus|hence|therefore|not|but|rather|than|instead|of|the|an?|and|or|option|choice|answer|letter|wrong|right"
+    r"|correct|incorrect|best|true|false|both|neither|nor|either|all|except|i|choose|pick|say|would|isn|t|s|no|actually|wait)(?!\w))*"
 )
 
 
 def letter(text: str) -> str:
     """The letter that a text states: in a box, a tag or behind "answer", as "option C", alone on its last line; else ""."""
-    text = clean(text)
-    boxes = text.count("\\boxed")
-    quick = None if "nswer>" in text or boxes > 1 else _ONE_BOX.search(text) if boxes else _AT_END.search(text[-24:])
+    quick = _at_end(text)
     if quick:
-        return quick[1]
-    said = explicit(text)
-    if said is not None and (boxes or _LETTER.search(said)):
+        return quick
+    text = clean(text)
+    said = marked(text)
+    if said is not None and ("\\boxed" in text or _LETTER.search(said)):
         return picked(said)
     small = text.lower()
-    chosen = list(_CHOSEN.finditer(text)) if any(word in small for word in _CHOOSES) else []
-    if chosen:
-        last = chosen[-1]
-        return "" if _DENIED.search(text[: last.start(last.lastindex)]) else last[last.lastindex]
-    last = text.strip().rsplit("\n", 1)[-1]
-    if len(last) == 1 and "A" <= last <= "J":
-        return last
-    last = bare(plain_marks(last))
-    return picked(last) if re.fullmatch(r"[(\[]?[A-J][)\].:]?|[(\[][A-J][)\]].*|[A-J][).:]\s.*", last) else ""
+    if any(word in small for word in _CHOOSES):
+        for sentence in reversed(re.split(r"(?<=[.!?])\s|\n", text)):
+            found = [(each[each.lastindex].upper(), *each.span(each.lastindex)) for each in _CHOSEN.finditer(sentence)]
+            found = [each for each in found if not denied(sentence[: each[1]], sentence[each[2] :])]
+            if found:
+                several = len({each[0] for each in found}) > 1 or any(_SEVERAL.match(sentence, each[1]) for each in found)
+                return "" if several else found[0][0]
+    last = bare(plain_marks(text.strip().rsplit("\n", 1)[-1]))
+    return picked(last) if re.match(r"[(\[]?[A-J](?:[)\].:]|$)|[A-HJ],|[(\[][a-j][)\]]", last) or _ONLY.fullmatch(last) else ""
+
+
+def _at_end(text: str) -> str:
+    """The letter at the very end of a text, where nothing else in it needs to be looked at; else ""."""
+    if "\\boxed" in text:
+        at = text.rfind("\\boxed{")
+        quick = _BOX.match(text, at) if len(text) - at < 24 and text.find("\\boxed") == at and "nswer>" not in text else None
+        plain = quick and not text[max(0, at - 2) : at].rstrip(" $").endswith(tuple("{}()/+*-"))
+        return quick[1] if plain and not denied(text[max(0, at - 80) : at]) else ""
+    quick = _AT_END.search(text, max(0, len(text) - 24))
+    if not quick or not quick[2].isupper() or "nswer>" in text:
+        return ""
+    if not quick[1]:
+        return "" if "nswer" in text or not text.isascii() or text[: quick.start()].endswith(":") else quick[2]
+    return "" if text.count("nswer") > 1 or unsaid(text, quick.start(), quick.start(2)) else quick[2]
 
 
 def picked(said: str) -> str:
     """The one letter in what is stated: "C", "(C) 12", "C. Because ...", "I think it is C"; "" where it is none or several."""
     said = bare(_TEXT.sub(lambda match: match[1] or "", said))
-    if re.match(r"(?i:neither|not|never)\b", said) or _SEVERAL.search(said):
+    first = re.match(r"(?i:option|choice|letter)?\s*(?:[(\[]([A-Ja-j])[)\]]|([A-J])(?:[).:,](?=\s|$)|$))", said)
+    if first and not _SEVERAL.match(said, first.start(first.lastindex)):
+        return "" if denied("", said[first.end() :]) else first[first.lastindex].upper()
+    if _SEVERAL.search(said):
         return ""
-    first = re.match(r"(?i:option|choice|letter)?\s*(?:[(\[]([A-J])[)\]]|([A-J])(?:[).:,](?=\s|$)|$))", said)
-    if first:
-        return first[1] or first[2]
-    begin = re.match(r"([B-HJ])\s", said)
-    letters = (
-        {match[1] or match[2] for match in _MARKED.finditer(said)} | set(_SAID.findall(said)) | set(begin[1] if begin else "")
-    )
+    letters = {
+        match[match.lastindex].upper()
+        for match in _SAID.finditer(said)
+        if not denied(said[: match.start(match.lastindex)], said[match.end(match.lastindex) :])
+    }
     return letters.pop() if len(letters) == 1 else ""
 
 

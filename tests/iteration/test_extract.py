@@ -1,12 +1,15 @@
 """What a text states: a table of forms times a table of values. A new form is one line."""
 
+# ruff: noqa: E501 (tables of texts)
 import random
+import re
 import time
+from pathlib import Path
 
 import pytest
 
-from iteration.extract import bare, boxed, clause, explicit, number, numbers, prose, stated
-from iteration.verify import choice, exact
+from iteration.extract import bare, boxed, clause, clean, denied, explicit, number, numbers, prose, stated
+from iteration.verify import choice, exact, math
 from iteration.verify.math import plain
 
 # @ is the value. Behind the | stands what the form is for: any value in LaTeX, or one number without LaTeX.
@@ -83,6 +86,45 @@ Jawabannya adalah @.
 उत्तर: @
 คำตอบคือ @
 Jibu ni @.
+ANSWER: @
+ANSWER: $@$
+answer = @
+Final answer = $@$
+| Answer | @ |
+| **Answer** | $@$ |
+| Step | Value |\n|---|---|\n| 1 | 7 |\n| Answer | $@$ |
+{"answer": "@"}
+{"steps": ["7 + 8"], "answer": "$@$", "confidence": 0.9}
+- **Answer**: $@$
+> **Answer:** $@$
+Final Answer: $@$
+Final Answer: The final answer is @. I hope it is correct.
+The answer is @.\n```python\nprint("The answer is", 7)\n```
+```\n7 + 8\n```\nThe answer is @.
+The answer is @. For example, the answer would be 77 if she had 8.
+The answer is @.\n\nExample: The answer is 77.
+If she had 8, the answer would be 77. Here the answer is @.
+The answer is not 77 but @.
+The answer is not 77. It is @.
+The answer is 77. Wait, no: @
+The answer is 77. Wait, that is wrong. The answer is @.
+You might think the answer is 77, but it is @.
+\boxed{77} is wrong. The answer is @.
+\boxed{77}? No: \boxed{@}.
+So 77 is not right.\nFinally \boxed{@}.
+Answer: ~~77~~ $@$
+The answer is @, not 77.
+It is not 77. The answer is $@$.
+答案不是77，而是$@$。
+Ответ не 77, а $@$.
+La respuesta no es 77, sino $@$.
+Die Antwort ist nicht 77, sondern $@$.
+La réponse n'est pas 77 mais $@$.
+**Answer**\n\n$@$
+# Answer\n\n**$@$**
+The final answer is $\boxed{@}$. I hope it is correct.
+Therefore, $@$.
+So the answer is: $$@$$
 """.strip().splitlines()
 ]
 PROSE = [
@@ -180,6 +222,19 @@ BOXES = [
     (r"\boxed{7} is wrong, so \boxed{3}", "3"),
     (r"\boxed{7} is wrong and \boxed{3} is right", "3"),
     (r"\boxed{1} or rather \boxed{2}", "2"),
+    (r"\boxed{1} or possibly \boxed{2}", "1 and 2"),
+    (r"\boxed{1} but also \boxed{2}", "1 and 2"),
+    (r"(a) \boxed{1} (b) \boxed{2}", "1 and 2"),
+    (r"(a) \boxed{1}.\n(b) \boxed{2}.", "1 and 2"),
+    (r"Alice has \boxed{1}, Bob has \boxed{2}", "1 and 2"),
+    (r"Alice has \boxed{1}. Bob has \boxed{2}.", "1 and 2"),
+    (r"\boxed{1}, then \boxed{2}", "1 and 2"),
+    (r"$\boxed{x=1}$. Therefore $\boxed{y=2}$", "x=1 and y=2"),
+    (r"$\boxed{x=1}$. Therefore $\boxed{x=2}$", "x=2"),
+    (r"So first \boxed{1}. We add one. Finally \boxed{2}", "2"),
+    (r"\boxed{1}, so the total is \boxed{2}", "2"),
+    (r"\boxed{1} + 1 = \boxed{2}", "2"),
+    (r"Step 1 gives \boxed{1}.\nStep 2 gives \boxed{2}.", "2"),
     (r"-\boxed{5}", "-5"),
     (r"3-\boxed{5}", "5"),
     (r"\boxed{5}\pi", r"5\pi"),
@@ -269,6 +324,114 @@ The answer is\boxed{3}
 \boxed{3}=\frac{6}{2}
 """.strip().splitlines()
 ]
+
+
+# "right | text"; "-" where no number may be accepted, because the text denies or changes each or states two.
+ENDINGS = (Path(__file__).parent / "golden" / "endings.txt").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("line", ENDINGS)
+def test_of_the_numbers_in_a_text_the_stated_one_alone_is_accepted(line):
+    right, text = line.replace("⏎", "\n").split(" | ", 1)
+    said = stated(text)
+    candidates = {sign + each for each in re.findall(r"\d+(?:\.\d+)?", clean(text)) for sign in ("", "-")}
+    accepted = {each for each in candidates | {right} if math.compare(each, text, "auto")["state"] == "correct"}
+    assert accepted == ({right} - {"-"}), said
+    if not re.search(
+        r"[^\W\d_]|[≠≥~]", said.replace(r"\text{ and }", "")
+    ):  # names and words that change a number are the comparison's
+        assert exact.final_number(text) in (str(number(right)), "")
+
+
+def test_what_a_text_denies():
+    for before in (
+        "It is not ",
+        "it isn't ",
+        "cannot be ",
+        "We exclude ",
+        "I doubt that it is ",
+        "not 3 or ",
+        "不是",
+        "не ",
+        "kein ",
+        "n'est pas ",
+    ):
+        assert denied(before), before
+    for before in (
+        "It is ",
+        "It is not 3 but ",
+        "not 3, it is ",
+        "those not sold are ",
+        "no doubt ",
+        "not only ",
+        "It is not so. It is ",
+    ):
+        assert not denied(before), before
+    for behind in (
+        " is wrong",
+        "? No",
+        ". That cannot be right",
+        " (incorrect)",
+        "不是答案",
+        "ではない",
+        " ist falsch",
+        " isn't right",
+    ):
+        assert denied("", behind), behind
+    for behind in (
+        " is right",
+        ". No more is needed",
+        " incorrect answers",
+        ", not 4",
+        "? Yes",
+        ". It is not possible to have 4",
+    ):
+        assert not denied("", behind), behind
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("The answer is less than 5", "less than 5"),
+        ("The answer is half of 5", "half of 5"),
+        ("The answer is about 5", "about 5"),
+        ("The answer is about 5.25 metres", "5.25 metres"),
+        ("The answer is between 3 and 5", r"between 3 \text{ and } 5"),
+        ("the answer is 5 squared", "5 squared"),
+        ("the answer is 5 million", "5000000"),
+        ("the answer is 5 and a half", "5 and a half"),
+        ("The answer is at least 5 apples.", "at least 5"),
+        ("Die Antwort ist mehr als 5.", "mehr als 5"),
+        ("答案大于5。", "大于5"),
+        ("Ответ: 5 миллионов", "5000000"),
+        ("5 crore", "50000000"),
+        ("The answer is 5 more than before.", "5"),
+        ("They add up to 5.", "5"),
+        ("She picked 9 - 4 = 5 more than Tom.", "9 - 4 = 5"),
+    ],
+)
+def test_words_that_change_a_value_stay_with_it(text, said):
+    assert stated(text) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("minus 5", "-5"),
+        ("negative 5", "-5"),
+        ("La respuesta es menos 5.", "-5"),
+        ("The answer is minus \\frac{1}{2}", "-0.5"),
+        ("7 minus 5", "5"),
+        ("Au moins 5", "5"),
+        ("答案是负5。", "-5"),
+        ("Die Antwort ist 1.234,5.", "1234.5"),
+        ("Ответ: 3,25", "3.25"),
+        ("الجواب هو ٣٫٥", "3.5"),
+        ("答案是－３５。", "-35"),
+    ],
+)
+def test_signs_and_decimals_of_many_languages(text, found):
+    assert exact.final_number(text) == found
 
 
 @pytest.mark.parametrize("text", DENIED)

@@ -108,7 +108,7 @@ def test_a_question_in_several_orders(questions):
         ("Therefore, the correct choice is (B).", "B"),
         ("Answer: None of A, B", ""),
         ("The correct option is B", "B"),
-        ("The answer is A. It could also be B.", "A"),
+        ("The answer is A. It could also be B.", ""),
         ("the answer is the letter D", "D"),
         ("Answer: neither", ""),
         ("\\boxed{B} is wrong, so \\boxed{C}", "C"),
@@ -123,6 +123,118 @@ def test_a_question_in_several_orders(questions):
 )
 def test_letters(text, found):
     assert letter(text) == found
+
+
+# "letter | text"; "-" where none is stated, or several are.
+SAID = r"""
+B | The answer is (b).
+B | \boxed{(b)}
+B | (b)
+B | not A but B
+B | A is wrong, B is right
+B | A is wrong. B is right.
+- | neither A nor B
+- | both A and C
+- | All except B
+- | The answer is all except B.
+A | A (not B)
+A | The answer is A (not B).
+- | Option B's opposite
+- | The answer is Option B's opposite.
+- | The answer is A or B
+- | The answer is both A and C.
+- | The answer is neither A nor B.
+B | The answer is not A, it is B.
+B | The answer is not A. It is B.
+B | It is not A. The answer is B.
+- | I would not say A.
+A | I would say A.
+- | A or C
+- | A, C
+- | It is either A or C.
+- | The answer is A. The answer is B.
+- | The answer is A. Or B.
+- | The answer is A, or maybe B.
+- | The answer could be A. It could also be B.
+B | The answer is A. Wait, no: B.
+B | The answer is A? No, B.
+- | The answer cannot be A.
+- | A is wrong
+- | Option A is wrong.
+- | Option A is incorrect.
+- | A is not correct.
+B | Option A is incorrect. Option B is correct.
+B | Option B is correct. Option A is incorrect.
+- | \boxed{A} or \boxed{B}
+- | \boxed{A} and \boxed{C}
+- | \boxed{A, C}
+- | \boxed{AC}
+- | \boxed{\text{not } A}
+- | It isn't \boxed{A}
+- | The answer is not \boxed{A}.
+C | **(C)**
+C | **C**
+C | Answer: **(C)**
+C | The correct answer is option (C).
+C | The correct answer is: C) 12
+C | {"answer": "C"}
+C | <answer>(c)</answer>
+- | <answer>A or B</answer>
+- | <answer>not A</answer>
+C | Therefore, C is the correct answer.
+C | So the best choice is C, because A and B are wrong.
+C | I'd go with C.
+C | I'd go with C rather than A.
+C | I'd choose C over A.
+- | I'd choose between A and C.
+- | I choose A or B.
+- | I pick A and B.
+C | Not A. Not B. So C.
+C | A: wrong⏎B: wrong⏎C: right⏎⏎Answer: C
+- | The answer is not among A, B, C.
+- | None of A, B and C.
+- | Options A and B are correct.
+- | A and B are correct.
+- | A is correct and B is correct.
+C | 答案不是A，而是C。
+- | 答案不是A。
+- | Ответ не A.
+- | La respuesta no es A.
+- | Die Antwort ist nicht A.
+- | The answer is A or maybe C.
+C | I was tempted by A, but the answer is C.
+C | The answer is C, although A is tempting.
+C | The answer is C and not A.
+C | The answer isn't A but C.
+- | The opposite of A.
+- | The answer is the opposite of A.
+- | The answer is A's complement.
+- | Everything but A.
+- | Any option but A
+- | The answer is any of A, B or C.
+- | If the answer is A, then we are stuck.
+- | Suppose the answer is A.
+C | Final answer: (c)
+C | My final choice: C
+C | Choice (C)
+C | (C) because the force doubles
+C | C, because the force doubles
+C | The answer is C, because B is wrong.
+D | Answer: D is correct
+D | Answer: D, since A, B and C are wrong.
+- | Answer: A?
+- | Answer: maybe A, maybe B
+- | Answer: A/B
+- | Answer: (A) or (B)
+- | Answer: (a) or (b)
+A | Answer: A train at 5 pm? No wait. Answer: A
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("line", SAID)
+def test_the_one_letter_that_is_not_denied_is_stated(line):
+    right, text = line.replace("⏎", "\n").split(" | ", 1)
+    assert letter(text) == right.strip("-")
 
 
 def test_a_vote_is_for_the_option_and_not_for_its_letter(questions):
@@ -162,7 +274,7 @@ def test_mistakes_name_the_row(tmp_path):
         ("We can eliminate option A", ""),
         ("The incorrect option is A.", ""),
         ("Not option A", ""),
-        ("pick B rather than choose A", ""),
+        ("pick B rather than choose A", "B"),
         ("It is not A. I choose B.", "B"),
         ("The best option is C, not B.", "C"),
         ("I choose A.", "A"),
