@@ -129,9 +129,9 @@ def refusal(error: Exception, schema: DictConfig, given: DictConfig, where: str)
     """What to say where a value of `given` does not fit. OmegaConf does not name the key of a list of the wrong length."""
     misfits = (key for key, value in flatten(given).items() if not fits(schema, key, value))
     key = getattr(error, "full_key", "") or next(misfits, "")
-    value = flatten(given).get(key)
-    if isinstance(flatten(schema, resolve=False).get(key), (list, tuple)) and not isinstance(value, (list, tuple)):
-        return UserError(f"{where}: {key}: found {value!r}, expected a list; type {key}='[...]'")
+    node = OmegaConf.select(schema, key, default=None)
+    if OmegaConf.is_list(node) and not OmegaConf.is_list(OmegaConf.select(given, key)):
+        return UserError(f"{where}: {key}: found {OmegaConf.select(given, key)!r}, expected a list; type {key}='[...]'")
     return UserError(f"{where}: {key}: {str(error).splitlines()[0]}{expected_type(error)}")
 
 
