@@ -21,6 +21,7 @@ import pyarrow.parquet
 
 from iteration.errors import UserError
 
+
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 DELIMITED = {".csv": ",", ".tsv": "\t"}
 
@@ -155,7 +156,7 @@ def check_readable(value: Any) -> None:
 
 
 def _decoded(data: bytes) -> str:
-    """Bytes that are not UTF-8 stay as lone surrogates: only a used column refuses them. UTF-16: ValueError."""
+    """Bytes that are not UTF-8 stay as lone surrogates: only a column that is used refuses them. Raises ValueError for UTF-16."""
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         raise ValueError("its text is UTF-16; type: iconv -f UTF-16 -t UTF-8 FILE")
     return data.decode("utf-8-sig", "surrogateescape")

@@ -398,10 +398,9 @@ def test_a_problem_with_two_answers_is_named_and_repeats_are_counted(tmp_path):
     ]
     refused("1 of 3 rows cannot be used: row 3: the problem of row 1", test=path, bad_rows="refuse")
     other = lines(tmp_path / "b.jsonl", [{"prompt": "p", "answer": 3}, {"prompt": "q", "answer": 3}])
-    assert (
-        f"{other}: skipped 1 of 2 rows: row 1: the problem of row 1 of {path}, with another answer"
-        in File(test=[path, other]).skipped
-    )
+    assert f"{other}: skipped 1 of 2 rows: row 1: the problem of row 1 of {path}, with another answer" in File(
+        test=[path, other]
+    ).skipped
 
 
 @pytest.mark.parametrize("answer", ["", "  ", float("nan"), None])
