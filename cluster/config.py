@@ -99,8 +99,6 @@ class Config:
     def __post_init__(self) -> None:
         at_least(self, rounds=0, lag=0, problems=1, unit=1, budget=1, drift=0)
         share(self, "retry", "audit_share")
-        if not self.name.strip(" ."):
-            raise ValueError(f"name is {self.name!r}; expected the run's name, e.g. gsm8k")
         generate, train = self.generate, self.train
         shared = 0 < generate.gpus < 1 and 0 < train.gpus < 1
         if generate.transfer != "host" and not (train.gpus and generate.gpus):

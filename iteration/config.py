@@ -53,11 +53,8 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
             expect_section(source, key.rstrip("*"), where)
     for key in kinds:  # another part than the file's: the options that the file gives its own do not apply to it
         first, second = (source.get(key) or {} for _, source in sources)
-        other = second.get("name") and second.get("name") != first.get("name")
-        if other or sources[1][1].get(key.rstrip("*"), "") is None:  # KEY=null: none of them
-            sources[0][1].pop(key.rstrip("*"), None)
-        if key.endswith("*") and sources[1][1].get(key[:-1], "") is None:
-            sources[1][1][key[:-1]] = {}
+        if second.get("name") and second.get("name") != first.get("name"):
+            sources[0][1].pop(key, None)
     raw = OmegaConf.merge(*(source for _, source in sources))
     with open_dict(whole):
         for key, kind in kinds.items():
@@ -72,7 +69,7 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
         check_keys(whole, source, where)
         try:
             whole = OmegaConf.merge(whole, source)
-        except (OmegaConfBaseException, TypeError) as error:
+        except OmegaConfBaseException as error:
             raise refusal(error, whole, source, where) from None
     try:
         for key in sorted(OmegaConf.missing_keys(whole)):
@@ -80,9 +77,6 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
         OmegaConf.resolve(whole)
     except OmegaConfBaseException as error:
         raise UserError(f"{given}: {error.full_key}: {str(error).splitlines()[0]}") from None
-    for key, value in flatten(whole, resolve=False).items():
-        if isinstance(value, str) and "${" in value:
-            raise UserError(f"{given}: {key}: found {value!r}; a text that has ${{ in it cannot be stored in a config")
     check_finite(whole, given)
     OmegaConf.set_readonly(whole, True)
     return whole
@@ -104,7 +98,7 @@ def _chain(key: str, kind: Kind, raw: DictConfig, sources: list[DictConfig]) -> 
     """The typed sections of several parts by name, in the order of `raw`; "correct:" with nothing behind it is a part too."""
     for source in sources:
         for name in source.get(key) or {}:
-            if source[key][name] in (None, ""):
+            if source[key][name] is None:
                 source[key][name] = {}
     sections = OmegaConf.create({name: OmegaConf.structured(kind.part_class(name, key)) for name in raw.get(key) or {}})
     OmegaConf.set_struct(sections, True)
@@ -125,25 +119,21 @@ def expect_section(source: DictConfig, key: str, where: str, prefix: str = "") -
         raise UserError(f"{where}: {full} is {section!r}, expected a section; type {full}.KEY=VALUE (e.g. {full}.name=...)")
 
 
-def refusal(error: Exception, schema: DictConfig, given: DictConfig, where: str) -> UserError:
+def refusal(error: OmegaConfBaseException, schema: DictConfig, given: DictConfig, where: str) -> UserError:
     """What to say where a value of `given` does not fit. OmegaConf does not name the key of a list of the wrong length."""
-    misfits = (key for key, value in flatten(given).items() if not fits(schema, key, value))
-    key = getattr(error, "full_key", "") or next(misfits, "")
-    node = OmegaConf.select(schema, key, default=None)
-    if OmegaConf.is_list(node) and not OmegaConf.is_list(OmegaConf.select(given, key)):
-        return UserError(f"{where}: {key}: found {OmegaConf.select(given, key)!r}, expected a list; type {key}='[...]'")
+    key = error.full_key or next((key for key, value in flatten(given).items() if not fits(schema, key, value)), "")
     return UserError(f"{where}: {key}: {str(error).splitlines()[0]}{expected_type(error)}")
 
 
 def fits(schema: DictConfig, key: str, value: Any) -> bool:
     try:
         OmegaConf.update(schema.copy(), key, value)
-    except (OmegaConfBaseException, TypeError):
+    except OmegaConfBaseException:
         return False
     return True
 
 
-def expected_type(error: Exception) -> str:
+def expected_type(error: OmegaConfBaseException) -> str:
     kind = getattr(error, "ref_type", None) or getattr(error, "object_type", None)
     return f" (expected {kind.__name__})" if inspect.isclass(kind) and kind.__module__ == "builtins" else ""
 
@@ -198,7 +188,7 @@ def checked_options(part: type, given: dict, where: str) -> dict:
         whole = OmegaConf.to_container(OmegaConf.merge(known, options), resolve=True)
         check_finite(whole, where)
         part(**whole)
-    except (OmegaConfBaseException, TypeError) as error:
+    except OmegaConfBaseException as error:
         raise refusal(error, known, options, where) from None
     except ValueError as error:
         raise UserError(named(error, part, f"{where}: ")) from None
@@ -230,10 +220,10 @@ def differences(old: DictConfig, new: DictConfig) -> list[tuple[str, Any, Any]]:
     return [(key, a, b) for key, a, b in pairs if a != b]
 
 
-def flatten(config: Any, prefix: str = "", resolve: bool = True) -> dict[str, Any]:
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """{"train.lr": 0.001, ...}; lists stay whole."""
     if isinstance(config, DictConfig):
-        config = OmegaConf.to_container(config, resolve=resolve)
+        config = OmegaConf.to_container(config, resolve=True)
     if not isinstance(config, dict):
         return {prefix[:-1]: list(config) if isinstance(config, ListConfig) else config}
     flat: dict[str, Any] = {}

@@ -46,8 +46,6 @@ def fit(config: DictConfig, words: Sequence[str], schema: DictConfig) -> None:
         for part in key.split("."):
             node = node._get_node(part) if isinstance(node, DictConfig) and part in list(node) else None
         if isinstance(node, StringNode):
-            if text == "???":
-                raise UserError(f"command line: {key}: found '???', which stands for a value that is missing")
             put(config, key, literal(text))
         elif node is not None:
             try:

