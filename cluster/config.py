@@ -41,8 +41,6 @@ class Measure:
 
     def __post_init__(self) -> None:
         at_least(self, problems=1, samples=1)
-        if not self.levels:
-            raise ValueError("levels is empty; expected the levels to measure, e.g. [0]")
 
 
 @dataclass
@@ -57,10 +55,6 @@ class Report:
 class RunFolder:
     dir: str = "runs/${name}"  # the run's folder
     fork: str = ""  # OTHER@3: start with rounds 0 to 3 of another run
-
-    def __post_init__(self) -> None:
-        if not self.dir.strip():
-            raise ValueError("dir is empty; expected the run's folder, e.g. runs/NAME")
 
 
 @dataclass

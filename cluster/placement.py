@@ -52,7 +52,7 @@ class Placement:
     dashboard: bool = True  # Ray's dashboard, on loopback
 
     def __post_init__(self) -> None:
-        at_least(self, generators=0, judges=1, searchers=1, verifiers=1, deadline=1, silence=1)
+        at_least(self, generators=0, judges=1, searchers=1, verifiers=1, deadline=1)
 
 
 class Sections(Protocol):

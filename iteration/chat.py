@@ -65,12 +65,6 @@ def messages_of(prompt: str) -> list[dict[str, str]] | None:
         return None
 
 
-def check_template(template: str) -> None:
-    """Raises ValueError for a template without a place for the prompt."""
-    if "{prompt}" not in template:
-        raise ValueError(f"template is {template!r}; expected a text with {{prompt}} in it")
-
-
 def filled(template: str, prompt: str) -> str:
     """A template with the prompt in place of {prompt}; of messages, the last one's content takes that place."""
     messages = messages_of(prompt)

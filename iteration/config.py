@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -70,14 +69,14 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
         try:
             whole = OmegaConf.merge(whole, source)
         except OmegaConfBaseException as error:
-            raise refusal(error, whole, source, where) from None
+            what = str(error).splitlines()[0]
+            raise UserError(f"{where}: {error.full_key}: {what}{expected_type(error)}") from None
     try:
         for key in sorted(OmegaConf.missing_keys(whole)):
             raise UserError(f"{given}: {key} is missing; type {key}=VALUE or add it to the file")
         OmegaConf.resolve(whole)
     except OmegaConfBaseException as error:
         raise UserError(f"{given}: {error.full_key}: {str(error).splitlines()[0]}") from None
-    check_finite(whole, given)
     OmegaConf.set_readonly(whole, True)
     return whole
 
@@ -119,20 +118,6 @@ def expect_section(source: DictConfig, key: str, where: str, prefix: str = "") -
         raise UserError(f"{where}: {full} is {section!r}, expected a section; type {full}.KEY=VALUE (e.g. {full}.name=...)")
 
 
-def refusal(error: OmegaConfBaseException, schema: DictConfig, given: DictConfig, where: str) -> UserError:
-    """What to say where a value of `given` does not fit. OmegaConf does not name the key of a list of the wrong length."""
-    key = error.full_key or next((key for key, value in flatten(given).items() if not fits(schema, key, value)), "")
-    return UserError(f"{where}: {key}: {str(error).splitlines()[0]}{expected_type(error)}")
-
-
-def fits(schema: DictConfig, key: str, value: Any) -> bool:
-    try:
-        OmegaConf.update(schema.copy(), key, value)
-    except OmegaConfBaseException:
-        return False
-    return True
-
-
 def expected_type(error: OmegaConfBaseException) -> str:
     kind = getattr(error, "ref_type", None) or getattr(error, "object_type", None)
     return f" (expected {kind.__name__})" if inspect.isclass(kind) and kind.__module__ == "builtins" else ""
@@ -159,14 +144,6 @@ def check_keys(schema: DictConfig, source: DictConfig, where: str, prefix: str =
             check_keys(below, given, where, f"{full}.")
 
 
-def check_finite(config: Any, where: str) -> None:
-    """Raises UserError for an option that is NaN or infinite."""
-    for key, value in flatten(config).items():
-        for each in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(each, float) and not math.isfinite(each):
-                raise UserError(f"{where}: {key} is {value}; expected a finite number")
-
-
 def part(section: DictConfig | None, kind: Kind, name: str = "") -> Part | None:
     """The part that a section of a loaded config names; None for no section. name: where the section is one of several."""
     return Part.of(kind, OmegaConf.to_container(section, resolve=True), name) if section is not None else None
@@ -186,10 +163,9 @@ def checked_options(part: type, given: dict, where: str) -> dict:
     check_keys(known, options, where)
     try:
         whole = OmegaConf.to_container(OmegaConf.merge(known, options), resolve=True)
-        check_finite(whole, where)
         part(**whole)
     except OmegaConfBaseException as error:
-        raise refusal(error, known, options, where) from None
+        raise UserError(f"{where}: {error.full_key}: {str(error).splitlines()[0]}{expected_type(error)}") from None
     except ValueError as error:
         raise UserError(named(error, part, f"{where}: ")) from None
     return whole

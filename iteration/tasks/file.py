@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from iteration.chat import chat_text, check_template, filled, listed, messages_of
+from iteration.chat import chat_text, filled, listed, messages_of
 from iteration.errors import UserError
-from iteration.parts import did_you_mean, one_of
+from iteration.parts import did_you_mean
 from iteration.rows import NotUtf8, Rows, at, check_readable, hub_rows, read_rows, sources, text_of
 from iteration.types import Problem
 
@@ -40,8 +40,10 @@ class File:
         if not (self.train or self.test):
             of_files, of_dataset = "task.train=FILE.jsonl (or .parquet, .csv)", "task.train=SPLIT, e.g. task.train=train"
             raise UserError(f"task.train is missing: type {of_dataset if self.dataset else of_files}")
-        check_template(self.template)
-        one_of(self, bad_rows=("skip", "refuse"))
+        if "{prompt}" not in self.template:
+            raise UserError(f"task.template: found {self.template!r}, expected a text with {{prompt}} in it")
+        if self.bad_rows not in ("skip", "refuse"):
+            raise UserError(f"task.bad_rows: found {self.bad_rows!r}, expected skip or refuse")
         self._problems: dict[str, list[Problem]] = {}
         self.names: dict[str, Problem] = {}  # by the column id_key
         self.skipped: list[str] = []  # what was left out of each source, for people

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from iteration.chat import check_template
 from iteration.errors import UserError
 from iteration.types import Problem
 
@@ -41,7 +40,6 @@ class Gym:
     template: str = "{prompt}\nPut the final answer between <answer> and </answer>."  # what the model is shown
 
     def __post_init__(self) -> None:
-        check_template(self.template)
         check_name(self.task)
         self._dataset(0)
 
