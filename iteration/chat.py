@@ -5,9 +5,7 @@ The prompt of such a problem is JSON text: {"messages": [{"role": ..., "content"
 
 from __future__ import annotations
 
-import ast
 import json
-import re
 from typing import Any
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -18,41 +16,17 @@ def chat_text(messages: list[Any]) -> str:
     """Messages as the text of a prompt. Raises ValueError where they are none, or do not end with the user's."""
     cleaned = []
     for number, message in enumerate(messages, 1):
-        content = _joined(message.get("content")) if isinstance(message, dict) else None
-        if content is None or message.get("role") not in ROLES:
+        if not isinstance(message, dict) or message.get("role") not in ROLES or not isinstance(message.get("content"), str):
             raise ValueError(
                 f'message {number} of the prompt is not {{"role": ..., "content": TEXT}} with a role of {", ".join(ROLES)}'
             )
         other = [name for name, value in message.items() if name not in ("role", "content") and value is not None]
         if other:
             raise ValueError(f"message {number} of the prompt has {', '.join(other)}; expected only role and content")
-        cleaned.append({"role": message["role"], "content": content})
+        cleaned.append({"role": message["role"], "content": message["content"]})
     if not cleaned or cleaned[-1]["role"] not in ("user", "tool"):
         raise ValueError("the prompt's messages do not end with a message of the user")
     return json.dumps({"messages": cleaned}, ensure_ascii=False)
-
-
-def _joined(content: Any) -> str | None:
-    """A message's text; its parts joined, where it is a list of {"type": "text", "text": ...}. None where it is neither."""
-    if isinstance(content, list) and all(isinstance(each, dict) and each.get("type") == "text" for each in content):
-        content = "".join(str(each.get("text") or "") for each in content)
-    return content if isinstance(content, str) else None
-
-
-def listed(text: str) -> list[Any] | None:
-    """The messages in a text that is a list of them, or one, as JSON or as Python writes it; None for any other text.
-
-    Raises ValueError where a text looks like messages but cannot be read.
-    """
-    if not re.match(r"""\s*(array\()?\[?\s*\{\s*['"](role|content)['"]\s*:""", text):
-        return None
-    for read in (json.loads, ast.literal_eval):
-        try:
-            value = read(text.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            continue
-        return value if isinstance(value, list) else [value]
-    raise ValueError("the prompt is text that looks like messages but cannot be read; store it as JSON")
 
 
 def messages_of(prompt: str) -> list[dict[str, str]] | None:

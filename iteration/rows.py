@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import datetime
 import decimal
@@ -20,10 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from iteration.errors import UserError
-
-
-PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
-DELIMITED = {".csv": ",", ".tsv": "\t"}
 
 
 class Written(float):
@@ -47,7 +42,7 @@ class Rows:
 
     columns: list[str]
     rows: list[dict[str, Any] | str]
-    odd: dict[str, str] = field(default_factory=dict)  # columns that cannot be read, and why
+    odd: dict[str, str] = field(default_factory=dict)  # columns that cannot be read, with their types
 
 
 def sources(names: str | Sequence[str], key: str) -> list[str]:
@@ -68,16 +63,13 @@ def sources(names: str | Sequence[str], key: str) -> list[str]:
 def read_rows(name: str, key: str) -> Rows:
     """A file, or a folder made by `save_to_disk`. Raises UserError naming it, and the option `key` where it does not exist."""
     path = Path(name)
-    *_, kind, packed = ["", "", *(suffix.lower() for suffix in path.suffixes)]
-    kind, packed = (kind, PACKED[packed]) if packed in PACKED else (packed, None)
     try:
         if path.is_dir():
             return _saved(path, key)
-        if kind == ".parquet":
+        if ".parquet" in path.suffixes:
             return _columns(pyarrow.parquet.ParquetFile(path).read())
-        with pa.input_stream(path, compression=packed) as stream:
-            data = stream.read()
-        return csv_rows(data, DELIMITED[kind]) if kind in DELIMITED else json_rows(data)
+        data = _bytes(path)
+        return csv_rows(data) if ".csv" in path.suffixes else json_rows(data)
     except FileNotFoundError:
         raise UserError(f"{key}: there is no file {name}; type {key}=FILE.jsonl (or .parquet, .csv)") from None
     except (pa.ArrowInvalid, OSError, EOFError, csv.Error, ValueError) as error:
@@ -137,59 +129,52 @@ def kind_of(value: Any) -> str:
     return kinds.get(type(value), f"a {type(value).__name__}")
 
 
-class NotUtf8(ValueError):
-    """A text in another encoding."""
-
-
 def check_readable(value: Any) -> None:
-    """Raises UserError for bytes, and NotUtf8."""
+    """Raises UserError for bytes, and for text that is not UTF-8."""
     if isinstance(value, bytes):
         raise UserError("found bytes, expected text; store the column as text")
     if isinstance(value, str) and not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise NotUtf8("its text is not UTF-8; type: iconv -f LATIN1 -t UTF-8 FILE") from None
+            raise UserError("its text is not UTF-8; type: iconv -f LATIN1 -t UTF-8 FILE") from None
     if isinstance(value, (list, dict)):
         for each in value.values() if isinstance(value, dict) else value:
             check_readable(each)
 
 
+def _bytes(path: Path) -> bytes:
+    with pa.input_stream(path) as stream:  # .gz, .bz2, .zst and .lz4 are decompressed
+        return stream.read()
+
+
 def _decoded(data: bytes) -> str:
-    """Bytes that are not UTF-8 stay as lone surrogates: only a column that is used refuses them. Raises ValueError for UTF-16."""
-    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        raise ValueError("its text is UTF-16; type: iconv -f UTF-16 -t UTF-8 FILE")
+    """Bytes that are not UTF-8 stay as lone surrogates: only a column that is used refuses them."""
     return data.decode("utf-8-sig", "surrogateescape")
 
 
 def json_rows(data: bytes) -> Rows:
-    """One object a line (JSONL); or one array of objects, alone or as {"data": [...]}, over any number of lines."""
-    text = _decoded(data)
-    rows = [_json(line) for line in text.split("\n") if line.strip()]
-    if len(rows) < 2 or not isinstance(rows[0], dict):
-        whole = _json(text)
-        if isinstance(whole, dict):
-            whole = next((each for each in whole.values() if len(whole) == 1 and isinstance(each, list)), [whole])
-        if isinstance(whole, list) and all(isinstance(each, dict) for each in whole):
-            rows = whole
-    columns = {name: None for row in rows if isinstance(row, dict) for name in row}
-    return Rows(
-        list(columns), [row if isinstance(row, (dict, str)) else f"found {kind_of(row)}, expected an object" for row in rows]
-    )
+    rows: list[dict | str] = []
+    columns: dict[str, None] = {}
+    for line in _decoded(data).split("\n"):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, parse_float=Written, parse_constant=Written)
+        except (ValueError, RecursionError) as error:
+            rows.append(f"not JSON: {error}")
+            continue
+        if isinstance(row, dict):
+            columns |= dict.fromkeys(row)
+            rows.append(row)
+        else:
+            rows.append(f"found {kind_of(row)}, expected an object")
+    return Rows(list(columns), rows)
 
 
-def _json(text: str) -> Any:
-    """A JSON value; or a text that says why it cannot be read."""
-    try:
-        value = json.loads(text, parse_float=Written, parse_constant=Written)
-    except (ValueError, RecursionError) as error:
-        return f"not JSON: {error}"
-    return "found text, expected an object" if isinstance(value, str) else value
-
-
-def csv_rows(data: bytes, delimiter: str = ",") -> Rows:
+def csv_rows(data: bytes) -> Rows:
     csv.field_size_limit(1 << 30)
-    lines = csv.reader(io.StringIO(_decoded(data), newline=""), delimiter=delimiter, strict=True)
+    lines = csv.reader(io.StringIO(_decoded(data), newline=""), strict=True)
     columns = next(lines, [])
     rows: list[dict | str] = []
     for values in lines:
@@ -197,7 +182,7 @@ def csv_rows(data: bytes, delimiter: str = ",") -> Rows:
             rows.append({column: value or None for column, value in zip(columns, values, strict=True)})
         elif values:
             rows.append(f"found {len(values)} fields, the header has {len(columns)}")
-    return Rows(columns, rows, {name: "it stands twice in the header" for name in columns if columns.count(name) > 1})
+    return Rows(columns, rows)
 
 
 def _saved(path: Path, key: str) -> Rows:

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from iteration.chat import chat_text, filled, listed, messages_of
+from iteration.chat import chat_text, filled, messages_of
 from iteration.errors import UserError
 from iteration.parts import did_you_mean
-from iteration.rows import NotUtf8, Rows, at, check_readable, hub_rows, read_rows, sources, text_of
+from iteration.rows import Rows, at, check_readable, hub_rows, read_rows, sources, text_of
 from iteration.types import Problem
 
 NAMED = 3  # bad rows that are named; the others are counted
-FOREIGN = 0.1  # share of rows that are not UTF-8 from which on the whole file is taken for one in another encoding
 HIGHEST = 2**31  # of a level
 
 
@@ -112,47 +111,36 @@ class File:
         else:
             rows = {name: read_rows(name, f"task.{split}") for name in sources(names, f"task.{split}")}
         for name, each in rows.items():
-            self._read(name, each, problems)
+            for mark, (row, problem) in self._read(name, each).items():
+                problems.setdefault(mark, (name, row, problem))
         return problems
 
-    def _read(self, name: str, source: Rows, problems: dict[str, tuple[str, int, Problem]]) -> None:
-        """Add the problems of one source."""
+    def _read(self, name: str, source: Rows) -> dict[str, tuple[int, Problem]]:
+        """{mark: (row, problem)} of one source; of equal problems the first counts."""
         needed = self.columns()
         if any(isinstance(row, dict) for row in source.rows):
             self._check_columns(name, source)
-        digest, repeated = hashlib.blake2b(digest_size=16), 0
-        bad: list[str] = []
-        foreign: list[str] = []
+        problems: dict[str, tuple[int, Problem]] = {}
+        digest, bad = hashlib.blake2b(digest_size=16), []
         for number, row in enumerate(source.rows, 1):
             try:
                 if isinstance(row, str):
                     raise ValueError(row)
                 row = row | {column: self._value(name, number, row, column) for column in needed.values()}
                 problem = self._problem(row)
-            except NotUtf8 as error:
-                foreign.append(str(error))
-                bad.append(str(error))
-                continue
             except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
                 bad.append(f"row {number}: {error}")
                 continue
             mark, shown = _mark(problem.prompt), self.prompt(problem)
             if self._shown.setdefault(mark, shown) != shown:  # the same text, but shown with other tests: another problem
                 mark = _mark(shown)
-            there, first, kept = problems.setdefault(mark, (name, number, replace(problem, id=f"p-{mark}")))
-            digest.update(f"{mark} {kept.level} {kept.answer}\n".encode())
+            problem = problems.setdefault(mark, (number, replace(problem, id=f"p-{mark}")))[1]
+            digest.update(f"{mark} {problem.level} {problem.answer}\n".encode())
             if self.id_key and row[self.id_key] is not None:
-                self.names[text_of(row[self.id_key])] = kept
-            if (there, first) != (name, number):
-                repeated += 1
-                if problem.answer != kept.answer:
-                    bad.append(f"row {number}: the problem of row {first} of {there}, with another answer")
+                self.names[text_of(row[self.id_key])] = problem
         self._digests[name] = digest.hexdigest()
-        if len(foreign) > FOREIGN * len(source.rows):
-            raise UserError(f"{name}: {foreign[0]}")
         self._tell(name, bad, len(source.rows))
-        if repeated:
-            self.skipped.append(f"{name}: {repeated} of {len(source.rows)} rows repeat the problem of an earlier row")
+        return problems
 
     def _check_columns(self, name: str, source: Rows) -> None:
         for option, column in self.columns().items():
@@ -166,15 +154,13 @@ class File:
                 )
 
     def _value(self, name: str, number: int, row: dict, column: str) -> Any:
-        """Raises UserError for bytes, NotUtf8, and ValueError for a struct without the field."""
+        """Raises UserError for bytes and for text in another encoding, ValueError for a struct without the field."""
         value = at(row, column)
         try:
             check_readable(value)
-        except NotUtf8 as error:
-            raise NotUtf8(f"column {column!r}, row {number}: {error}") from None
         except UserError as error:
             raise UserError(f"{name}: column {column!r}, row {number}: {error}") from None
-        return None if value != value else value  # NaN: how tables write a missing value
+        return value
 
     def _problem(self, row: dict) -> Problem:
         """A row's problem, without its id. Raises ValueError where it has no usable prompt, answer or level."""
@@ -185,10 +171,8 @@ class File:
         for column, value in missing.items():
             if value is None and column == self.level_key and row[column] is not None:
                 raise ValueError(f"{column} is {text_of(row[column])!r}, which has no whole number in it")
-            if value is None or isinstance(value, str) and not value.strip():
+            if value is None:
                 raise ValueError(f"it has no value for {column}")
-        if isinstance(prompt, str):
-            prompt = listed(prompt) or prompt
         if not isinstance(prompt, list):
             text = text_of(prompt)
             if messages_of(text) is not None:
