@@ -40,7 +40,7 @@ class Measure:
     samples: int = 4  # answers to each problem: pass@1 is their mean, and pass@k goes up to this k
 
     def __post_init__(self) -> None:
-        at_least(self, problems=1, samples=1)
+        at_least(self, levels=0, problems=1, samples=1)
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Config:
     run: RunFolder = field(default_factory=RunFolder)
 
     def __post_init__(self) -> None:
-        at_least(self, rounds=0, lag=0, problems=1, unit=1, budget=1, drift=0)
+        at_least(self, seed=0, rounds=0, lag=0, problems=1, unit=1, budget=1, drift=0)
         share(self, "retry", "audit_share")
         generate, train = self.generate, self.train
         shared = 0 < generate.gpus < 1 and 0 < train.gpus < 1

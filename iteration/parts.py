@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -100,17 +101,19 @@ def named(error: ValueError, part: type, where: str) -> str:
 
 
 def at_least(options: Any, **least: float) -> None:
-    """Raises ValueError where an option, or a number in a list, is smaller: `at_least(self, ranks=1)` in a `__post_init__`."""
+    """Raises ValueError where an option, or a number in a list, is smaller or infinite, or where a list is empty:
+    `at_least(self, ranks=1)` in a `__post_init__`."""
     for name, value in least.items():
         given = getattr(options, name)
-        if (min(given, default=value) if isinstance(given, list) else given) < value:
+        numbers = given if isinstance(given, list) else [given]
+        if not numbers or not all(value <= each < math.inf for each in numbers):
             raise ValueError(f"{name} is {given}; expected at least {value}")
 
 
 def above(options: Any, **limit: float) -> None:
-    """Raises ValueError where an option is not greater: `above(self, lr=0)`."""
+    """Raises ValueError where an option is not greater, or infinite: `above(self, lr=0)`."""
     for name, value in limit.items():
-        if not getattr(options, name) > value:
+        if not value < getattr(options, name) < math.inf:
             raise ValueError(f"{name} is {getattr(options, name)}; expected more than {value}")
 
 
