@@ -33,9 +33,11 @@ class Kind:
 
     def part_class(self, name: str, key: str = "") -> type:
         """The class of a part. Raises UserError where there is none. key: the config section, if not the kind's name."""
-        key = key or self.name
+        key, name = key or self.name, str(name)
         module_name = name if "." in name else f"{self.package}.{name}"
         try:
+            if not all(map(str.isidentifier, name.split("."))):
+                raise ModuleNotFoundError
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name and not module_name.startswith(error.name):
@@ -106,7 +108,7 @@ def at_least(options: Any, **least: float) -> None:
     for name, value in least.items():
         given = getattr(options, name)
         numbers = given if isinstance(given, list) else [given]
-        if not numbers or not all(value <= each < math.inf for each in numbers):
+        if not numbers or not all(isinstance(each, (int, float)) and value <= each < math.inf for each in numbers):
             raise ValueError(f"{name} is {given}; expected at least {value}")
 
 
@@ -129,3 +131,9 @@ def one_of(options: Any, **known: tuple[str, ...]) -> None:
     for name, values in known.items():
         if getattr(options, name) not in values:
             raise ValueError(f"{name} is {getattr(options, name)!r}; expected {' or '.join(values)}")
+
+
+def has_prompt(options: Any) -> None:
+    """Raises ValueError where the option `template` has no place for the prompt."""
+    if "{prompt}" not in options.template:
+        raise ValueError(f"template is {options.template!r}; expected a text with {{prompt}} in it")

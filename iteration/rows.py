@@ -21,7 +21,6 @@ import pyarrow.parquet
 
 from iteration.errors import UserError
 
-
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}  # by first bytes
 
 

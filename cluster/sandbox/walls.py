@@ -38,6 +38,7 @@ from pathlib import Path
 
 from cluster.sandbox.inside import receive, send
 from iteration.errors import UserError
+from iteration.parts import at_least
 from iteration.types import Call, Outcome
 
 INSIDE, GUEST = (Path(__file__).with_name(name) for name in ("inside.py", "guest.py"))
@@ -71,6 +72,7 @@ class SandboxOptions:
     def __post_init__(self) -> None:
         if self.name not in ("bubblewrap", "rlimits"):
             raise ValueError(f"name is {self.name!r}; expected bubblewrap or rlimits")
+        at_least(self, memory_mb=1, processes=1, files_mb=1)
 
 
 def check(options: SandboxOptions, executes: bool, who: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from iteration.chat import filled, messages_of, prompt_text
 from iteration.errors import UserError
-from iteration.parts import did_you_mean
+from iteration.parts import did_you_mean, has_prompt, one_of
 from iteration.rows import Rows, at, check_readable, hub_rows, read_rows, sources, text_of
 from iteration.types import Problem
 
@@ -35,14 +35,12 @@ class File:
     bad_rows: str = "skip"  # rows without a usable value and prompts that are too long: skip them and say so, or refuse
 
     def __post_init__(self) -> None:
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
         if not (self.train or self.test):
             of_files, of_dataset = "task.train=FILE.jsonl (or .parquet, .csv)", "task.train=SPLIT, e.g. task.train=train"
             raise UserError(f"task.train is missing: type {of_dataset if self.dataset else of_files}")
-        if "{prompt}" not in self.template:
-            raise UserError(f"task.template: found {self.template!r}, expected a text with {{prompt}} in it")
-        if self.bad_rows not in ("skip", "refuse"):
-            raise UserError(f"task.bad_rows: found {self.bad_rows!r}, expected skip or refuse")
+        has_prompt(self)
+        one_of(self, bad_rows=("skip", "refuse"))
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
         self._problems: dict[str, list[Problem]] = {}
         self.names: dict[str, Problem] = {}  # by the column id_key
         self.skipped: list[str] = []  # what was left out of each source, for people

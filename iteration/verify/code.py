@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from iteration.parts import above
 from iteration.programs import bound, defined, loaded, source_of
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
@@ -321,8 +322,7 @@ class Code:
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < 1:
             raise ValueError(f"verify.tolerance is {self.tolerance}; expected 0 or more and below 1, e.g. 1e-6")
-        if self.seconds <= 0:
-            raise ValueError(f"verify.seconds is {self.seconds}; expected more than 0, e.g. 2")
+        above(self, seconds=0)
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
         specs: list[dict | None] = []

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from iteration.parts import above
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
 from iteration.verify.exact import last_line, last_number
@@ -106,6 +107,7 @@ class Gym:
     version: ClassVar[str] = "2"
 
     def __post_init__(self) -> None:
+        above(self, seconds=0)
         if self.read not in READ:
             raise ValueError(f"verify.read is {self.read!r}; expected {', '.join(READ)}")
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from iteration.parts import above
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
 
@@ -165,6 +166,7 @@ class Proof:
     version: ClassVar[str] = "1"
 
     def __post_init__(self) -> None:
+        above(self, seconds=0)
         commands = {"rocq": ("coqc", "apt-get install coq"), "lean": ("lean", "see lean-lang.org")}
         if self.prover not in commands:
             raise ValueError(f"verify.prover is {self.prover!r}; expected rocq or lean")
