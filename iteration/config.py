@@ -83,7 +83,9 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
         OmegaConf.resolve(whole)
         for key, value in flatten(OmegaConf.to_container(whole)).items():
             if "${" in str(value):
-                raise UserError(f"{given}: {key}: found {value!r}, but text with ${{ in it is taken from another option; leave it out")
+                raise UserError(
+                    f"{given}: {key}: found {value!r}, but text with ${{ in it is taken from another option; leave it out"
+                )
     except OmegaConfBaseException as error:
         raise UserError(f"{given}: {error.full_key}: {str(error).splitlines()[0]}") from None
     OmegaConf.set_readonly(whole, True)

@@ -274,7 +274,10 @@ def test_messages_as_prompt_and_an_answer_in_a_struct(tmp_path, kind):
         (["a", "b"], "message 1 of the prompt is not"),
         ({"text": "x"}, "found a struct with the fields text"),
         ("[{'role': 'user', 'content': 'x'}\n {'role': 'user', 'content': 'y'}]", "a form that cannot be read"),
-        ("array([{'role': 'user', 'content': 'x'}], dtype=object)", "a form that cannot be read; store it as JSON or as a list"),
+        (
+            "array([{'role': 'user', 'content': 'x'}], dtype=object)",
+            "a form that cannot be read; store it as JSON or as a list",
+        ),
         ("[{'role': 'user', 'content': open('x')}]", "a form that cannot be read"),
         ('[{"from": "human", "value": "x"}]', 'message 1 of the prompt is not {"role": ..., "content": TEXT}'),
         ('[{"role": "user", "content": "\\ud83d"}]', "half of a surrogate pair (\\ud83d), which is no character"),

@@ -118,7 +118,7 @@ BAD_ROWS = {
     b'{"prompt": "caf\xe9", "answer": "1"}': "column 'prompt': byte 0xe9 is not UTF-8; of a Latin-1 file, type: iconv",
     b'{"prompt": "x", "answer": "\xff"}': "column 'answer': byte 0xff is not UTF-8",
     b'{"prompt": "\\ud83d", "answer": "1"}': "column 'prompt': half of a surrogate pair (\\ud83d), which is no character",
-    b'{"prompt": [{"role": "user", "content": "\\udc00"}], "answer": "1"}': "column 'prompt': half of a surrogate pair (\\udc00)",
+    b'{"prompt": [{"role": "user", "content": "\\udc00"}], "answer": "1"}': "column 'prompt': half of a surrogate pair",
     b'{"prompt": "\xed\xa0\x80", "answer": "1"}': "column 'prompt': byte 0xed is not UTF-8",
     b'{"prompt": NaN, "answer": "1"}': "it has no value for prompt",
     b'{"prompt": "x", "answer": NaN}': "it has no value for answer",
@@ -156,19 +156,27 @@ def test_rows_that_repeat_a_prompt(tmp_path):
     said = "p.jsonl: 3 of 7 rows repeat a problem; it counts once: row 4 is row 1; row 6 is row 3; row 7 is row 1"
     assert repeated.endswith(said)
     refused = {"test": write(tmp_path / "r.jsonl", rows), "bad_rows": "refuse"}
-    with pytest.raises(UserError, match="r.jsonl: 1 of 7 rows cannot be used: row 5: the prompt of row 2, but another answer; c"):
+    with pytest.raises(
+        UserError, match="r.jsonl: 1 of 7 rows cannot be used: row 5: the prompt of row 2, but another answer; c"
+    ):
         File(**refused)
     assert File(test=write(tmp_path / "s.jsonl", [*ROWS, ROWS[0]]), bad_rows="refuse").skipped, "a repeated row is no bad row"
 
 
 def test_a_prompt_with_another_answer_in_another_file_of_the_split(tmp_path):
-    one, two = write(tmp_path / "a.jsonl", ROWS), write(tmp_path / "b.jsonl", [ROWS[0] | {"answer": "9"}, {"prompt": "q", "answer": "1"}])
+    one, two = (
+        write(tmp_path / "a.jsonl", ROWS),
+        write(tmp_path / "b.jsonl", [ROWS[0] | {"answer": "9"}, {"prompt": "q", "answer": "1"}]),
+    )
     (said,) = File(test=[one, two]).skipped
     assert said.endswith(f"b.jsonl: skipped 1 of 2 rows: row 1: the prompt of row 1 of {one}, but another answer")
 
 
 def test_one_question_with_other_options_is_another_problem(tmp_path):
-    rows = [{"prompt": "Which is even?", "right": "2", "wrong": ["1"]}, {"prompt": "Which is even?", "right": "4", "wrong": ["3"]}]
+    rows = [
+        {"prompt": "Which is even?", "right": "2", "wrong": ["1"]},
+        {"prompt": "Which is even?", "right": "4", "wrong": ["3"]},
+    ]
     task = Choice(test=write(tmp_path / "c.jsonl", rows), prompt_key="prompt", answer_key="right", wrong_keys=["wrong"])
     assert len(task.all("test")) == 2 and not task.skipped
 
@@ -178,7 +186,8 @@ PARTS = [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "t
 
 
 @pytest.mark.parametrize(
-    "written", [json.dumps(CHAT), json.dumps(CHAT, indent=2), repr(CHAT), " " + repr(CHAT), json.dumps({"messages": CHAT}), CHAT]
+    "written",
+    [json.dumps(CHAT), json.dumps(CHAT, indent=2), repr(CHAT), " " + repr(CHAT), json.dumps({"messages": CHAT}), CHAT],
 )
 def test_messages_as_text_are_messages(tmp_path, written):
     task = File(test=write(tmp_path / "p.jsonl", [{"prompt": written, "answer": "1"}]))
@@ -190,11 +199,13 @@ def test_parts_of_text_are_joined(written):
     assert messages_of(prompt_text(written)) == [{"role": "user", "content": "a\nb"}]
 
 
-@pytest.mark.parametrize("text", ["[1, 2, 3]", "[{x: 1}]", '{"a": 1}', "[INST] x [/INST]", '[{"name": "x"}]', "What is [{'a': 1}]?"])
+@pytest.mark.parametrize(
+    "text", ["[1, 2, 3]", "[{x: 1}]", '{"a": 1}', "[INST] x [/INST]", '[{"name": "x"}]', "What is [{'a': 1}]?"]
+)
 def test_other_text_in_brackets_is_shown_as_it_is(text):
     assert prompt_text(text) == text
 
 
 def test_a_repr_in_csv_is_read_as_messages(tmp_path):
-    (tmp_path / "p.csv").write_text('prompt,answer\n"[{\'role\': \'user\', \'content\': \'x\'}]",1\n')
+    (tmp_path / "p.csv").write_text("prompt,answer\n\"[{'role': 'user', 'content': 'x'}]\",1\n")
     assert messages_of(File(test=str(tmp_path / "p.csv")).all("test")[0].prompt) == [{"role": "user", "content": "x"}]
