@@ -99,7 +99,7 @@ def _read(path: Path) -> Rows:
         opened = pa.ipc.open_file if data.startswith(b"ARROW1") else pa.ipc.open_stream
         return _columns(opened(pa.BufferReader(data)).read_all())
     text = _decoded(data)
-    if "\0" in text[:4096]:
+    if "\0" in text[:4096] and not text.lstrip().startswith(("{", "[")):
         raise ValueError("it is a binary file")
     form = next((each for each in reversed(path.name.lower().split(".")) if each in ("csv", "tsv", "json", "jsonl")), "")
     return csv_rows(text, "\t" if form == "tsv" else ",") if form in ("csv", "tsv") else json_rows(text)
@@ -217,6 +217,8 @@ def csv_rows(text: str, delimiter: str = ",") -> Rows:
             return found
         except csv.Error as error:
             values = f"not CSV: {error}"
+            if not found.columns:
+                raise ValueError(f"line {line}, its header, is {values}") from None
             if "end of data" in str(error):  # all that follows is in one field
                 raise ValueError(f"line {line}: a quote that is never closed") from None
         if not found.columns and isinstance(values, list):

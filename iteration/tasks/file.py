@@ -152,9 +152,8 @@ class File:
                 raise UserError(f"{name}: {source.columns.count(head)} columns are named {head!r}; rename all but one")
             if head not in source.columns:
                 near = did_you_mean(column, source.columns)
-                raise UserError(
-                    f"{name}: no column {column!r}{near} (found: {', '.join(source.columns)}); type task.{option}=COLUMN"
-                )
+                found = ", ".join(each if each.isprintable() else repr(each) for each in source.columns)
+                raise UserError(f"{name}: no column {column!r}{near} (found: {found}); type task.{option}=COLUMN")
 
     def _problem(self, row: dict) -> Problem:
         """A row's problem, without its id. Raises ValueError where it has no usable prompt, answer or level."""

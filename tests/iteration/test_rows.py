@@ -88,6 +88,8 @@ REFUSED = {
     "semicolons.csv": (b"prompt;answer\np;1\n", "no column 'prompt'; did you mean 'prompt;answer'? (found: prompt;answer)"),
     "open.csv": (b'prompt,answer\np,1\nq,"2\nr,3\n', "line 3: a quote that is never closed"),
     "twice.csv": (b"prompt,answer,answer\np,1,2\n", "2 columns are named 'answer'; rename all but one"),
+    "header-quote.csv": (b'"prom"pt,answer\np,1\n', "line 1, its header, is not CSV"),
+    "header-line.csv": (b'"prom\npt",answer\np,1\n', "(found: 'prom\\npt', answer)"),
     "words.txt": (b"What is 1 + 1?\n", "none of its 1 rows can be used: row 1: not JSON"),
     "scalar.json": (b"7", "found a number, expected an object"),
     "columns.json": (b'{"prompt": ["p", "q"], "answer": ["1", "2"]}', "row 1: found a list; expected text or a number"),
@@ -126,6 +128,7 @@ BAD_ROWS = {
     b'{"prompt": "", "answer": "1"}': "it has no value for prompt",
     b'{"prompt": "a", "answer": "2"}': "the prompt of row 1, but another answer",
     b"{'prompt': 'x', 'answer': '1'}": "not JSON",
+    b'{"prompt": "a\x00b", "answer": "1"}': "not JSON: Invalid control character",
 }
 
 
