@@ -284,7 +284,7 @@ def test_options_are_checked():
     for wrong in (-1e-9, 1.0, float("nan")):
         with pytest.raises(ValueError, match="verify.tolerance is"):
             Code(tolerance=wrong)
-    with pytest.raises(ValueError, match="verify.seconds is"):
+    with pytest.raises(ValueError, match="seconds is"):
         Code(seconds=0)
 
 
