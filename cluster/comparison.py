@@ -34,7 +34,8 @@ class Challenger:
     budgets: list[int] = field(default_factory=list)  # left out: those of the comparison, or source_budget
 
     def __post_init__(self) -> None:
-        at_least(self, budgets=1)
+        if self.budgets:
+            at_least(self, budgets=1)
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Compare:
     source_problems: int = 300
 
     def __post_init__(self) -> None:
-        at_least(self, problems=1, samples=1, budgets=1, source_budget=1, source_problems=1)
+        at_least(self, seeds=0, levels=0, problems=1, samples=1, budgets=1, source_budget=1, source_problems=1)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from cluster.sandbox.walls import SandboxOptions
 from cluster.train.options import Model, Train, TrainJudge
 from iteration import config as settings
 from iteration.errors import UserError
-from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least, share
+from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least, one_of, share
 
 TRACK = Kind("track", "cluster.track", several=True)
 KINDS = {
@@ -40,7 +40,8 @@ class Measure:
     samples: int = 4  # answers to each problem: pass@1 is their mean, and pass@k goes up to this k
 
     def __post_init__(self) -> None:
-        at_least(self, problems=1, samples=1)
+        at_least(self, levels=0, problems=1, samples=1)
+        one_of(self, split=("test", "validation"))
 
 
 @dataclass
@@ -55,6 +56,10 @@ class Report:
 class RunFolder:
     dir: str = "runs/${name}"  # the run's folder
     fork: str = ""  # OTHER@3: start with rounds 0 to 3 of another run
+
+    def __post_init__(self) -> None:
+        if not self.dir.strip():
+            raise ValueError("dir is empty; expected a folder")
 
 
 @dataclass
@@ -91,8 +96,10 @@ class Config:
     run: RunFolder = field(default_factory=RunFolder)
 
     def __post_init__(self) -> None:
-        at_least(self, rounds=0, lag=0, problems=1, unit=1, budget=1, drift=0)
+        at_least(self, seed=0, rounds=0, lag=0, problems=1, unit=1, budget=1, drift=0)
         share(self, "retry", "audit_share")
+        if not self.name.strip() or not self.name.isprintable() or "/" in self.name or self.name in (".", ".."):
+            raise ValueError(f"name is {self.name!r}; expected a name for a folder, without /")
         generate, train = self.generate, self.train
         shared = 0 < generate.gpus < 1 and 0 < train.gpus < 1
         if generate.transfer != "host" and not (train.gpus and generate.gpus):
@@ -128,6 +135,8 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
 
 def check_parts(config: DictConfig) -> None:
     """Raises UserError where a search, a judge, a way to learn or a filter refuses its options."""
+    if config.learn is None:
+        raise ValueError("learn is null; expected a way to learn, e.g. learn=sft")
     for key, kind in (("search", SEARCH), ("judge", JUDGE), ("learn", LEARN)):
         if config[key] is not None:
             settings.part(config[key], kind).make()

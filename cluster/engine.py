@@ -62,7 +62,7 @@ class Generate:
 
     def __post_init__(self) -> None:
         at_least(self, temperature=0, max_tokens=1, context=2, max_seqs=1, cache_mb=1, pipeline=1)
-        one_of(self, transfer=("host", "nccl", "ipc"))
+        one_of(self, transfer=("host", "nccl", "ipc"), dtype=("auto", "float32", "bfloat16", "float16"))
         share_of_gpus(self.gpus, 1024)
         if self.pipeline > 1 and (self.gpus < self.pipeline or self.gpus % self.pipeline):
             raise ValueError(f"pipeline is {self.pipeline}, but gpus is {self.gpus:g}; expected a multiple of pipeline")

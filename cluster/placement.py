@@ -31,7 +31,7 @@ from cluster.train.trainer import Progress, Trainer
 from cluster.verifier import Verifier, tag
 from cluster.view import View
 from iteration.errors import UserError
-from iteration.parts import Part, at_least
+from iteration.parts import Part, above, at_least
 from iteration.types import Span
 
 UNITS_IN_FLIGHT = 3  # per engine: the next units keep the engine full while one finishes
@@ -53,6 +53,7 @@ class Placement:
 
     def __post_init__(self) -> None:
         at_least(self, generators=0, judges=1, searchers=1, verifiers=1, deadline=1)
+        above(self, silence=0)
 
 
 class Sections(Protocol):

@@ -50,11 +50,21 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
     for where, source in sources:
         for key in kinds:
             expect_section(source, key.rstrip("*"), where)
+    for key in (each.rstrip("*") for each in kinds):  # null on the command line: none of the file's
+        on_line, several = sources[1][1], f"{key}*" in kinds
+        if key in on_line and on_line[key] is None:
+            of_file.pop(key, None)
+        for source in (of_file, on_line) if several else ():
+            if key in source and source[key] is None:
+                source.pop(key)
+        for name in [name for name, given in (on_line.get(key) or {}).items() if several and given is None]:
+            on_line[key].pop(name)
+            (of_file.get(key) or {}).pop(name, None)
     for key in kinds:  # another part than the file's: the options that the file gives its own do not apply to it
         first, second = (source.get(key) or {} for _, source in sources)
         if second.get("name") and second.get("name") != first.get("name"):
             sources[0][1].pop(key, None)
-    raw = OmegaConf.merge(*(source for _, source in sources))
+    raw = merged(of_file, sources[1][1], "command line")
     with open_dict(whole):
         for key, kind in kinds.items():
             if key.endswith("*"):
@@ -66,19 +76,43 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
     words.fit(sources[1][1], typed_words, whole)
     for where, source in sources:
         check_keys(whole, source, where)
-        try:
-            whole = OmegaConf.merge(whole, source)
-        except OmegaConfBaseException as error:
-            what = str(error).splitlines()[0]
-            raise UserError(f"{where}: {error.full_key}: {what}{expected_type(error)}") from None
+        whole = merged(whole, source, where)
     try:
         for key in sorted(OmegaConf.missing_keys(whole)):
             raise UserError(f"{given}: {key} is missing; type {key}=VALUE or add it to the file")
         OmegaConf.resolve(whole)
+        for key, value in flatten(OmegaConf.to_container(whole)).items():
+            if "${" in str(value):
+                raise UserError(
+                    f"{given}: {key}: found {value!r}, but text with ${{ in it is taken from another option; leave it out"
+                )
     except OmegaConfBaseException as error:
         raise UserError(f"{given}: {error.full_key}: {str(error).splitlines()[0]}") from None
     OmegaConf.set_readonly(whole, True)
     return whole
+
+
+def merged(whole: DictConfig, source: DictConfig, where: str) -> DictConfig:
+    """`whole` with the values of `source`. Raises UserError naming `where` and the key that does not fit."""
+    try:
+        return OmegaConf.merge(whole, source)
+    except (OmegaConfBaseException, TypeError) as error:
+        if getattr(error, "full_key", None):
+            raise UserError(f"{where}: {error.full_key}: {str(error).splitlines()[0]}{expected_type(error)}") from None
+    for key, value in flatten(OmegaConf.to_container(source)).items():
+        one = OmegaConf.create({})
+        OmegaConf.update(one, key, value, force_add=True)
+        try:
+            OmegaConf.merge(whole, one)
+        except (OmegaConfBaseException, TypeError):
+            try:
+                known = OmegaConf.select(whole, key)
+            except OmegaConfBaseException:  # below a list
+                key = key.rpartition(".")[0]
+                known, value = OmegaConf.select(whole, key), OmegaConf.select(source, key)
+            form = "a section" if isinstance(known, DictConfig) else f"a value like {known}"
+            raise UserError(f"{where}: {key}: found {value!r}, expected {form}") from None
+    raise UserError(f"{where}: its values do not fit together")
 
 
 def _section(key: str, kind: Kind, raw: DictConfig, file: str) -> DictConfig:
@@ -115,7 +149,7 @@ def expect_section(source: DictConfig, key: str, where: str, prefix: str = "") -
     section = source.get(key)
     if section is not None and not isinstance(section, DictConfig):
         full = f"{prefix}{key}"
-        raise UserError(f"{where}: {full} is {section!r}, expected a section; type {full}.KEY=VALUE (e.g. {full}.name=...)")
+        raise UserError(f"{where}: {full} is {section!r}, expected a section; type {full}.KEY=VALUE")
 
 
 def expected_type(error: OmegaConfBaseException) -> str:
@@ -162,10 +196,10 @@ def checked_options(part: type, given: dict, where: str) -> dict:
     known, options = OmegaConf.structured(part), OmegaConf.create(given)
     check_keys(known, options, where)
     try:
-        whole = OmegaConf.to_container(OmegaConf.merge(known, options), resolve=True)
+        whole = OmegaConf.to_container(merged(known, options, where), resolve=True)
         part(**whole)
     except OmegaConfBaseException as error:
-        raise UserError(f"{where}: {error.full_key}: {str(error).splitlines()[0]}{expected_type(error)}") from None
+        raise UserError(f"{where}: {error.full_key}: {str(error).splitlines()[0]}") from None
     except ValueError as error:
         raise UserError(named(error, part, f"{where}: ")) from None
     return whole

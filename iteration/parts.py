@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,9 +33,11 @@ class Kind:
 
     def part_class(self, name: str, key: str = "") -> type:
         """The class of a part. Raises UserError where there is none. key: the config section, if not the kind's name."""
-        key = key or self.name
+        key, name = key or self.name, str(name)
         module_name = name if "." in name else f"{self.package}.{name}"
         try:
+            if not all(map(str.isidentifier, name.split("."))):
+                raise ModuleNotFoundError
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name and not module_name.startswith(error.name):
@@ -100,17 +103,19 @@ def named(error: ValueError, part: type, where: str) -> str:
 
 
 def at_least(options: Any, **least: float) -> None:
-    """Raises ValueError where an option, or a number in a list, is smaller: `at_least(self, ranks=1)` in a `__post_init__`."""
+    """Raises ValueError where an option, or a number in a list, is smaller or infinite, or where a list is empty:
+    `at_least(self, ranks=1)` in a `__post_init__`."""
     for name, value in least.items():
         given = getattr(options, name)
-        if (min(given, default=value) if isinstance(given, list) else given) < value:
+        numbers = given if isinstance(given, list) else [given]
+        if not numbers or not all(isinstance(each, (int, float)) and value <= each < math.inf for each in numbers):
             raise ValueError(f"{name} is {given}; expected at least {value}")
 
 
 def above(options: Any, **limit: float) -> None:
-    """Raises ValueError where an option is not greater: `above(self, lr=0)`."""
+    """Raises ValueError where an option is not greater, or infinite: `above(self, lr=0)`."""
     for name, value in limit.items():
-        if not getattr(options, name) > value:
+        if not value < getattr(options, name) < math.inf:
             raise ValueError(f"{name} is {getattr(options, name)}; expected more than {value}")
 
 
@@ -126,3 +131,9 @@ def one_of(options: Any, **known: tuple[str, ...]) -> None:
     for name, values in known.items():
         if getattr(options, name) not in values:
             raise ValueError(f"{name} is {getattr(options, name)!r}; expected {' or '.join(values)}")
+
+
+def has_prompt(options: Any) -> None:
+    """Raises ValueError where the option `template` has no place for the prompt."""
+    if "{prompt}" not in options.template:
+        raise ValueError(f"template is {options.template!r}; expected a text with {{prompt}} in it")

@@ -1,4 +1,4 @@
-"""Rows of JSONL, CSV, Parquet and Arrow files, with every value as it is written."""
+"""Rows of JSONL, JSON, CSV, TSV, Parquet and Arrow files, with every value as it is written."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import glob
 import importlib.util
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from iteration.errors import UserError
+
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}  # by first bytes
+
+
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class Written(float):
@@ -36,6 +42,9 @@ class Written(float):
         return Written, (self.text,)
 
 
+_JSON = json.JSONDecoder(parse_float=Written, parse_constant=Written)
+
+
 @dataclass
 class Rows:
     """The rows of one source. A row is a dict, or a text that says why it cannot be read."""
@@ -43,6 +52,12 @@ class Rows:
     columns: list[str]
     rows: list[dict[str, Any] | str]
     odd: dict[str, str] = field(default_factory=dict)  # columns that cannot be read, with their types
+    lines: list[int] = field(default_factory=list)  # of a text file: the line that each row begins on, counted from 1
+
+    def place(self, number: int) -> str:
+        """How a message names a row, counted from 1."""
+        line = self.lines[number - 1] if self.lines else number
+        return f"row {number}" if line == number else f"row {number} (line {line})"
 
 
 def sources(names: str | Sequence[str], key: str) -> list[str]:
@@ -64,17 +79,30 @@ def read_rows(name: str, key: str) -> Rows:
     """A file, or a folder made by `save_to_disk`. Raises UserError naming it, and the option `key` where it does not exist."""
     path = Path(name)
     try:
-        if path.is_dir():
-            return _saved(path, key)
-        if ".parquet" in path.suffixes:
-            return _columns(pyarrow.parquet.ParquetFile(path).read())
-        data = _bytes(path)
-        return csv_rows(data) if ".csv" in path.suffixes else json_rows(data)
+        return _saved(path, key) if path.is_dir() else _read(path)
     except FileNotFoundError:
         raise UserError(f"{key}: there is no file {name}; type {key}=FILE.jsonl (or .parquet, .csv)") from None
-    except (pa.ArrowInvalid, OSError, EOFError, csv.Error, ValueError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{name}: neither JSONL, Parquet nor CSV: {said}") from None
+    except (pa.ArrowException, OSError, EOFError, ValueError, RecursionError) as error:
+        said = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{name}: cannot be read as JSONL, JSON, CSV, TSV, Parquet or Arrow: {said}") from None
+
+
+def _read(path: Path) -> Rows:
+    """Tables by their first bytes, text by the file's name: .csv and .tsv, or else JSON."""
+    data = path.read_bytes()
+    for start, compression in COMPRESSED.items():
+        if data.startswith(start):
+            data = pa.input_stream(pa.py_buffer(data), compression=compression).read()
+    if data.startswith(b"PAR1"):
+        return _columns(pyarrow.parquet.ParquetFile(pa.BufferReader(data)).read())
+    if data.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        opened = pa.ipc.open_file if data.startswith(b"ARROW1") else pa.ipc.open_stream
+        return _columns(opened(pa.BufferReader(data)).read_all())
+    text = _decoded(data)
+    if "\0" in text[:4096] and not text.lstrip().startswith(("{", "[")):
+        raise ValueError("it is a binary file")
+    form = next((each for each in reversed(path.name.lower().split(".")) if each in ("csv", "tsv", "json", "jsonl")), "")
+    return csv_rows(text, "\t" if form == "tsv" else ",") if form in ("csv", "tsv") else json_rows(text)
 
 
 def hub_rows(name: str, config: str, split: str) -> Rows:
@@ -130,59 +158,82 @@ def kind_of(value: Any) -> str:
 
 
 def check_readable(value: Any) -> None:
-    """Raises UserError for bytes, and for text that is not UTF-8."""
+    """Raises ValueError for bytes, and for text that is not UTF-8."""
     if isinstance(value, bytes):
-        raise UserError("found bytes, expected text; store the column as text")
-    if isinstance(value, str) and not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise UserError("its text is not UTF-8; type: iconv -f LATIN1 -t UTF-8 FILE") from None
+        raise ValueError("found bytes, expected text; store the column as text")
+    if isinstance(value, str) and not value.isascii() and (half := _HALF.search(value)):
+        if half[0] < "\udc80" or half[0] > "\udcff":
+            raise ValueError(f"half of a surrogate pair (\\u{ord(half[0]):x}), which is no character")
+        raise ValueError(f"byte 0x{ord(half[0]) & 255:x} is not UTF-8; of a Latin-1 file, type: iconv -f LATIN1 -t UTF-8 FILE")
     if isinstance(value, (list, dict)):
         for each in value.values() if isinstance(value, dict) else value:
             check_readable(each)
 
 
-def _bytes(path: Path) -> bytes:
-    with pa.input_stream(path) as stream:  # .gz, .bz2, .zst and .lz4 are decompressed
-        return stream.read()
-
-
 def _decoded(data: bytes) -> str:
     """Bytes that are not UTF-8 stay as lone surrogates: only a column that is used refuses them."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
     return data.decode("utf-8-sig", "surrogateescape")
 
 
-def json_rows(data: bytes) -> Rows:
-    rows: list[dict | str] = []
-    columns: dict[str, None] = {}
-    for line in _decoded(data).split("\n"):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, parse_float=Written, parse_constant=Written)
-        except (ValueError, RecursionError) as error:
-            rows.append(f"not JSON: {error}")
-            continue
-        if isinstance(row, dict):
-            columns |= dict.fromkeys(row)
-            rows.append(row)
-        else:
-            rows.append(f"found {kind_of(row)}, expected an object")
-    return Rows(list(columns), rows)
+def json_rows(text: str) -> Rows:
+    """Rows of JSONL, or of one JSON value: a list of objects, also as {"data": [...]} or under an only key."""
+    try:
+        whole = _JSON.decode(text)
+    except (ValueError, RecursionError):
+        if text.lstrip().startswith("["):
+            raise
+        numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        rows, lines = [_json_row(line) for _, line in numbered], [number for number, _ in numbered]
+    else:
+        if isinstance(whole, dict) and ("data" in whole or len(whole) == 1):
+            inner = whole.get("data", next(iter(whole.values())))
+            whole = inner if isinstance(inner, list) else whole
+        rows, lines = [_object(each) for each in (whole if isinstance(whole, list) else [whole])], []
+    return Rows(list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row)), rows, lines=lines)
 
 
-def csv_rows(data: bytes) -> Rows:
+def _json_row(line: str) -> dict | str:
+    try:
+        return _object(_JSON.decode(line))
+    except (ValueError, RecursionError) as error:
+        return f"not JSON: {error}"
+
+
+def _object(value: Any) -> dict | str:
+    return value if isinstance(value, dict) else f"found {kind_of(value)}, expected an object"
+
+
+def csv_rows(text: str, delimiter: str = ",") -> Rows:
     csv.field_size_limit(1 << 30)
-    lines = csv.reader(io.StringIO(_decoded(data), newline=""), strict=True)
-    columns = next(lines, [])
-    rows: list[dict | str] = []
-    for values in lines:
-        if len(values) == len(columns):  # an empty field is a missing value
-            rows.append({column: value or None for column, value in zip(columns, values, strict=True)})
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    found = Rows([], [])
+    while True:
+        line = reader.line_num + 1
+        try:
+            values = next(reader)
+        except StopIteration:
+            return found
+        except csv.Error as error:
+            values = f"not CSV: {error}"
+            if not found.columns:
+                raise ValueError(f"line {line}, its header, is {values}") from None
+            if "end of data" in str(error):  # all that follows is in one field
+                raise ValueError(f"line {line}: a quote that is never closed") from None
+        if not found.columns and isinstance(values, list):
+            found.columns = values
         elif values:
-            rows.append(f"found {len(values)} fields, the header has {len(columns)}")
-    return Rows(columns, rows)
+            found.lines.append(line)
+            found.rows.append(_csv_row(found.columns, values))
+
+
+def _csv_row(columns: list[str], values: list[str] | str) -> dict | str:
+    if isinstance(values, str):
+        return values
+    if len(values) != len(columns):
+        return f"found {len(values)} fields, the header has {len(columns)}"
+    return {column: value or None for column, value in zip(columns, values, strict=True)}  # an empty field is a missing value
 
 
 def _saved(path: Path, key: str) -> Rows:

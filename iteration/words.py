@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, StringNode
+from omegaconf import AnyNode, DictConfig, ListConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -24,6 +24,8 @@ def split(word: str) -> tuple[str, str]:
     key, sign, text = word.partition("=")
     if not sign or not key:
         raise UserError(f"command line: found {word!r}, expected KEY=VALUE, e.g. rounds=3")
+    if text == "???":  # OmegaConf's word for a missing value
+        raise UserError(f"command line: {key}: found ???, expected a value")
     return key, text
 
 
@@ -45,7 +47,8 @@ def fit(config: DictConfig, words: Sequence[str], schema: DictConfig) -> None:
         node: Any = schema
         for part in key.split("."):
             node = node._get_node(part) if isinstance(node, DictConfig) and part in list(node) else None
-        if isinstance(node, StringNode):
+        of_any = isinstance(node, AnyNode) and isinstance(node._value(), str)  # a text or a list of texts
+        if isinstance(node, StringNode) or (of_any and not isinstance(OmegaConf.select(config, key), ListConfig)):
             put(config, key, literal(text))
         elif node is not None:
             try:

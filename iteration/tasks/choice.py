@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from iteration.errors import UserError
+from iteration.parts import at_least
 from iteration.rows import text_of
 from iteration.tasks.file import File
 from iteration.types import Problem
@@ -29,6 +30,12 @@ class Choice(File):
     )
     orders: int = 1  # in which each question is asked; as many as there are samples, with search.n=1: an order for each sample
     template: str = "{prompt}\n\nThink step by step, and end with a line: Answer: LETTER"  # what the model is shown
+
+    def __post_init__(self) -> None:
+        at_least(self, orders=1)
+        if not self.wrong_keys:
+            raise ValueError("wrong_keys is []; expected the columns of the wrong answers")
+        super().__post_init__()
 
     def columns(self) -> dict[str, str]:
         return super().columns() | {f"wrong_keys[{i}]": name for i, name in enumerate(self.wrong_keys)}

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iteration.parts import at_least, share
 from iteration.types import Examples, Problem
 
 MODULUS = 20
@@ -85,6 +86,12 @@ class Expressions:
     first_level: int = 3  # the easiest level that training asks for
     last_level: int = 9  # the hardest level that training may reach
     corpus_wrong_share: float = 0.15  # share of the warm start's attempts that are wrong ones at levels 5-7
+
+    def __post_init__(self) -> None:
+        at_least(self, first_level=1, last_level=1)
+        share(self, "corpus_wrong_share")
+        if self.last_level < self.first_level:
+            raise ValueError(f"last_level is {self.last_level}; expected at least first_level, which is {self.first_level}")
 
     vocabulary = VOCABULARY
     end = END

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from iteration.chat import chat_text, filled, messages_of
+from iteration.chat import filled, messages_of, prompt_text
 from iteration.errors import UserError
-from iteration.parts import did_you_mean
+from iteration.parts import did_you_mean, has_prompt, one_of
 from iteration.rows import Rows, at, check_readable, hub_rows, read_rows, sources, text_of
 from iteration.types import Problem
 
@@ -35,27 +35,25 @@ class File:
     bad_rows: str = "skip"  # rows without a usable value and prompts that are too long: skip them and say so, or refuse
 
     def __post_init__(self) -> None:
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
         if not (self.train or self.test):
             of_files, of_dataset = "task.train=FILE.jsonl (or .parquet, .csv)", "task.train=SPLIT, e.g. task.train=train"
             raise UserError(f"task.train is missing: type {of_dataset if self.dataset else of_files}")
-        if "{prompt}" not in self.template:
-            raise UserError(f"task.template: found {self.template!r}, expected a text with {{prompt}} in it")
-        if self.bad_rows not in ("skip", "refuse"):
-            raise UserError(f"task.bad_rows: found {self.bad_rows!r}, expected skip or refuse")
+        has_prompt(self)
+        one_of(self, bad_rows=("skip", "refuse"))
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
         self._problems: dict[str, list[Problem]] = {}
         self.names: dict[str, Problem] = {}  # by the column id_key
         self.skipped: list[str] = []  # what was left out of each source, for people
         self._digests: dict[str, str] = {}  # of the problems of each source
         self._shown: dict[str, str] = {}  # what the model is shown, by the mark of the first problem with that text
-        seen: dict[str, tuple[str, int]] = {}  # where each problem stands
+        seen: dict[str, tuple[str, str]] = {}  # where each problem stands
         for split, name in named.items():
             problems = self._split(name, split) if name else {}
             for mark, (source, row, problem) in problems.items():
                 if mark in seen:
                     there, other = seen[mark]
                     raise UserError(
-                        f"{source}: row {row} is also row {other} of {there}: {problem.prompt[:50]!r} ({problem.id}); splits "
+                        f"{source}: {row} is also {other} of {there}: {problem.prompt[:50]!r} ({problem.id}); splits "
                         "must not mix: take it out of one of them"
                     )
             seen |= {mark: (source, row) for mark, (source, row, _) in problems.items()}
@@ -98,69 +96,64 @@ class File:
         keys = {name: getattr(self, name) for name in ("prompt_key", "answer_key", "id_key", "level_key")}
         return {name: column for name, column in keys.items() if column}
 
-    def answer(self, row: dict) -> str | None:
-        """What a row's answer is, for the verifier; None where there is none."""
-        value = row[self.answer_key]
-        return None if value is None else text_of(value)
+    def answer(self, row: dict) -> str:
+        """What a row's answer is, for the verifier. Raises ValueError where it has none that can be used."""
+        return text_of(row[self.answer_key])
 
-    def _split(self, names: Any, split: str) -> dict[str, tuple[str, int, Problem]]:
-        """{mark: (source, row, problem)}; of equal problems the first counts."""
-        problems: dict[str, tuple[str, int, Problem]] = {}
+    def _split(self, names: Any, split: str) -> dict[str, tuple[str, str, Problem]]:
+        """{mark: (source, row, problem)}; of rows with one prompt the first counts."""
+        problems: dict[str, tuple[str, str, Problem]] = {}
         if self.dataset:
             rows = {f"{self.dataset}:{names}": hub_rows(self.dataset, self.config, str(names))}
         else:
             rows = {name: read_rows(name, f"task.{split}") for name in sources(names, f"task.{split}")}
         for name, each in rows.items():
-            for mark, (row, problem) in self._read(name, each).items():
-                problems.setdefault(mark, (name, row, problem))
+            self._read(name, each, problems)
         return problems
 
-    def _read(self, name: str, source: Rows) -> dict[str, tuple[int, Problem]]:
-        """{mark: (row, problem)} of one source; of equal problems the first counts."""
-        needed = self.columns()
+    def _read(self, name: str, source: Rows, problems: dict[str, tuple[str, str, Problem]]) -> None:
+        """Add the problems of one source."""
         if any(isinstance(row, dict) for row in source.rows):
             self._check_columns(name, source)
-        problems: dict[str, tuple[int, Problem]] = {}
-        digest, bad = hashlib.blake2b(digest_size=16), []
+        digest, bad, repeated = hashlib.blake2b(digest_size=16), [], []
         for number, row in enumerate(source.rows, 1):
+            place = source.place(number)
             try:
                 if isinstance(row, str):
                     raise ValueError(row)
-                row = row | {column: self._value(name, number, row, column) for column in needed.values()}
+                row = row | {column: _value(row, column) for column in self.columns().values()}
                 problem = self._problem(row)
             except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-                bad.append(f"row {number}: {error}")
+                bad.append(f"{place}: {error}")
                 continue
             mark, shown = _mark(problem.prompt), self.prompt(problem)
             if self._shown.setdefault(mark, shown) != shown:  # the same text, but shown with other tests: another problem
                 mark = _mark(shown)
-            problem = problems.setdefault(mark, (number, replace(problem, id=f"p-{mark}")))[1]
-            digest.update(f"{mark} {problem.level} {problem.answer}\n".encode())
+            fresh = mark not in problems
+            there, first, known = problems.setdefault(mark, (name, place, replace(problem, id=f"p-{mark}")))
+            digest.update(f"{mark} {known.level} {known.answer}\n".encode())
+            other = first if there == name else f"{first} of {there}"
+            if problem.answer != known.answer:
+                bad.append(f"{place}: the prompt of {other}, but another answer")
+                continue
+            if not fresh:
+                repeated.append(f"{place} is {other}")
             if self.id_key and row[self.id_key] is not None:
-                self.names[text_of(row[self.id_key])] = problem
+                self.names[text_of(row[self.id_key])] = known
         self._digests[name] = digest.hexdigest()
-        self._tell(name, bad, len(source.rows))
-        return problems
+        self._tell(name, bad, repeated, len(source.rows))
 
     def _check_columns(self, name: str, source: Rows) -> None:
         for option, column in self.columns().items():
             head = column if column in source.columns else column.partition(".")[0]
             if head in source.odd:
                 raise UserError(f"{name}: column {head!r} cannot be read: {source.odd[head]}; type task.{option}=COLUMN")
+            if source.columns.count(head) > 1:
+                raise UserError(f"{name}: {source.columns.count(head)} columns are named {head!r}; rename all but one")
             if head not in source.columns:
                 near = did_you_mean(column, source.columns)
-                raise UserError(
-                    f"{name}: no column {column!r}{near} (found: {', '.join(source.columns)}); type task.{option}=COLUMN"
-                )
-
-    def _value(self, name: str, number: int, row: dict, column: str) -> Any:
-        """Raises UserError for bytes and for text in another encoding, ValueError for a struct without the field."""
-        value = at(row, column)
-        try:
-            check_readable(value)
-        except UserError as error:
-            raise UserError(f"{name}: column {column!r}, row {number}: {error}") from None
-        return value
+                found = ", ".join(each if each.isprintable() else repr(each) for each in source.columns)
+                raise UserError(f"{name}: no column {column!r}{near} (found: {found}); type task.{option}=COLUMN")
 
     def _problem(self, row: dict) -> Problem:
         """A row's problem, without its id. Raises ValueError where it has no usable prompt, answer or level."""
@@ -171,28 +164,40 @@ class File:
         for column, value in missing.items():
             if value is None and column == self.level_key and row[column] is not None:
                 raise ValueError(f"{column} is {text_of(row[column])!r}, which has no whole number in it")
-            if value is None:
+            if value is None or (isinstance(value, str) and not value.strip()):
                 raise ValueError(f"it has no value for {column}")
-        if not isinstance(prompt, list):
-            text = text_of(prompt)
-            if messages_of(text) is not None:
-                raise ValueError(f"{self.prompt_key} is text that reads as messages; store it as a list of messages")
-        elif (type(self).answer, type(self).prompt) == (File.answer, File.prompt):
-            text = chat_text(prompt)
-        else:
-            raise ValueError(f"{self.prompt_key} is a list; this task needs text")
+        text = prompt_text(prompt)
+        if messages_of(text) and (type(self).answer, type(self).prompt) != (File.answer, File.prompt):
+            raise ValueError(f"{self.prompt_key} is a list of messages; this task needs text")
         return Problem("", text, answer, level)
 
-    def _tell(self, name: str, bad: list[str], rows: int) -> None:
-        """Say which rows cannot be used. Raises UserError where none can, or where bad rows are refused."""
-        named = "; ".join(bad[:NAMED]) + ("; ..." if len(bad) > NAMED else "")
-        if bad and len(bad) == rows:
-            raise UserError(f"{name}: none of its {rows} rows can be used: {named}")
+    def _tell(self, name: str, bad: list[str], repeated: list[str], rows: int) -> None:
+        """Say which rows are left out. Raises UserError where none can be used, or where bad rows are refused."""
+        if not rows:
+            raise UserError(f"{name}: found no rows, expected one for each problem")
+        if len(bad) == rows:
+            raise UserError(f"{name}: none of its {rows} rows can be used: {_first(bad)}")
         if bad and self.bad_rows == "refuse":
             count = f"{len(bad)} of {rows} rows cannot be used"
-            raise UserError(f"{name}: {count}: {named}; correct them, or type task.bad_rows=skip")
+            raise UserError(f"{name}: {count}: {_first(bad)}; correct them, or type task.bad_rows=skip")
         if bad:
-            self.skipped.append(f"{name}: skipped {len(bad)} of {rows} rows: {named}")
+            self.skipped.append(f"{name}: skipped {len(bad)} of {rows} rows: {_first(bad)}")
+        if repeated:
+            self.skipped.append(f"{name}: {len(repeated)} of {rows} rows repeat a problem; it counts once: {_first(repeated)}")
+
+
+def _first(lines: list[str]) -> str:
+    return "; ".join(lines[:NAMED]) + ("; ..." if len(lines) > NAMED else "")
+
+
+def _value(row: dict, column: str) -> Any:
+    """What stands in a column; None for NaN. Raises ValueError for what cannot be read."""
+    value = at(row, column)
+    try:
+        check_readable(value)
+    except ValueError as error:
+        raise ValueError(f"column {column!r}: {error}") from None
+    return None if value != value else value
 
 
 def whole_number(value: Any) -> int | None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from iteration.errors import UserError
+from iteration.parts import has_prompt
 from iteration.types import Problem
 
 NO_GOLD = "gives no answer of its own, so nothing shows that its scorer accepts a right one"
@@ -40,6 +41,7 @@ class Gym:
     template: str = "{prompt}\nPut the final answer between <answer> and </answer>."  # what the model is shown
 
     def __post_init__(self) -> None:
+        has_prompt(self)
         check_name(self.task)
         self._dataset(0)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from iteration.parts import has_prompt
 from iteration.types import Problem
 
 STATEMENTS = (
@@ -93,6 +94,9 @@ HELD_OUT = 4  # every fourth statement
 @dataclass
 class Theorems:
     template: str = "Theorem it : {prompt}.\nProof.\n"  # what the model is shown
+
+    def __post_init__(self) -> None:
+        has_prompt(self)
 
     def levels(self) -> Sequence[int]:
         return sorted({level for level, _ in STATEMENTS})

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 from iteration import extract, units, wording
 from iteration.extract import Number, number, stated
+from iteration.parts import above
 from iteration.protocols import Sandbox
 from iteration.types import Call, Outcome, Problem, State, Verdict
 
@@ -712,6 +713,7 @@ class Math:
     version: ClassVar[str] = "3"
 
     def __post_init__(self) -> None:
+        above(self, seconds=0)
         if self.read not in ("auto", "boxed", "last"):
             raise ValueError(f"verify.read is {self.read!r}; expected auto, boxed or last")
         if importlib.util.find_spec("math_verify") is None:

@@ -59,6 +59,8 @@ def test_nothing_behind_the_sign_is_the_empty_text(config):
         ("measure.levels=[1, 2]", [1, 2]),
         ("train.bf16=false", False),
         ("judge=null", None),
+        ("filters=null", {}),
+        ("filters={cap: null}", {"correct": {}}),
     ],
 )
 def test_a_word_does_what_is_typed(config, word, value):
@@ -70,6 +72,14 @@ def test_a_template_is_taken_as_typed(template):
     found = load("configs/gsm8k.yaml", [f"task.template={template}", "task.train=a.jsonl", r"verify=math"])
     assert found.task.template == template
     assert load("configs/gsm8k.yaml", [r"task.template={prompt}\nAnswer:"]).task.template == "{prompt}\nAnswer:"
+
+
+@pytest.mark.parametrize(
+    "word", ["*.jsonl", "007", "1e5", "null", "[a].jsonl", "a: b.jsonl", "@a", "x #1.jsonl", "[a.jsonl, b.jsonl]"]
+)
+def test_a_file_is_taken_as_typed_or_as_a_list(word):
+    told = ["a.jsonl", "b.jsonl"] if word == "[a.jsonl, b.jsonl]" else word
+    assert load("configs/gsm8k.yaml", [f"task.train={word}"]).task.train == told
 
 
 def test_another_part_than_the_file_s_does_not_get_the_file_s_options(config):
@@ -145,6 +155,24 @@ def test_read_only_after_merging(config):
         ("model.path=${", "command line: model.path: "),
         ("train.lr.x=1", "command line: train.lr"),
         ("=3", "command line: found '=3', expected KEY=VALUE"),
+        ("run.dir=???", "command line: run.dir: found ???, expected a value"),
+        (r"run.dir=\${name}", "small.yaml: run.dir: found '${name}', but text with ${ in it is taken from another option"),
+        ("train.betas=[0.9]", "command line: train.betas: found [0.9], expected a value like (0.9, 0.98)"),
+        ("train.betas=[a, b]", "command line: train.betas: found ['a', 'b'], expected a value like"),
+        ("measure.levels={a: 1}", "command line: measure.levels: "),
+        ("measure.levels=[[1]]", "measure.levels is [[1]]; expected at least 0"),
+        ("measure.levels=[]", "measure.levels is []; expected at least 0"),
+        ("measure.split=foo", "measure.split is 'foo'; expected test or validation"),
+        ("train=[]", "command line: train"),
+        ("search.name=3", "search.name: there is no '3'"),
+        ("search.name=../x", "search.name: there is no '../x'"),
+        ("judge=true", "judge.name: there is no 'True'"),
+        ("learn=null", "learn is null; expected a way to learn, e.g. learn=sft"),
+        ("name=a/b", "small.yaml: name is 'a/b'; expected a name for a folder, without /"),
+        ("run.dir=", "run.dir is empty; expected a folder"),
+        ("drift=nan", "drift is nan; expected at least 0"),
+        ("train.lr=inf", "train.lr is inf; expected more than 0"),
+        ("generate.dtype=foo", "generate.dtype is 'foo'; expected auto or float32"),
         ("lag=-1", "lag is -1; expected at least 0"),
         ("train.pool=some", "train.pool is 'some'; expected all or last"),
         ("train.start=anew", "train.start is 'anew'; expected previous or base"),
