@@ -19,6 +19,7 @@ from cluster.run import Run
 from iteration import config as settings
 from iteration.errors import UserError
 from iteration.parts import JUDGE, SEARCH, at_least
+from iteration.protocols import uses_judge
 
 
 @dataclass
@@ -51,7 +52,7 @@ def read(file: str, dotlist: list[str]) -> DictConfig:
     for name, section in config.eval.arms.items():
         search = settings.checked(section, SEARCH, f"{where}: eval.arms.{name}")
         learned = config.judge and JUDGE.part_class(config.judge.name).learned
-        if getattr(search.type, "judged", True) and (not config.judge or (learned and not config.eval.judge)):
+        if uses_judge(search.type) and (not config.judge or (learned and not config.eval.judge)):
             raise UserError(
                 f"{where}: eval.arms.{name}: search {search.name} needs a judge; type --judge FOLDER of a value model, e.g. "
                 "RUN/judges/j00003-process"

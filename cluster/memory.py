@@ -68,11 +68,11 @@ def shape_of(config: Any) -> Shape:
     kinds = set(model._no_split_modules or ())
     blocks = [sum(p.numel() for p in m.parameters()) for m in model.modules() if type(m).__name__ in kinds]
     heads = config.num_attention_heads
-    head = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kv = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * head
+    given = config.to_dict()  # models differ in what their configs have
+    head = given.get("head_dim") or config.hidden_size // heads
+    kv = 2 * config.num_hidden_layers * (given.get("num_key_value_heads") or heads) * head
     parameters = sum(p.numel() for p in model.parameters())
-    own = getattr(config, "dtype", None) or torch.float32
-    sixteen = own in (torch.bfloat16, torch.float16, "bfloat16", "float16")
+    sixteen = str(given.get("dtype")).removeprefix("torch.") in ("bfloat16", "float16")
     return Shape(
         parameters, max(blocks, default=0), config.num_hidden_layers, config.hidden_size, config.vocab_size, kv, sixteen
     )

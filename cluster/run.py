@@ -129,7 +129,7 @@ class Run:
             for number in range(1, self.options.rounds + 1):
                 champion = await outcome[max(0, number - 1 - self.options.lag)]
                 self.planning.round(number)
-                # 1 the model responds, 2 in steps, 3 the search decides on more, 4 the verifier judges, 5 the search is told
+                # 1 the model responds, 2 in steps, 3 the search decides on more, 4 the verifier grades, 5 the search is told
                 await self.search(self.train, number, model_key(champion))
                 # 6 the next model is trained on the search's results, and measured
                 outcome[number] = asyncio.create_task(self.improve(number, outcome[number - 1], champion))

@@ -20,7 +20,7 @@ from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, S
 from cluster.verifier import here
 from iteration.examples import flat
 from iteration.parts import Part
-from iteration.protocols import Judge
+from iteration.protocols import Continues, Judge, uses_judge
 from iteration.respond import Meeting, grade, respond, seed_of
 from iteration.steps import begun, step_ends
 from iteration.types import Begun, History, Node, Problem, State, Step, Tree, Verdict
@@ -125,7 +125,7 @@ class Searcher:
         generate = lambda wishes: partners.generator.generate.remote(wishes, unit.model)  # noqa: E731
         policy = RemotePolicy(self._tokenizer, prompts, self._generate, generate)
         ends = RemoteVerifier([each.verify.remote for each in (partners.verifier, *partners.others)])
-        led = unit.arm.judge if getattr(explorer, "judged", True) else None
+        led = unit.arm.judge if uses_judge(explorer) else None
         scorer = self._judge(partners, led, unit.judge) if led else None
         asked = {"generator": policy, "verifier": ends, "judge": scorer}
         self._asking[unit.key] = {kind: each.batch for kind, each in asked.items() if each}
@@ -137,7 +137,8 @@ class Searcher:
     async def _search(self, unit: Unit, explorer, policy: RemotePolicy, ends: RemoteVerifier, scorer: Judge | None) -> Done:
         seeds = [seed_of(self._seed, unit.key, problem.id) for problem in unit.problems]
         meeting, budget, seen = Meeting(len(unit.problems)), unit.arm.budget, None if unit.arm.blind else ends
-        old = await asyncio.to_thread(self._begun, unit.history) if getattr(explorer, "continues", False) else {}
+        continues = isinstance(explorer, Continues) and explorer.continues
+        old = await asyncio.to_thread(self._begun, unit.history) if continues else {}
         jobs = [
             respond(problem, explorer, policy, seen, scorer, budget, seed, history, meeting, old.get(history.tree, ()))
             for problem, seed, history in zip(unit.problems, seeds, unit.history, strict=True)

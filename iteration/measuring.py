@@ -25,7 +25,7 @@ class Results:
 
     ids: list[str]
     levels: np.ndarray
-    judged: np.ndarray
+    graded: np.ndarray
     correct: np.ndarray
 
     @classmethod
@@ -40,7 +40,7 @@ class Results:
 
     def rates(self) -> dict[str, float]:
         """Share of correct answers by problem."""
-        return dict(zip(self.ids, (self.correct / self.judged).tolist(), strict=True))
+        return dict(zip(self.ids, (self.correct / self.graded).tolist(), strict=True))
 
     def scores(self, levels: Sequence[int]) -> list[Score]:
         """pass@1 and pass@k by level, with 95 % intervals."""
@@ -49,10 +49,10 @@ class Results:
             of = self.levels == level
             if not of.any():
                 continue
-            judged, correct = self.judged[of], self.correct[of]
-            k = int(judged.min())
-            one, many = bootstrap(correct / judged), float(pass_at_k(judged, correct, k).mean())
-            by_level.append(Score(level, int(of.sum()), int(judged.max()), one.mean, one.low, one.high, k, many))
+            graded, correct = self.graded[of], self.correct[of]
+            k = int(graded.min())
+            one, many = bootstrap(correct / graded), float(pass_at_k(graded, correct, k).mean())
+            by_level.append(Score(level, int(of.sum()), int(graded.max()), one.mean, one.low, one.high, k, many))
         return by_level
 
 
@@ -76,7 +76,7 @@ def solve_rates(nodes: pa.Table) -> dict[int, float]:
     """Share of correct answers by level; without failed verdicts. nodes: the columns level and state."""
     ended = nodes.drop_null()
     counts = tally(ended["level"].to_pylist(), ended["state"].to_pylist())
-    return {level: correct / judged for level, (judged, correct) in sorted(counts.items()) if judged}
+    return {level: correct / graded for level, (graded, correct) in sorted(counts.items()) if graded}
 
 
 def diversity(nodes: pa.Table, decisions: pa.Table, problems: int) -> Diversity:
@@ -86,14 +86,14 @@ def diversity(nodes: pa.Table, decisions: pa.Table, problems: int) -> Diversity:
     """
     right = decisions.filter(pc.equal(decisions["state"], State.CORRECT))
     counts = tally(decisions["problem_id"].to_pylist(), decisions["state"].to_pylist())
-    judged = np.array([each for each in counts.values() if each[0]]).reshape(-1, 2)
-    k = int(judged[:, 0].min()) if len(judged) else 0
+    graded = np.array([each for each in counts.values() if each[0]]).reshape(-1, 2)
+    k = int(graded[:, 0].min()) if len(graded) else 0
     logprobs, offsets = flat(nodes, "logprobs")
     sampled = np.repeat(generated(nodes) > 0, np.diff(offsets))
     return Diversity(
         len(set(fingerprints(right))) / max(1, problems),
         k,
-        float(pass_at_k(judged[:, 0], judged[:, 1], k).mean()) if k else 0.0,
+        float(pass_at_k(graded[:, 0], graded[:, 1], k).mean()) if k else 0.0,
         float(-logprobs[sampled].mean()) if sampled.any() else 0.0,
     )
 

@@ -50,7 +50,7 @@ class Measured:
         return [each for each in self.answered if level in (-1, each.problem.level)]
 
     def calibration(self, level: int, aggregate: str, steps: Callable[[Problem, str], list[Verdict]] | None) -> Calibration:
-        """How the aggregated scores agree with the verdicts. steps: the verifier's, if it can judge steps."""
+        """How the aggregated scores agree with the verdicts. steps: the verifier's, if it can grade steps."""
         scores, labels, step_scores, step_labels, votes, plain = [], [], [], [], [], []
         for each in self.of(level):
             weights = each.pool.scores(aggregate)

@@ -229,7 +229,7 @@ def diversity(run: Evidence, name: str, title: str) -> Spec | None:
 
 
 def funnel(run: Evidence) -> Spec | None:
-    """How many answers of each round were sampled, judged correct, distinct, kept and trained on."""
+    """How many answers of each round were sampled, graded correct, distinct, kept and trained on."""
     stages = ("sampled", "correct", "distinct", "kept", "trained")
     rows = [
         {"round": each["round"], "stage": stage, "answers": each[stage]}

@@ -41,7 +41,7 @@ def training_compute(run: Evidence) -> Spec | None:
 
 def surface(run: Evidence, level: int) -> tuple[list[Results], np.ndarray, np.ndarray, np.ndarray]:
     """(models, operations until each [m], operations for a question [m, s], accuracy of the vote [m, s]) by answers given."""
-    models = [each.of(level) for each in run.held_out if each.of(level).judged()]
+    models = [each.of(level) for each in run.held_out if each.of(level).graded()]
     steps = min((len(each.sizes()) for each in models), default=0)
     spent = run.spent()
     before = np.array([spent.get(each.round, 0.0) for each in models])

@@ -166,7 +166,7 @@ def read_results(book: Book, arm: Arm, number: int, trees: Trees) -> Results:
 def one(name: str, trees: list[Answered], prompts: dict[str, int]) -> Tried:
     """The part of a problem's trees that a report keeps."""
     states = [state for tree in trees for state in tree.states]
-    judged, correct = tally([name] * len(states), states).get(name, (0, 0))
+    graded, correct = tally([name] * len(states), states).get(name, (0, 0))
     votes: Counter = Counter()
     right: dict[str, bool] = {}
     for tree in trees:
@@ -178,7 +178,7 @@ def one(name: str, trees: list[Answered], prompts: dict[str, int]) -> Tried:
     return Tried(
         problem=name,
         level=trees[0].problem.level,
-        judged=judged,
+        graded=graded,
         correct=correct,
         votes=(*votes.values(), unread),
         right=(*(right[answer] for answer in votes), False),
@@ -216,7 +216,7 @@ def funnel(book: Book, record: dict) -> dict[str, int]:
     return {
         "round": number,
         "sampled": len(states),
-        "judged": len(states) - states.count(State.FAILED),
+        "graded": len(states) - states.count(State.FAILED),
         "correct": correct,
         "distinct": correct - why["distinct"],
         "kept": counts.get("kept", 0),

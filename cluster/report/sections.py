@@ -85,7 +85,7 @@ def verdict(run: Evidence) -> Verdict:
         return Verdict("unclear", "No held-out answers yet.", facts, advice(run))
     first, best = run.held_out[0], run.best
     if not first.rates() or not best.rates():
-        said = "No held-out answer could be judged: the verifier failed on all of them."
+        said = "No held-out answer could be graded: the verifier failed on all of them."
         return Verdict("unclear", said, facts, advice(run))
     before, after = first.rates(), best.rates()
     shared = sorted(before.keys() & after.keys())
@@ -113,7 +113,7 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
     failed = sum(record["counts"].get("failed", 0) for record in run.rounds)
     answers = sum(record["counts"].get("answers", 0) for record in run.rounds)
     if failed:
-        what = f"The verifier failed on {failed:,} of {answers:,} answers; they are not counted. See why, and judge them again."
+        what = f"The verifier failed on {failed:,} of {answers:,} answers; they are not counted. See why, and grade them again."
         steps.append((what, f"./launch.sh traces {folder} --state failed"))
     if run.asides:
         steps.append((f"{run.asides} units were set aside; see the reasons.", f"./launch.sh doctor {folder}"))

@@ -1,4 +1,4 @@
-"""`flywheel regrade`: judge stored answers again, with another or a newer verifier; nothing is generated.
+"""`flywheel regrade`: grade stored answers again, with another or a newer verifier; nothing is generated.
 
 With verdicts=NAME a run uses the new verdicts: later rounds filter their training examples by them. Files:
 cluster/folder/verdicts.py.
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from cluster.verifier import Grader
     from iteration.types import Verdict
 
-HELP = "judge a run's answers again, with another verifier"
+HELP = "grade a run's answers again, with another verifier"
 DESCRIPTION = (
-    "Judge every stored answer of RUN by another or a newer verifier, generate nothing, and print what changed. Later "
+    "Grade every stored answer of RUN with another or a newer verifier, generate nothing, and print what changed. Later "
     "rounds are trained on the new verdicts by: flywheel resume RUN verdicts=NAME verify.name=VERIFIER"
 )
 EXAMPLES = ("flywheel regrade runs/quickstart --verifier exact  what another verifier would have said",)
@@ -94,7 +94,7 @@ class Changes:
 
 
 def regrade(book: Book, grader: Grader, name: str, say: Callable[[int, int], None]) -> Changes:
-    """Judge every stored answer of a run that is not judged yet. say(units done, units in all) is called after each unit."""
+    """Grade every stored answer of a run that it has not graded yet. say(units done, units in all) is called after each unit."""
     import pyarrow as pa
 
     from cluster.folder.verdicts import begin, given, verdict_table

@@ -31,7 +31,7 @@ def test_the_right_answer_is_accepted_and_has_n_squared_plus_n_tokens(level, see
 
 
 @given(st.integers(2, 7), st.integers(0, 2**32))
-def test_every_step_that_is_judged_legal_keeps_the_value(level, seed):
+def test_every_step_that_is_graded_legal_keeps_the_value(level, seed):
     line = world.draw_line(level, np.random.default_rng(seed))
     while len(line) > 1:
         after = [world.reduce_at(line, at) for at in range(1, len(line), 2)]

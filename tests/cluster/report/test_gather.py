@@ -116,7 +116,7 @@ def test_held_out_answers_are_counted_problem_by_problem(book):
     search(book, TEST, 0, 1, (State.CORRECT, State.FAILED, State.CORRECT))
     trees = Trees("\n", book.problems(TEST, 0))
     found = read_results(book, TEST, 0, trees)
-    assert found.model == "m00000" and [each.judged for each in found.tried] == [2, 2, 2, 2]
+    assert found.model == "m00000" and [each.graded for each in found.tried] == [2, 2, 2, 2]
     assert [each.answers for each in found.tried] == [2, 2, 3, 3]
     own = measuring.Results.of(book.nodes(TEST, 0, ["problem_id", "level", "state"]))
     assert found.rates() == own.rates() == {"p0": 0.5, "p1": 0.5, "p2": 1.0, "p3": 1.0}, "as the run's own scores"
