@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from cluster.config import Config, load
 from cluster.folder.arm import Arm
-from cluster.folder.layout import filter_key, judge_key, manifest_key, model_key, model_number
+from cluster.folder.layout import COMPARED, filter_key, judge_key, manifest_key, model_key, model_number
 from cluster.folder.measured import Measured
 from cluster.run import Run, kept
 from iteration import config as settings
@@ -94,11 +94,12 @@ class Comparison(Run):
     def sampled(self) -> Arm:
         """The baseline: whole answers."""
         search = Part(SEARCH, "sample", {"n": self.options.compare.samples})
-        return self.against("compare-sample", "sample", search, None, self.options.budget)
+        return self.against("compare-sample", "sample", search, None, self.options.budget, False)
 
-    def against(self, name: str, title: str, search: Part, judge: Part | None, budget: int) -> Arm:
+    def against(self, name: str, title: str, search: Part, judge: Part | None, budget: int, budgeted: bool) -> Arm:
         """An arm on the comparison's own held-out problems."""
-        return Arm(name, title, "test", "compare", search, judge, budget, blind=True, round=self.options.rounds)
+        number = self.options.rounds
+        return Arm(name, title, "test", "compare", search, judge, budget, blind=True, round=number, budgeted=budgeted)
 
     def challenged(self) -> list[Arm]:
         """Every challenger at each of its budgets; an arm's title is the challenger's name."""
@@ -106,7 +107,7 @@ class Comparison(Run):
         for name, section in wanted.arms.items():
             search, judge = challenger(self.config, "arms", name)
             for budget in section.budgets or wanted.budgets:
-                arms.append(self.against(f"compare-{name}-{budget}", name, search, judge, budget))
+                arms.append(self.against(f"compare-{name}-{budget}", name, search, judge, budget, True))
         return arms
 
     def sources(self) -> list[Arm]:
@@ -146,7 +147,7 @@ class Comparison(Run):
             self.planning.round(last + 1, wanted.source_problems)
         for arm, measured in zip(self.sources(), self.taught(), strict=True):
             await self.source(arm, measured, model)
-        self.store.put_json("compared", {"model": model, "splits": [arm.name for arm in arms]})
+        self.store.put_json(COMPARED, {"model": model, "splits": [arm.name for arm in arms]})
 
     async def source(self, arm: Arm, measured: Arm, model: int) -> None:
         """One more round, searched by a source: its traces, its manifest, its model and that model's measurement."""

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from cluster.config import Config, load
 from cluster.folder.arm import Arm
-from cluster.folder.layout import judge_key, model_folder, model_key
+from cluster.folder.layout import EVALUATED, judge_key, model_folder, model_key
 from cluster.run import Run
 from iteration import config as settings
 from iteration.errors import UserError
@@ -84,6 +84,7 @@ class Evaluation(Run):
                     budget,
                     blind=True,
                     round=0,
+                    budgeted=True,
                 )
                 for name in wanted.arms
                 for budget in wanted.budgets
@@ -101,4 +102,4 @@ class Evaluation(Run):
             await self.search(arm, 0, model_key(0), version if given else "")
         spans = [asdict(span) for span in self.view.take_spans()]
         record = {"splits": [arm.name for arm in self.others], "spans": spans, "seconds": dict(self.view.seconds[0])}
-        self.store.put_json("evaluated", record)
+        self.store.put_json(EVALUATED, record)

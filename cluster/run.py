@@ -312,7 +312,7 @@ class Run:
 
     def results(self, model: int) -> Results:
         """A model's held-out results."""
-        return Results.of(self.book.nodes(self.test, model, ["problem_id", "level", "state"]))
+        return Results.of(self.book.nodes(self.test, model, ["problem_id", "state"]), self.book.problems(self.test, model))
 
     def scores(self, model: int) -> list[Score]:
         return self.results(model).scores(self.options.measure.levels)
@@ -322,7 +322,9 @@ class Run:
         try:
             better, reason = promotion(self.results(champion), self.results(candidate), model_key(champion))
         except ValueError as error:
-            raise UserError(f"{error}; see the column why in {self.store.place}/traces/*/{self.test.name}") from None
+            raise UserError(
+                f"{error}; see the column why in {self.store.place}/{layout.units_folder(candidate, self.test.name)}"
+            ) from None
         return candidate if better else champion, reason
 
     def diversity(self, number: int, decisions: pa.Table) -> Diversity:

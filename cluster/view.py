@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from cluster.console import rounds_table
+from cluster.folder.layout import model_folder
 from cluster.pending import TRAINING
 from cluster.searcher import Done
 from iteration.types import Span
@@ -154,7 +155,9 @@ class View:
         """Print the summary of a finished run. rounds: the records of all rounds."""
         if self._rounds:
             self.console.print(rounds_table(rounds))
-        self.say(f"{end.seconds / 60:.1f} minutes; run folder: {end.folder}; last model: {end.folder}/models/{end.model}")
+        self.say(
+            f"{end.seconds / 60:.1f} minutes; run folder: {end.folder}; last model: {end.folder}/{model_folder(end.model)}"
+        )
         self.say(f"  report:       {end.report}")
         self.say(f"  status:       ./launch.sh status {end.folder}")
         if self._rounds:

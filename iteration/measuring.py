@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 from iteration.examples import flat, generated, tally
 from iteration.filters.distinct import fingerprints
 from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k, wilson
-from iteration.types import Audit, Diversity, Score, State
+from iteration.types import Audit, Diversity, Problem, Score, State
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
     """A model's answers to held-out problems, by problem: ids [p], levels int [p], graded and correct answers int [p].
 
-    Problems without a graded answer are excluded. Ids that are equal up to a "/" are variants of one problem.
+    Problems without a graded answer are excluded. Variants of a question count as one problem.
     """
 
     ids: list[str]
@@ -29,11 +29,11 @@ class Results:
     correct: np.ndarray
 
     @classmethod
-    def of(cls, nodes: pa.Table) -> Results:
-        """nodes: the columns problem_id, level and state."""
+    def of(cls, nodes: pa.Table, problems: Mapping[str, Problem]) -> Results:
+        """nodes: the columns problem_id and state; problems: by id."""
         ended = nodes.drop_null()
-        names = [problem.partition("/")[0] for problem in ended["problem_id"].to_pylist()]
-        levels = dict(zip(names, ended["level"].to_pylist(), strict=True))
+        names = [problems[problem].counted for problem in ended["problem_id"].to_pylist()]
+        levels = {problem.counted: problem.level for problem in problems.values()}
         counts = {name: each for name, each in sorted(tally(names, ended["state"].to_pylist()).items()) if each[0]}
         table = np.array(list(counts.values()), np.int64).reshape(-1, 2)
         return cls(list(counts), np.array([levels[name] for name in counts], np.int64), table[:, 0], table[:, 1])

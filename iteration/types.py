@@ -31,6 +31,12 @@ class Problem:
     prompt: str
     answer: str
     level: int = 0
+    question: str = ""  # an id that its variants share, e.g. one question in several orders; "" where it has no variants
+
+    @property
+    def counted(self) -> str:
+        """The id under which its results are counted: variants of a question count as one problem."""
+        return self.question or self.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 from cluster.folder import old
 from cluster.folder.arm import Arm
 from cluster.folder.layout import (
+    COMPARED,
+    CONFIG,
     ERRORS,
+    EVALUATED,
     TABLES,
     arm_key,
     filter_key,
     manifest_key,
+    manifest_model,
     model_folder,
     plan_key,
     plans_folder,
@@ -37,8 +41,8 @@ from cluster.folder.store import Store
 from iteration.errors import UserError
 from iteration.types import History, Problem
 
-PROBLEM = ["id", "prompt", "answer", "level"]  # columns of a plan
-CLOSED_BY = {"compare": "compared", "eval": "evaluated"}  # a section of the config, and the record that ends such a run
+PROBLEM = ["id", "prompt", "answer", "level", "question"]  # columns of a plan
+CLOSED_BY = {"compare": COMPARED, "eval": EVALUATED}  # a section of the config, and the record that ends such a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Book:
     @cached_property
     def config(self) -> DictConfig:
         """What the run was started with, unchecked."""
-        return OmegaConf.load(self.store.local("config.yaml"))
+        return OmegaConf.load(self.store.local(CONFIG))
 
     # rounds
 
@@ -72,7 +76,7 @@ class Book:
     def written(self) -> float:
         """Time of the newest round's record, or of the run's start, in seconds since 1970; for runs on a disk."""
         root = self.store.root
-        return max(path.stat().st_mtime for path in (root / "config.yaml", *root.glob("rounds/*")))
+        return max(path.stat().st_mtime for path in (root / CONFIG, *root.glob("rounds/*")))
 
     def last_error(self) -> tuple[float, str] | None:
         """(time, last line) of the error that ended a driver; None if there is none."""
@@ -299,8 +303,7 @@ class Book:
     def manifests(self) -> Iterator[tuple[str, list[str]]]:
         """(model, ids of the traces that it is trained on, in order) of every manifest."""
         for name in self.store.names("manifests"):
-            model = f"m{name.removesuffix('.parquet')[1:]}"
-            yield model, self.manifest(model)
+            yield manifest_model(name), self.manifest(manifest_model(name))
 
     def has_model(self, version: str) -> bool:
         return self.store.has(model_folder(version), "")
@@ -317,7 +320,8 @@ class Book:
 
 def problem_of(row: dict) -> Problem:
     """A plan's row as a problem."""
-    return Problem(row["id"], row["prompt"], row["answer"], row["level"])
+    question = row["question"] if "question" in row else old.question_of(row["id"])
+    return Problem(row["id"], row["prompt"], row["answer"], row["level"], question)
 
 
 def history_of(row: dict) -> History:

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cluster.folder.layout import TRAINING
 from cluster.folder.store import Store, driver_record, put
 from iteration.errors import UserError
 
@@ -151,8 +152,8 @@ class CloudStore(Store):
 
     def json(self, key: str) -> Any:
         folder, _, name = key.rpartition("/")
-        if name == "training":  # inside a committed folder
-            return json.loads((self.folder(folder) / "training.json").read_text(encoding="utf-8"))
+        if name == TRAINING:  # inside a committed folder
+            return json.loads((self.folder(folder) / f"{TRAINING}.json").read_text(encoding="utf-8"))
         return super().json(key)
 
     # who works on it

@@ -95,8 +95,6 @@ class Changes:
 
 def regrade(book: Book, grader: Grader, name: str, say: Callable[[int, int], None]) -> Changes:
     """Grade every stored answer of a run that it has not graded yet. say(units done, units in all) is called after each unit."""
-    import pyarrow as pa
-
     from cluster.folder.verdicts import begin, given, verdict_table
     from iteration.examples import answers
     from iteration.respond import opened
@@ -104,10 +102,9 @@ def regrade(book: Book, grader: Grader, name: str, say: Callable[[int, int], Non
     begin(book.store, name, grader.tag)
     units, changes = list(book.every_unit()), Changes()
     for done, (arm, number, key) in enumerate(units, 1):
-        answered = answers(book.unit(key))
+        nodes = book.unit(key)
         # An answer cut by a limit is unfinished; no verifier sees it.
-        ended = [i for i, why in enumerate(answered["why"].to_pylist()) if not (why or "").startswith("cut short")]
-        answered = answered.take(pa.array(ended, pa.int64()))
+        answered = answers(nodes).filter(nodes.filter(nodes["state"].is_valid())["final"])
         if book.verdicts(name, key) is None:
             problems = book.problems(arm, number)  # an order of options may differ from round to round
             asked = [problems[each] for each in answered["problem_id"].to_pylist()]
