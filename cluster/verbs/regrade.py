@@ -94,7 +94,7 @@ class Changes:
 
 
 def regrade(book: Book, grader: Grader, name: str, say: Callable[[int, int], None]) -> Changes:
-    """Grade every stored answer of a run that it has not graded yet. say(units done, units in all) is called after each unit."""
+    """Grade every stored answer of a run that has no new verdict yet. say(units done, units in all): called after each unit."""
     from cluster.folder.verdicts import begin, given, verdict_table
     from iteration.examples import answers
     from iteration.respond import opened

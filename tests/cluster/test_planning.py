@@ -14,7 +14,6 @@ from cluster.view import View
 from iteration import tiny
 from iteration.errors import UserError
 from iteration.tasks.expressions import VOCABULARY
-from iteration.types import Problem
 
 OPTIONS = ["task.name=file", "verify.name=exact", "problems=200", "unit=8", "measure.levels=[0]", "measure.samples=1"]
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
