@@ -4,13 +4,9 @@ import asyncio
 import functools
 import hashlib
 import json
-import os
 import re
 import shutil
-from types import SimpleNamespace
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
@@ -18,22 +14,14 @@ from omegaconf import OmegaConf
 import cluster.run as driver
 from cluster import comparison, evaluation
 from cluster.config import load
-from cluster.crew import Member
 from cluster.folder.book import Book
-from cluster.folder.layout import SCORE
 from cluster.folder.store import Store
-from cluster.planning import Planning
-from cluster.searcher import Done, table
 from cluster.view import View
 from iteration import config as settings
-from iteration import tiny
-from iteration.tasks.expressions import VOCABULARY
-from iteration.types import Expand, State, Tree, Verdict
-from tests.worlds import step
+from tests.scripted import SKILL, Actors, play_on_script
 
 ROUNDS = 3
 OPTIONS = ["problems=4", "unit=2", "search.n=4", "measure.levels=[4]", "measure.problems=8", "measure.samples=4"]
-SKILL = {0: 0.25, 1: 0.5, 2: 0.75, 3: 1.0}  # share of a model's answers that are correct
 KINDS = {"": driver.Run, "compare": comparison.Comparison, "eval": evaluation.Evaluation}
 COMPARE = [
     *("compare.levels=[4]", "compare.problems=2", "compare.samples=4", "compare.budgets=[50]", "compare.source_problems=2"),
@@ -41,98 +29,6 @@ COMPARE = [
 ]
 EVERY = 7  # so many commits lie between two resumed runs that are left to their end
 EVAL = ["eval.arms.beam.name=beam", "eval.budgets=[40,80]", "judge.name=process"]
-
-
-async def soon(value=None):
-    return value
-
-
-@functools.cache
-def first_model() -> str:
-    """A folder with a first model, made once."""
-    import tempfile
-
-    folder = tempfile.mkdtemp()
-    tiny.build(folder, VOCABULARY, tiny.Shape(hidden_size=32, layers=1), 0)
-    return folder
-
-
-@functools.cache
-def tokenizer():
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(first_model())
-
-
-class Actors:
-    """Scripted: models are folders with a record, and a model's answers are correct as its skill says."""
-
-    skill = SKILL
-    calls: list[tuple]  # of the whole test: (what, ...)
-
-    def __init__(self, options, task, verify, judge, store, address, view):
-        self.options, self.store, self.started, self.version, self.judged = options, store, False, "", ""
-        self.generators = self.judges = self
-
-    async def __aenter__(self):
-        if not self.store.has("models/m00000", ""):
-            self.put_folder("models/m00000", first_model())
-        return self
-
-    async def __aexit__(self, *_):
-        pass
-
-    def put_folder(self, key, source=None, **record):
-        def write(folder):
-            shutil.copytree(source, folder, dirs_exist_ok=True) if source else None
-            (folder / "training.json").write_text(json.dumps(record))
-
-        self.store.put_folder(key, write)
-        return self.store.json(f"{key}/training")
-
-    async def make_ready(self, prepare):
-        greedy, score = (
-            SimpleNamespace(remote=lambda *_, value=value: soon(value)) for value in ((None, np.zeros(1)), np.zeros(1))
-        )
-        await prepare(Member("engine", SimpleNamespace(greedy=greedy, score=score)))
-
-    async def give(self, engine, version):
-        self.calls.append(("give", version))
-
-    async def train(self, method, model, *arguments):
-        if method in ("logprobs", "scores"):
-            return np.zeros(1)
-        await asyncio.sleep(0.001)  # others have a turn
-        self.calls.append((method, model, arguments[0]))
-        if method == "judge":
-            return self.put_folder(f"judges/j{model:05d}-{arguments[1].name}", base=arguments[0])
-        examples = len(self.store.table(f"manifests/r{model[1:]}"))
-        return self.put_folder(f"models/{model}", base=arguments[0], examples=examples, steps=1, tokens=examples)
-
-    async def search(self, title, units, done, aside):
-        for unit in units:
-            self.calls.append((title, unit.round, unit.model))
-            trees = []
-            for problem in unit.problems:
-                n = unit.arm.search.options.get("n", 4)
-                tree = Tree.root(problem, step(problem.prompt, False), 0, unit.history[0])
-                answers = [step(f"{problem.id} answer {i}", model=unit.model) for i in range(n)]
-                right = round(n * self.skill[int(unit.model[1:6])])
-                for i, node in enumerate(tree.grow([Expand(0, n, True)], [answers])):
-                    node.verdict = Verdict(State.CORRECT if i < right else State.WRONG, str(i), float(i < right))
-                    node.values = [0.5] if unit.judge else None
-                trees.append(tree)
-            won = self.store.put_table(unit.key, table(unit, trees))
-            done(Done(unit.key, n * len(trees), won=won))
-            await asyncio.sleep(0)
-
-    async def score(self, todo, judge, version, done, aside):
-        for key, target in todo.items():
-            self.calls.append(("score", key, version))
-            nodes = self.store.table(key, ["id", "state"]).filter(pa.compute.field("state").is_valid())
-            self.store.put_table(target, pa.table([nodes["id"], [[0.5]] * len(nodes)], schema=SCORE))
-            done(Done(target))
-            await asyncio.sleep(0)
 
 
 @functools.cache
@@ -148,10 +44,8 @@ def play(tmp_path, monkeypatch):
     What does not change between the lives of a run is made once: typed options, tokenizer, first model. Nothing is synced.
     """
     configs, options_of, check_unchanged, typed = {}, {}, driver.check_unchanged, settings.typed
-    monkeypatch.setattr(driver, "Actors", Actors)
+    play_on_script(monkeypatch)
     monkeypatch.setattr(View, "say", lambda self, line: None)
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
-    monkeypatch.setattr(Planning, "tokenizer", tokenizer())
 
     def play(name, *options, kind="", skill=SKILL, store=Store, trusted=False):
         monkeypatch.setattr(Actors, "skill", skill)
