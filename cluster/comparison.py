@@ -8,7 +8,7 @@ round, where it sees verdicts, and a model is trained on its traces.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +21,6 @@ from cluster.folder.measured import Measured
 from cluster.run import Run, kept
 from iteration import config as settings
 from iteration.errors import UserError
-from iteration.examples import DECISION, answers, decide
 from iteration.parts import JUDGE, SEARCH, Part, at_least
 
 
@@ -121,14 +120,10 @@ class Comparison(Run):
 
     def taught(self) -> list[Arm]:
         """The measurements of the models trained on each source's traces, in the order of the sources."""
-        sampled, budget, number = (
-            Part(SEARCH, "sample", {"n": self.options.measure.samples}),
-            self.options.budget,
-            self.options.rounds + 1,
-        )
-        split = self.options.measure.split
+        _, test = super().arms()
+        number = self.options.rounds + 1
         return [
-            Arm(f"test-{name}", "measure", split, "test", sampled, None, budget, True, number, f"{model_key(number)}-{name}")
+            replace(test, name=f"test-{name}", round=number, model=f"{model_key(number)}-{name}")
             for name in self.options.compare.sources
         ]
 
@@ -156,8 +151,7 @@ class Comparison(Run):
         if not self.store.has(manifest_key(trained)):
             key = filter_key(number, arm.name)
             if not self.store.has(key):
-                earlier = pa.concat_tables([DECISION.empty_table(), *(kept(self.decisions(r)) for r in range(1, number))])
-                self.store.put_table(key, decide(answers(self.book.nodes(arm, number)), earlier, self.filters))
+                self.decide(key, number, self.book.nodes(arm, number))
             chosen = self.items(kept(self.store.table(key)), arm, number)
             self.put_manifest(manifest_key(trained), pa.concat_tables([self.pool(number - 1), chosen]))
         with self.view.phase(number, "train"):

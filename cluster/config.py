@@ -80,7 +80,7 @@ class Config:
     judge: Any = None  # a value model, retrained in each round, that scores steps in the next round's search
     learn: Any = field(default_factory=lambda: {"name": "sft"})
     filters: Any = None
-    track: Any = None  # trackers of experiments that are told every round
+    track: Any = None  # experiment trackers, which receive every round's record
     model: Model = field(default_factory=Model)
     generate: Generate = field(default_factory=Generate)
     train: Train = field(default_factory=Train)

@@ -243,7 +243,7 @@ class Spread:
         self._changed.set()
 
     async def _wait(self) -> None:
-        """Wait until an attempt ends, a member becomes ready, or LOOK_SECONDS have passed."""
+        """Wait until an attempt finishes, a member becomes ready, or LOOK_SECONDS have passed."""
         if self._ends:
             return
         self._changed.clear()

@@ -69,27 +69,13 @@ class Evaluation(Run):
 
     def arms(self) -> list[Arm]:
         train, test = super().arms()
-        wanted = self.options.eval
-        return [
-            train,
-            test,
-            *(
-                Arm(
-                    f"eval-{name}-{budget}",
-                    name,
-                    test.split,
-                    test.plan,
-                    settings.checked(self.config.eval.arms[name], SEARCH, f"eval.arms.{name}"),
-                    self.judge,
-                    budget,
-                    blind=True,
-                    round=0,
-                    budgeted=True,
-                )
-                for name in wanted.arms
-                for budget in wanted.budgets
-            ),
+        searches = {name: settings.checked(each, SEARCH, f"eval.arms.{name}") for name, each in self.config.eval.arms.items()}
+        arms = [
+            Arm(f"eval-{name}-{budget}", name, test.split, test.plan, search, self.judge, budget, True, 0, budgeted=True)
+            for name, search in searches.items()
+            for budget in self.options.eval.budgets
         ]
+        return [train, test, *arms]
 
     async def _loop(self) -> None:
         await self.baseline()

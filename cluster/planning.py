@@ -77,7 +77,7 @@ class Planning:
             self._say(f"WARNING: skipped {self._named(long)}")
 
     def arms(self, arms: list[Arm]) -> None:
-        """Write down how each arm is searched. Raises UserError where its answers already lie in another round."""
+        """Write down how each arm is searched. Raises UserError where its answers are already in another round."""
         store, before = self._book.store, self._book.arms()
         for arm in arms:
             if arm.name in before and before[arm.name].round != arm.round:
@@ -149,19 +149,11 @@ class Planning:
         by_unit: dict[int, list[dict]] = defaultdict(list)
         for row in self._book.plan(arm, number).to_pylist():
             by_unit[row["unit"]].append(row)
-        return [
-            Unit(
-                arm,
-                number,
-                unit,
-                [problem_of(row) for row in rows],
-                [row["shown"] for row in rows],
-                model,
-                [history_of(row) for row in rows],
-                judge,
-            )
-            for unit, rows in sorted(by_unit.items())
-        ]
+        units = []
+        for unit, rows in sorted(by_unit.items()):
+            problems, histories = [problem_of(row) for row in rows], [history_of(row) for row in rows]
+            units.append(Unit(arm, number, unit, problems, [row["shown"] for row in rows], model, histories, judge))
+        return units
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -44,7 +44,7 @@ NOTE_SECONDS = 5  # between two notes of the work under way
 
 
 class Run:
-    """One run in this process. `config` as `cluster.config.load` returns it."""
+    """One run in this process. config: as `cluster.config.load` returns it."""
 
     schema: ClassVar[type] = Config
 
@@ -108,7 +108,7 @@ class Run:
             try:
                 await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
                 if watch.done() and not watch.cancelled():
-                    watch.result()  # it ends by itself only if the cluster is lost
+                    watch.result()  # it only finishes where the cluster is lost
                 await work
             finally:
                 work.cancel()
@@ -129,7 +129,7 @@ class Run:
             for number in range(1, self.options.rounds + 1):
                 champion = await outcome[max(0, number - 1 - self.options.lag)]
                 self.planning.round(number)
-                # 1 the model responds, 2 in steps, 3 the search decides on more, 4 the verifier grades, 5 the search is told
+                # 1 the model responds, 2 in steps, 3 the search asks for more, 4 the verifier grades, 5 the search is told
                 await self.search(self.train, number, model_key(champion))
                 # 6 the next model is trained on the search's results, and measured
                 outcome[number] = asyncio.create_task(self.improve(number, outcome[number - 1], champion))
@@ -147,7 +147,7 @@ class Run:
             report = self.report(answers(self.book.nodes(self.test, 0)))
             first = Round(0, "", "", model_key(0), True, "the first model", self.scores(0), drift, verifier=report)
             self.finish(first)
-        return self.told(0)
+        return self.shown(0)
 
     async def improve(self, number: int, previous: Awaitable[int], answered: int) -> int:
         """Filter, train, measure and promote. Returns the number of the best model so far."""
@@ -186,9 +186,9 @@ class Run:
                 verdicts=self.options.verdicts,
             )
             self.finish(record)
-        return self.told(number)
+        return self.shown(number)
 
-    def told(self, number: int) -> int:
+    def shown(self, number: int) -> int:
         """Show a round's record. Returns the number of its best model."""
         self.done = self.book.record(number)
         self.view.round_done(self.done)
@@ -279,12 +279,16 @@ class Run:
             key = self.filter_key(each)
             if not self.store.has(key):
                 with self.view.phase(number, "filter"):
-                    earlier = pa.concat_tables([DECISION.empty_table(), *(kept(self.decisions(r)) for r in range(1, each))])
                     nodes = self.book.nodes(self.train, each)
                     if key != layout.filter_key(each):
                         nodes = verdicts.regraded(self.store, nodes, self.options.verdicts, self.book.units(self.train, each))
-                    self.store.put_table(key, decide(answers(nodes), earlier, self.filters))
+                    self.decide(key, each, nodes)
         return self.decisions(number)
+
+    def decide(self, key: str, number: int, nodes: pa.Table) -> None:
+        """Commit the filters' decisions on the answers of a round, given what earlier rounds kept."""
+        earlier = pa.concat_tables([DECISION.empty_table(), *(kept(self.decisions(r)) for r in range(1, number))])
+        self.store.put_table(key, decide(answers(nodes), earlier, self.filters))
 
     def manifest(self, number: int) -> int:
         """Commit the training examples of a round, in order, epoch after epoch. Returns how many there are."""
@@ -386,12 +390,12 @@ class Run:
 
 
 async def ended(task: asyncio.Task) -> None:
-    """Cancel a task until it has ended: a cancellation is lost if the awaited future ends at the same time (Python 3.11)."""
+    """Cancel a task until it is done: a cancellation is lost if the awaited future completes at the same time (Python 3.11)."""
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=1)
     if not task.cancelled():
-        task.exception()  # retrieved: it was raised where the task was awaited, or the run ends with another error
+        task.exception()  # retrieved; it is raised where the task is awaited, or the run fails with another error
 
 
 def kept(decisions: pa.Table) -> pa.Table:

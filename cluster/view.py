@@ -37,7 +37,7 @@ class Phase:
     what: str = "units"
     since: float = field(default_factory=time.monotonic)
     states: Counter = field(default_factory=Counter)
-    note: str = ""  # printed when the phase ends
+    note: str = ""  # printed at the end of the phase
 
     def unit_done(self, done: Done) -> None:
         self.done += 1
@@ -74,7 +74,7 @@ class View:
         self.console = console if console.is_terminal else Console(width=110, file=console.file)
         self._rounds = rounds
         self._open: list[Phase] = []  # several with lag=1
-        self.rate = 0.0  # tokens per second, averaged, because they are counted when a request ends, many at a time
+        self.rate = 0.0  # tokens per second, averaged, because they are counted when requests finish, many at a time
         self._seen = deque([(time.monotonic(), 0)])
         self._spans: list[float] = []  # seconds of each finished round
         self._number, self._ended = 0, time.monotonic()  # the last finished round, and when it ended

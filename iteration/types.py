@@ -83,7 +83,7 @@ class Call:
 class Outcome:
     """The result of a call. state: done | raised (by the function) | late (out of time) | broke (the sandbox failed).
 
-    `guest`: how the guest exited, if it exited by itself.
+    `guest`: how the guest exited, if it was not stopped.
     """
 
     state: str

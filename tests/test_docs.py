@@ -235,7 +235,7 @@ READER = re.compile(r"(?<![\w.])(" + "|".join(READERS) + r")(?![\w.])")
 
 @pytest.fixture
 def home(tmp_path_factory, monkeypatch):
-    """A folder with what the pages call RUN, MODEL, TRAIN.jsonl and so on: a finished quickstart on scripted actors, and files."""
+    """A folder with what the pages call RUN, MODEL, TRAIN.jsonl and so on: a quickstart on scripted actors, and files."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setenv("PYTHONPATH", str(TOP))

@@ -239,7 +239,7 @@ class Store:
 
     @contextlib.contextmanager
     def claim(self):
-        """Only one driver works on a run. Raises UserError naming the other; the claim ends with the process."""
+        """Only one driver works on a run. Raises UserError naming the other; the process's exit releases the claim."""
         with open(self.root / "driver.lock", "a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

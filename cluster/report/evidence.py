@@ -168,7 +168,7 @@ class Evidence:
         return next((each for each in reversed(self.held_out) if each.model == model), self.held_out[-1])
 
     def spent(self) -> dict[int, float]:
-        """{round: operations until its model was there}, from the first model on: search, judging and training."""
+        """{round: operations until its model existed}, from the first model on: search, judging and training."""
         total, until = 0.0, {}
         for work in self.work:
             total += sum(flops for phase, flops in work.flops.items() if phase in ("search", "judge", "train"))

@@ -147,7 +147,9 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
         )
         steps.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))
     else:
-        what = "The last round's gain is within noise and more answers hardly solve more: new or harder problems are needed."
+        what = (
+            "The last round's gain is within noise and more answers solve few more problems: new or harder problems are needed."
+        )
         steps.append((what, f"./launch.sh status {folder}"))
     return steps
 

@@ -144,8 +144,8 @@ LIVES = {
 
 @pytest.mark.parametrize("life", LIVES)
 def test_a_driver_that_is_killed_at_any_commit_is_resumed_to_the_same_files(play, tmp_path, life):
-    """Every prefix of the protocol is a state that a resumed run begins with: one that is killed again before its second commit,
-    and, for each EVERY-th prefix, one that is left to its end."""
+    """Every prefix of the protocol starts a resumed run that is killed again before its second commit, and each EVERY-th prefix
+    starts a run that is not killed."""
     kind, skill, *options = LIVES[life]
     if kind == "eval":
         (tmp_path / "given").mkdir()
