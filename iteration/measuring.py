@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from iteration.examples import flat, generated, tally
 from iteration.filters.distinct import fingerprints
-from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k, wilson
+from iteration.statistics import Interval, bootstrap, paired_bootstrap, pass_at_k, wilson
 from iteration.types import Audit, Diversity, Problem, Score, State
 
 
@@ -56,16 +56,22 @@ class Results:
         return by_level
 
 
+def paired(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Interval | None, list[str]]:
+    """(mean of after - before with its 95 % interval, the problems that both have); None where they share none."""
+    shared = sorted(before.keys() & after.keys())
+    if not shared:
+        return None, shared
+    return paired_bootstrap(np.array([before[p] for p in shared]), np.array([after[p] for p in shared])), shared
+
+
 def promotion(before: Results, after: Results, champion: str) -> tuple[bool, str]:
     """Whether a new model is promoted, and why: it is, unless it is significantly worse than the best model so far.
 
     before: results of the best model; after: of the new one. Raises ValueError where they share no graded problem.
     """
-    old, new = before.rates(), after.rates()
-    shared = [problem for problem in old if problem in new]
-    if not shared:
+    gain, _ = paired(before.rates(), after.rates())
+    if gain is None:
         raise ValueError("no held-out answer could be graded")
-    gain = paired_bootstrap(np.array([old[p] for p in shared]), np.array([new[p] for p in shared]))
     change = f"held-out pass@1 {100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
     if gain.high < 0:
         return False, f"not promoted, worse beyond noise: {change}; the next round starts from {champion}"

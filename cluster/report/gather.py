@@ -41,7 +41,7 @@ COLUMNS = [
 def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: None, room: int = ALL_TEXTS) -> Evidence:
     """All data that a report needs.
 
-    folder: as the user names it; tell: called with what is being read; room: bytes for trees. Raises UserError where there is no
+    folder: as users name it; tell: called with what is being read; room: bytes for trees. Raises UserError where there is no
     model yet.
     """
     book = Book(store)
