@@ -121,7 +121,9 @@ class Planning:
         wanted = self._options.measure
         problems = [p for level in wanted.levels for p in self._draw(arm.split, level, wanted.problems, rng)]
         if not problems:
-            raise UserError(f"measure.levels {wanted.levels}: the task has no held-out problem of these levels")
+            raise UserError(
+                f"measure.levels {list(wanted.levels)}: the task has no held-out problem of them; type measure.levels=[N]"
+            )
         self._commit(arm.plan_key(0), [problems[i] for i in rng.permutation(len(problems))])
 
     def fresh(self, arm: Arm, levels: list[int], problems: int, measured: Arm) -> None:

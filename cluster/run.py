@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -211,7 +212,7 @@ class Run:
             if judge:
                 await self.judging.serve(number, judge, self.test)
             with self.view.phase(number, arm.title, len(units), len(units) - len(todo)) as phase:
-                await self.actors.search(arm.title, todo, self.counted(phase.unit_done), self.set_aside)
+                await self.actors.search(arm.title, todo, partial(self.committed, phase.unit_done), self.set_aside)
             missing = self.missing(units)
             if missing:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
@@ -222,15 +223,11 @@ class Run:
         committed = set(self.book.units(units[0].arm, units[0].round)) if units else set()
         return [unit for unit in units if unit.key not in committed]
 
-    def counted(self, done: Callable) -> Callable:
-        """A callback for committed units that also counts their verdicts."""
-
-        def both(unit: Done) -> None:
-            done(unit)
-            if self.metrics:
-                self.metrics.unit(unit)
-
-        return both
+    def committed(self, done: Callable, unit: Done) -> None:
+        """A unit is committed: show it, and count its verdicts."""
+        done(unit)
+        if self.metrics:
+            self.metrics.unit(unit)
 
     def set_aside(self, unit: Unit, reason: str) -> None:
         """A unit that kills its actors: an empty table is committed under its name, so the round continues without it."""

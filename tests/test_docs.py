@@ -26,6 +26,7 @@ import sys
 import urllib.parse
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,8 @@ def scripted(words: list[str]) -> int:
 def runs_scripted(words: list[str]) -> bool:
     """Whether a command is run on scripted actors. Others are parsed only: see UNRUN and NEEDS."""
     if words[0] != "./launch.sh" or UNRUN & set(words[1:2]):
+        return False
+    if "configs/gym.yaml" in words and not find_spec("reasoning_gym"):
         return False
     return not any(word.endswith(DATA.name) for word in words) or (DATA.exists() and bool(shutil.which("bwrap")))
 

@@ -155,3 +155,7 @@ def test_every_step_of_an_unfinished_answer_has_its_verdict():
     assert states("2 + 3 - 2 + 0 \n5 - 2 + 0\n") == [State.CORRECT] * 2
     assert states("2 + 3 - 2 + 0\n5 - 1 + 0\n4 + 0\n5") == [State.CORRECT, State.WRONG, State.CORRECT, State.WRONG]
     assert states("") == []
+
+
+def test_a_level_without_operators_has_no_problems():
+    assert Expressions().draw("test", 0, 3, np.random.default_rng(0)) == []
