@@ -118,7 +118,7 @@ class Results:
 
     def context(self) -> float:
         """Approximate tokens that a generated token attends to: the prompt and half of the answer."""
-        return float(np.mean([each.prompt_tokens for each in self.tried])) + self.tokens_of_an_answer() / 2
+        return self.reading() + self.tokens_of_an_answer() / 2
 
     def reading(self) -> float:
         """Prompt tokens of a problem, read once."""
