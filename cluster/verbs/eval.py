@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.folder.layout import judge_name
 from cluster.verbs.driving import ray_arguments
 from iteration.errors import UserError
 
@@ -75,6 +74,8 @@ def words(model: str, task: str, searches: list[str], budgets: list[int], judge:
     if budgets:
         settings.append(f"eval.budgets=[{','.join(map(str, budgets))}]")
     if judge:
+        from cluster.folder.layout import judge_name
+
         settings += [f"eval.judge={judge}", f"judge.name={judge_name(Path(judge).name) or 'process'}"]
     return settings + options
 
