@@ -8,7 +8,7 @@ round, where it sees verdicts, and a model is trained on its traces.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,12 +16,11 @@ from omegaconf import DictConfig
 
 from cluster.config import Config, load
 from cluster.folder.arm import Arm
-from cluster.folder.layout import filter_key, judge_key, manifest_key, model_key, model_number
+from cluster.folder.layout import COMPARED, filter_key, judge_key, manifest_key, model_key, model_number
 from cluster.folder.measured import Measured
 from cluster.run import Run, kept
 from iteration import config as settings
 from iteration.errors import UserError
-from iteration.examples import DECISION, answers, decide
 from iteration.parts import JUDGE, SEARCH, Part, at_least
 
 
@@ -95,11 +94,12 @@ class Comparison(Run):
     def sampled(self) -> Arm:
         """The baseline: whole answers."""
         search = Part(SEARCH, "sample", {"n": self.options.compare.samples})
-        return self.against("compare-sample", "sample", search, None, self.options.budget)
+        return self.against("compare-sample", "sample", search, None, self.options.budget, False)
 
-    def against(self, name: str, title: str, search: Part, judge: Part | None, budget: int) -> Arm:
+    def against(self, name: str, title: str, search: Part, judge: Part | None, budget: int, budgeted: bool) -> Arm:
         """An arm on the comparison's own held-out problems."""
-        return Arm(name, title, "test", "compare", search, judge, budget, blind=True, round=self.options.rounds)
+        number = self.options.rounds
+        return Arm(name, title, "test", "compare", search, judge, budget, blind=True, round=number, budgeted=budgeted)
 
     def challenged(self) -> list[Arm]:
         """Every challenger at each of its budgets; an arm's title is the challenger's name."""
@@ -107,7 +107,7 @@ class Comparison(Run):
         for name, section in wanted.arms.items():
             search, judge = challenger(self.config, "arms", name)
             for budget in section.budgets or wanted.budgets:
-                arms.append(self.against(f"compare-{name}-{budget}", name, search, judge, budget))
+                arms.append(self.against(f"compare-{name}-{budget}", name, search, judge, budget, True))
         return arms
 
     def sources(self) -> list[Arm]:
@@ -121,14 +121,10 @@ class Comparison(Run):
 
     def taught(self) -> list[Arm]:
         """The measurements of the models trained on each source's traces, in the order of the sources."""
-        sampled, budget, number = (
-            Part(SEARCH, "sample", {"n": self.options.measure.samples}),
-            self.options.budget,
-            self.options.rounds + 1,
-        )
-        split = self.options.measure.split
+        _, test = super().arms()
+        number = self.options.rounds + 1
         return [
-            Arm(f"test-{name}", "measure", split, "test", sampled, None, budget, True, number, f"{model_key(number)}-{name}")
+            replace(test, name=f"test-{name}", round=number, model=f"{model_key(number)}-{name}")
             for name in self.options.compare.sources
         ]
 
@@ -147,7 +143,7 @@ class Comparison(Run):
             self.planning.round(last + 1, wanted.source_problems)
         for arm, measured in zip(self.sources(), self.taught(), strict=True):
             await self.source(arm, measured, model)
-        self.store.put_json("compared", {"model": model, "splits": [arm.name for arm in arms]})
+        self.store.put_json(COMPARED, {"model": model, "splits": [arm.name for arm in arms]})
 
     async def source(self, arm: Arm, measured: Arm, model: int) -> None:
         """One more round, searched by a source: its traces, its manifest, its model and that model's measurement."""
@@ -156,8 +152,7 @@ class Comparison(Run):
         if not self.store.has(manifest_key(trained)):
             key = filter_key(number, arm.name)
             if not self.store.has(key):
-                earlier = pa.concat_tables([DECISION.empty_table(), *(kept(self.decisions(r)) for r in range(1, number))])
-                self.store.put_table(key, decide(answers(self.book.nodes(arm, number)), earlier, self.filters))
+                self.decide(key, number, self.book.nodes(arm, number))
             chosen = self.items(kept(self.store.table(key)), arm, number)
             self.put_manifest(manifest_key(trained), pa.concat_tables([self.pool(number - 1), chosen]))
         with self.view.phase(number, "train"):

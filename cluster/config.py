@@ -9,6 +9,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from cluster.engine import Generate
 from cluster.folder.forks import fork
+from cluster.folder.layout import CONFIG
 from cluster.folder.store import Store
 from cluster.placement import Placement
 from cluster.sandbox.walls import SandboxOptions
@@ -84,7 +85,7 @@ class Config:
     judge: Any = None  # a value model, retrained in each round, that scores steps in the next round's search
     learn: Any = field(default_factory=lambda: {"name": "sft"})
     filters: Any = None
-    track: Any = None  # trackers of experiments that are told every round
+    track: Any = None  # experiment trackers, which receive every round's record
     model: Model = field(default_factory=Model)
     generate: Generate = field(default_factory=Generate)
     train: Train = field(default_factory=Train)
@@ -172,12 +173,12 @@ def check_rows(config: DictConfig) -> None:
 def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> None:
     """Write the config of a new run; refuse one that differs from an existing run's. `rounds` may grow, and actors may be
     placed otherwise."""
-    if not store.has("config", ".yaml"):
+    if not store.begun():
         if config.run.fork:
             fork(store, config.run.fork)
-        store.put_text("config.yaml", OmegaConf.to_yaml(config))
+        store.put_text(CONFIG, OmegaConf.to_yaml(config))
         return
-    old = settings.load(schema, KINDS, store.local("config.yaml"), [])  # options newer than the run have their defaults
+    old = settings.load(schema, KINDS, store.local(CONFIG), [])  # options newer than the run have their defaults
     for key, before, now in settings.differences(*(OmegaConf.create(OmegaConf.to_yaml(each)) for each in (old, config))):
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
@@ -187,4 +188,4 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
         if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict names its verifier
             continue
         hint = "rounds may only grow" if key == "rounds" else "type run.dir=FOLDER to start another run"
-        raise UserError(f"{store.place}/config.yaml: {key} is {before!r} in this run, but {now!r} was asked for; {hint}")
+        raise UserError(f"{store.place}/{CONFIG}: {key} is {before!r} in this run, but {now!r} was asked for; {hint}")

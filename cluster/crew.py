@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import ActorUnschedulableError, ObjectLostError, RayActorError, RaySystemError, WorkerCrashedError
+from ray.actor import ActorHandle
+from ray.exceptions import (
+    ActorUnschedulableError,
+    ObjectLostError,
+    RayActorError,
+    RaySystemError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 
 LOOK_SECONDS = 1.0  # between two checks for late work
 PING_SECONDS = 30  # an actor that does not answer for this long is restarted
@@ -235,7 +243,7 @@ class Spread:
         self._changed.set()
 
     async def _wait(self) -> None:
-        """Wait until an attempt ends, a member becomes ready, or LOOK_SECONDS have passed."""
+        """Wait until an attempt finishes, a member becomes ready, or LOOK_SECONDS have passed."""
         if self._ends:
             return
         self._changed.clear()
@@ -351,10 +359,9 @@ async def _result(ref: Any) -> Any:
 def whose(attempt: Attempt, future: asyncio.Future) -> str:
     """A message that names the actor that died, if the error does."""
     error = future.exception()
-    error = getattr(error, "cause", None) or error
+    error = error.cause if isinstance(error, RayTaskError) and error.cause else error
     message, kind = str(error), type(error).__name__
     for member in attempt.team.values():
-        actor_id = getattr(member.handle, "_actor_id", None)
-        if actor_id is not None and actor_id.hex() in message:
+        if isinstance(member.handle, ActorHandle) and member.handle._actor_id.hex() in message:
             return f"{member.name} died ({kind})"
     return f"an actor died ({kind}: {(message.strip().splitlines() or [''])[0][:200]})"

@@ -14,11 +14,12 @@ from omegaconf import DictConfig
 
 from cluster.config import Config, load
 from cluster.folder.arm import Arm
-from cluster.folder.layout import judge_key, model_folder, model_key
+from cluster.folder.layout import EVALUATED, judge_key, model_folder, model_key
 from cluster.run import Run
 from iteration import config as settings
 from iteration.errors import UserError
 from iteration.parts import JUDGE, SEARCH, at_least
+from iteration.protocols import uses_judge
 
 
 @dataclass
@@ -51,7 +52,7 @@ def read(file: str, dotlist: list[str]) -> DictConfig:
     for name, section in config.eval.arms.items():
         search = settings.checked(section, SEARCH, f"{where}: eval.arms.{name}")
         learned = config.judge and JUDGE.part_class(config.judge.name).learned
-        if getattr(search.type, "judged", True) and (not config.judge or (learned and not config.eval.judge)):
+        if uses_judge(search.type) and (not config.judge or (learned and not config.eval.judge)):
             raise UserError(
                 f"{where}: eval.arms.{name}: search {search.name} needs a judge; type --judge FOLDER of a value model, e.g. "
                 "RUN/judges/j00003-process"
@@ -68,26 +69,13 @@ class Evaluation(Run):
 
     def arms(self) -> list[Arm]:
         train, test = super().arms()
-        wanted = self.options.eval
-        return [
-            train,
-            test,
-            *(
-                Arm(
-                    f"eval-{name}-{budget}",
-                    name,
-                    test.split,
-                    test.plan,
-                    settings.checked(self.config.eval.arms[name], SEARCH, f"eval.arms.{name}"),
-                    self.judge,
-                    budget,
-                    blind=True,
-                    round=0,
-                )
-                for name in wanted.arms
-                for budget in wanted.budgets
-            ),
+        searches = {name: settings.checked(each, SEARCH, f"eval.arms.{name}") for name, each in self.config.eval.arms.items()}
+        arms = [
+            Arm(f"eval-{name}-{budget}", name, test.split, test.plan, search, self.judge, budget, True, 0, budgeted=True)
+            for name, search in searches.items()
+            for budget in self.options.eval.budgets
         ]
+        return [train, test, *arms]
 
     async def _loop(self) -> None:
         await self.baseline()
@@ -100,4 +88,4 @@ class Evaluation(Run):
             await self.search(arm, 0, model_key(0), version if given else "")
         spans = [asdict(span) for span in self.view.take_spans()]
         record = {"splits": [arm.name for arm in self.others], "spans": spans, "seconds": dict(self.view.seconds[0])}
-        self.store.put_json("evaluated", record)
+        self.store.put_json(EVALUATED, record)

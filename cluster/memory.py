@@ -43,11 +43,16 @@ class Shape:
 class Holding:
     """The memory of one process on a device. `parts`: {what: bytes}; limit: bytes that it may take there."""
 
-    actor: str
-    gpus: float  # that it reserves; 0 on the CPU
+    actor: str  # trainer, generator or judge
+    count: int  # processes of this kind
+    gpus: float  # that each reserves; 0 on the CPU
     parts: dict[str, float]
     limit: float
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.actor if self.count == 1 else f"{self.actor} x {self.count}"
 
     @property
     def total(self) -> float:
@@ -68,11 +73,11 @@ def shape_of(config: Any) -> Shape:
     kinds = set(model._no_split_modules or ())
     blocks = [sum(p.numel() for p in m.parameters()) for m in model.modules() if type(m).__name__ in kinds]
     heads = config.num_attention_heads
-    head = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kv = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * head
+    given = config.to_dict()  # models differ in what their configs have
+    head = given.get("head_dim") or config.hidden_size // heads
+    kv = 2 * config.num_hidden_layers * (given.get("num_key_value_heads") or heads) * head
     parameters = sum(p.numel() for p in model.parameters())
-    own = getattr(config, "dtype", None) or torch.float32
-    sixteen = own in (torch.bfloat16, torch.float16, "bfloat16", "float16")
+    sixteen = str(given.get("dtype")).removeprefix("torch.") in ("bfloat16", "float16")
     return Shape(
         parameters, max(blocks, default=0), config.num_hidden_layers, config.hidden_size, config.vocab_size, kv, sixteen
     )
@@ -102,7 +107,7 @@ def trainer(shape: Shape, options: Any, device: float, alone: bool = False) -> H
     notes = []
     if options.gpus and not options.recompute and parts["activations"] > 0.3 * limit:
         notes.append("train.recompute=true saves most of the activations' memory, at a third more time")
-    return Holding(f"trainer x {shares}" if shares > 1 else "trainer", options.gpus, parts, limit, notes)
+    return Holding("trainer", shares, options.gpus, parts, limit, notes)
 
 
 def engine(shape: Shape, options: Any, count: int, device: float, name: str = "generator") -> Holding:
@@ -112,10 +117,11 @@ def engine(shape: Shape, options: Any, count: int, device: float, name: str = "g
     gpus = max(1, int(options.gpus))  # tensor and pipeline parallelism split weights and cache
     token = shape.cached * own / gpus
     weights = shape.parameters * own / gpus
-    actor = f"{name} x {count}" if count != 1 else name
     if not options.gpus:
         cache = options.cache_mb * 2**20
-        return Holding(actor, 0, {"weights": weights, "key-value cache": cache}, float("inf"), room(cache, token, options))
+        return Holding(
+            name, count, 0, {"weights": weights, "key-value cache": cache}, float("inf"), room(cache, token, options)
+        )
     limit = device * (1.0 if options.sleep else min(1.0, options.gpus)) * ENGINE_SHARE
     work = 2 * shape.vocabulary * 4 * min(options.max_seqs, 1024) / gpus + OVERHEAD
     cache = max(0.0, limit - weights - work)
@@ -124,7 +130,7 @@ def engine(shape: Shape, options: Any, count: int, device: float, name: str = "g
         "activations and buffers": work,
         "key-value cache (the rest)": max(cache, options.context * token),
     }
-    return Holding(actor, options.gpus, parts, limit, room(cache, token, options))
+    return Holding(name, count, options.gpus, parts, limit, room(cache, token, options))
 
 
 def room(cache: float, token: float, options: Any) -> list[str]:
@@ -146,11 +152,6 @@ def holdings(config: DictConfig, shape: Shape, gpu: float, memory: float) -> lis
     if config.judge and JUDGE.part_class(config.judge.name).learned:
         processes.append(engine(shape, config.generate, where.judges, gpu, "judge"))
     return processes
-
-
-def wanted_gpus(config: DictConfig, processes: list[Holding]) -> float:
-    counts = {"trainer": config.train.ranks, "generator": config.placement.generators or 1, "judge": config.placement.judges}
-    return sum(each.gpus * counts[each.actor.partition(" ")[0]] for each in processes)
 
 
 def model_config(path: str, config: DictConfig) -> Any:

@@ -6,9 +6,9 @@ The driver writes it to _tmp/now.json every few seconds. No run reads that file.
 from __future__ import annotations
 
 import json
-import os
 import time
 
+from cluster.folder.layout import NOTE, TMP
 from cluster.folder.store import Store
 
 TRAINING = ("train", "judge", "first model")  # phases of the trainer
@@ -17,15 +17,13 @@ FEW = 3  # units and actors named; the rest are counted
 
 def noted(store: Store) -> dict | None:
     """The last note of a driver; None if there is none."""
-    path = store.root / "_tmp" / "now.json"
+    path = store.root / TMP / NOTE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def note(store: Store, now: dict) -> None:
     """Write a note for `flywheel doctor`."""
-    fresh = store.root / "_tmp" / f"now-{os.getpid()}"
-    fresh.write_text(json.dumps(now | {"at": time.time()}), encoding="utf-8")
-    os.replace(fresh, store.root / "_tmp" / "now.json")
+    store.replace(f"{TMP}/{NOTE}", json.dumps(now | {"at": time.time()}))
 
 
 def lines(now: dict) -> list[str]:

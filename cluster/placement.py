@@ -19,7 +19,7 @@ from ray.util.placement_group import remove_placement_group
 from cluster import head
 from cluster.crew import Crew, Member, Spread, answers, busy, lost, ping, raise_first
 from cluster.engine import Generate, Ledger, environment
-from cluster.folder.layout import model_key
+from cluster.folder.layout import model_folder, model_key
 from cluster.folder.store import Store
 from cluster.generator import Generator, Judge
 from cluster.head import dashboard_url, start_actor, start_ray, why_late
@@ -131,7 +131,7 @@ class Actors:
                 self.trainers.hire(start_actor(Trainer, name, trainer, gpus=options.train.gpus, concurrency=4))
         url, where = dashboard_url(), f"Ray at {self._address}" if self._address else "Ray for this run"
         self._view.say(where + (f", dashboard {url}" if url else ""))
-        if not self._store.has(f"models/{model_key(0)}", ""):
+        if not self._store.has(model_folder(model_key(0)), ""):
             with self._view.phase(0, "first model"):
                 await self.train("begin", self._task)
         with self._view.phase(0, "engines"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable
 from functools import cached_property
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cluster.folder.arm import Arm
-from cluster.folder.book import Book, history_of, problem_of
+from cluster.folder.book import PROBLEM, Book, history_of, problem_of
 from cluster.folder.layout import TASK_RECORD, arm_key, model_folder, model_key
 from cluster.remote import encode
 from cluster.searcher import Unit
@@ -78,7 +77,7 @@ class Planning:
             self._say(f"WARNING: skipped {self._named(long)}")
 
     def arms(self, arms: list[Arm]) -> None:
-        """Write down how each arm is searched. Raises UserError where its answers already lie in another round."""
+        """Write down how each arm is searched. Raises UserError where its answers are already in another round."""
         store, before = self._book.store, self._book.arms()
         for arm in arms:
             if arm.name in before and before[arm.name].round != arm.round:
@@ -101,7 +100,7 @@ class Planning:
         ids, prompts = self._held_out()
 
         def held_out(problem: Problem) -> bool:
-            return _name(problem) in ids or problem.prompt in prompts
+            return problem.counted in ids or problem.prompt in prompts
 
         again = [problem for problem in self._unsolved(number, history, rng) if not held_out(problem)]
         wanted = curriculum.shares(self._task.levels(), solved, (problems or self._options.problems) - len(again))
@@ -122,7 +121,9 @@ class Planning:
         wanted = self._options.measure
         problems = [p for level in wanted.levels for p in self._draw(arm.split, level, wanted.problems, rng)]
         if not problems:
-            raise UserError(f"measure.levels {wanted.levels}: the task has no held-out problem of these levels")
+            raise UserError(
+                f"measure.levels {list(wanted.levels)}: the task has no held-out problem of them; type measure.levels=[N]"
+            )
         self._commit(arm.plan_key(0), [problems[i] for i in rng.permutation(len(problems))])
 
     def fresh(self, arm: Arm, levels: list[int], problems: int, measured: Arm) -> None:
@@ -132,10 +133,10 @@ class Planning:
         known = set(self._book.plan(measured, 0, ["id"])["id"].to_pylist())
         rng = np.random.default_rng(seed_of(self._options.seed, arm.plan))
         rounds = range(1, self._options.rounds + 1)
-        trained = {_name(problem) for n in rounds for problem in self._book.problems(self._searched, n).values()}
+        trained = {problem.counted for n in rounds for problem in self._book.problems(self._searched, n).values()}
 
         def barred(problem: Problem) -> bool:
-            return _name(problem) in trained
+            return problem.counted in trained
 
         drawn = [self._draw(arm.split, level, problems + len(known), rng, barred) for level in levels]
         fresh = [[problem for problem in each if problem.id not in known][:problems] for each in drawn]
@@ -150,19 +151,11 @@ class Planning:
         by_unit: dict[int, list[dict]] = defaultdict(list)
         for row in self._book.plan(arm, number).to_pylist():
             by_unit[row["unit"]].append(row)
-        return [
-            Unit(
-                arm,
-                number,
-                unit,
-                [problem_of(row) for row in rows],
-                [row["shown"] for row in rows],
-                model,
-                [history_of(row) for row in rows],
-                judge,
-            )
-            for unit, rows in sorted(by_unit.items())
-        ]
+        units = []
+        for unit, rows in sorted(by_unit.items()):
+            problems, histories = [problem_of(row) for row in rows], [history_of(row) for row in rows]
+            units.append(Unit(arm, number, unit, problems, [row["shown"] for row in rows], model, histories, judge))
+        return units
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -216,7 +209,7 @@ class Planning:
         """(names, prompts) of the problems that were held out when the run began, and of all that measurements asked."""
         store, asked = self._book.store, self._book.held_out()
         record = store.json(TASK_RECORD) if store.has(TASK_RECORD, ".json") else {"held_out": []}
-        return {*record["held_out"], *map(_name, asked)}, {problem.prompt for problem in asked}
+        return {*record["held_out"], *(problem.counted for problem in asked)}, {problem.prompt for problem in asked}
 
     def _too_long(self, problem: Problem) -> bool:
         return self._size(problem) >= self._options.generate.context
@@ -247,7 +240,7 @@ class Planning:
         )
 
     def _commit(self, key: str, problems: list[Problem], history: dict[str, History] | None = None) -> None:
-        columns = {name: [getattr(problem, name) for problem in problems] for name in ("id", "prompt", "answer", "level")}
+        columns = {name: [getattr(problem, name) for problem in problems] for name in PROBLEM}
         units = [i // self._options.unit for i in range(len(problems))]
         before = [(history or {}).get(problem.id, History()) for problem in problems]
         columns |= {name: [getattr(each, name) for each in before] for name in ("tried", "solved", "tree")}
@@ -258,8 +251,3 @@ class Planning:
 def _roles(problem: Problem) -> tuple[str, ...]:
     """The roles of the messages in a problem's prompt, in order; () for plain text."""
     return tuple(message["role"] for message in messages_of(problem.prompt) or ())
-
-
-def _name(problem: Problem) -> str:
-    """A question that task `choice` asks in several orders has one name; other ids are taken whole."""
-    return re.sub(r"^(p-[0-9a-f]+)/\d+$", r"\1", problem.id)

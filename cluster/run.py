@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -44,7 +45,7 @@ NOTE_SECONDS = 5  # between two notes of the work under way
 
 
 class Run:
-    """One run in this process. `config` as `cluster.config.load` returns it."""
+    """One run in this process. config: as `cluster.config.load` returns it."""
 
     schema: ClassVar[type] = Config
 
@@ -108,7 +109,7 @@ class Run:
             try:
                 await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
                 if watch.done() and not watch.cancelled():
-                    watch.result()  # it ends by itself only if the cluster is lost
+                    watch.result()  # it only finishes where the cluster is lost
                 await work
             finally:
                 work.cancel()
@@ -129,7 +130,7 @@ class Run:
             for number in range(1, self.options.rounds + 1):
                 champion = await outcome[max(0, number - 1 - self.options.lag)]
                 self.planning.round(number)
-                # 1 the model responds, 2 in steps, 3 the search decides on more, 4 the verifier judges, 5 the search is told
+                # 1 the model responds, 2 in steps, 3 the search asks for more, 4 the verifier grades, 5 the search is told
                 await self.search(self.train, number, model_key(champion))
                 # 6 the next model is trained on the search's results, and measured
                 outcome[number] = asyncio.create_task(self.improve(number, outcome[number - 1], champion))
@@ -147,7 +148,7 @@ class Run:
             report = self.report(answers(self.book.nodes(self.test, 0)))
             first = Round(0, "", "", model_key(0), True, "the first model", self.scores(0), drift, verifier=report)
             self.finish(first)
-        return self.told(0)
+        return self.shown(0)
 
     async def improve(self, number: int, previous: Awaitable[int], answered: int) -> int:
         """Filter, train, measure and promote. Returns the number of the best model so far."""
@@ -186,9 +187,9 @@ class Run:
                 verdicts=self.options.verdicts,
             )
             self.finish(record)
-        return self.told(number)
+        return self.shown(number)
 
-    def told(self, number: int) -> int:
+    def shown(self, number: int) -> int:
         """Show a round's record. Returns the number of its best model."""
         self.done = self.book.record(number)
         self.view.round_done(self.done)
@@ -211,7 +212,7 @@ class Run:
             if judge:
                 await self.judging.serve(number, judge, self.test)
             with self.view.phase(number, arm.title, len(units), len(units) - len(todo)) as phase:
-                await self.actors.search(arm.title, todo, self.counted(phase.unit_done), self.set_aside)
+                await self.actors.search(arm.title, todo, partial(self.committed, phase.unit_done), self.set_aside)
             missing = self.missing(units)
             if missing:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
@@ -222,15 +223,11 @@ class Run:
         committed = set(self.book.units(units[0].arm, units[0].round)) if units else set()
         return [unit for unit in units if unit.key not in committed]
 
-    def counted(self, done: Callable) -> Callable:
-        """A callback for committed units that also counts their verdicts."""
-
-        def both(unit: Done) -> None:
-            done(unit)
-            if self.metrics:
-                self.metrics.unit(unit)
-
-        return both
+    def committed(self, done: Callable, unit: Done) -> None:
+        """A unit is committed: show it, and count its verdicts."""
+        done(unit)
+        if self.metrics:
+            self.metrics.unit(unit)
 
     def set_aside(self, unit: Unit, reason: str) -> None:
         """A unit that kills its actors: an empty table is committed under its name, so the round continues without it."""
@@ -279,12 +276,16 @@ class Run:
             key = self.filter_key(each)
             if not self.store.has(key):
                 with self.view.phase(number, "filter"):
-                    earlier = pa.concat_tables([DECISION.empty_table(), *(kept(self.decisions(r)) for r in range(1, each))])
                     nodes = self.book.nodes(self.train, each)
                     if key != layout.filter_key(each):
                         nodes = verdicts.regraded(self.store, nodes, self.options.verdicts, self.book.units(self.train, each))
-                    self.store.put_table(key, decide(answers(nodes), earlier, self.filters))
+                    self.decide(key, each, nodes)
         return self.decisions(number)
+
+    def decide(self, key: str, number: int, nodes: pa.Table) -> None:
+        """Commit the filters' decisions on the answers of a round, given what earlier rounds kept."""
+        earlier = pa.concat_tables([DECISION.empty_table(), *(kept(self.decisions(r)) for r in range(1, number))])
+        self.store.put_table(key, decide(answers(nodes), earlier, self.filters))
 
     def manifest(self, number: int) -> int:
         """Commit the training examples of a round, in order, epoch after epoch. Returns how many there are."""
@@ -312,7 +313,7 @@ class Run:
 
     def results(self, model: int) -> Results:
         """A model's held-out results."""
-        return Results.of(self.book.nodes(self.test, model, ["problem_id", "level", "state"]))
+        return Results.of(self.book.nodes(self.test, model, ["problem_id", "state"]), self.book.problems(self.test, model))
 
     def scores(self, model: int) -> list[Score]:
         return self.results(model).scores(self.options.measure.levels)
@@ -322,7 +323,9 @@ class Run:
         try:
             better, reason = promotion(self.results(champion), self.results(candidate), model_key(champion))
         except ValueError as error:
-            raise UserError(f"{error}; see the column why in {self.store.place}/traces/*/{self.test.name}") from None
+            raise UserError(
+                f"{error}; see the column why in {self.store.place}/{layout.units_folder(candidate, self.test.name)}"
+            ) from None
         return candidate if better else champion, reason
 
     def diversity(self, number: int, decisions: pa.Table) -> Diversity:
@@ -384,12 +387,12 @@ class Run:
 
 
 async def ended(task: asyncio.Task) -> None:
-    """Cancel a task until it has ended: a cancellation is lost if the awaited future ends at the same time (Python 3.11)."""
+    """Cancel a task until it is done: a cancellation is lost if the awaited future completes at the same time (Python 3.11)."""
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=1)
     if not task.cancelled():
-        task.exception()  # retrieved: it was raised where the task was awaited, or the run ends with another error
+        task.exception()  # retrieved; it is raised where the task is awaited, or the run fails with another error
 
 
 def kept(decisions: pa.Table) -> pa.Table:

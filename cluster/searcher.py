@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from cluster.engine import Generate
 from cluster.folder.arm import Arm
-from cluster.folder.layout import SCORE, TRACE, model_key, trace_id, unit_key, unit_of
+from cluster.folder.layout import SCORE, TRACE, model_folder, model_key, node_id, tree_id, unit_key, unit_of
 from cluster.folder.place import store_at
 from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
 from cluster.verifier import here
-from iteration.examples import flat
+from iteration.examples import flat, tree_of
 from iteration.parts import Part
-from iteration.protocols import Judge
+from iteration.protocols import Continues, Judge, uses_judge
 from iteration.respond import Meeting, grade, respond, seed_of
 from iteration.steps import begun, step_ends
 from iteration.types import Begun, History, Node, Problem, State, Step, Tree, Verdict
@@ -87,7 +87,7 @@ class Searcher:
 
         self._number, self._store, self._seed, self._generate = number, store_at(root), seed, generate
         self._verifier = verifier  # its name, version and options, stored with verdicts
-        self._tokenizer = AutoTokenizer.from_pretrained(self._store.folder(f"models/{model_key(0)}"))
+        self._tokenizer = AutoTokenizer.from_pretrained(self._store.folder(model_folder(model_key(0))))
         self._ends = step_ends(self._tokenizer, generate.step_end)
         self._asking: dict[str, dict[str, Batcher]] = {}  # batchers of each running unit, by kind of actor
 
@@ -125,7 +125,7 @@ class Searcher:
         generate = lambda wishes: partners.generator.generate.remote(wishes, unit.model)  # noqa: E731
         policy = RemotePolicy(self._tokenizer, prompts, self._generate, generate)
         ends = RemoteVerifier([each.verify.remote for each in (partners.verifier, *partners.others)])
-        led = unit.arm.judge if getattr(explorer, "judged", True) else None
+        led = unit.arm.judge if uses_judge(explorer) else None
         scorer = self._judge(partners, led, unit.judge) if led else None
         asked = {"generator": policy, "verifier": ends, "judge": scorer}
         self._asking[unit.key] = {kind: each.batch for kind, each in asked.items() if each}
@@ -137,7 +137,8 @@ class Searcher:
     async def _search(self, unit: Unit, explorer, policy: RemotePolicy, ends: RemoteVerifier, scorer: Judge | None) -> Done:
         seeds = [seed_of(self._seed, unit.key, problem.id) for problem in unit.problems]
         meeting, budget, seen = Meeting(len(unit.problems)), unit.arm.budget, None if unit.arm.blind else ends
-        old = await asyncio.to_thread(self._begun, unit.history) if getattr(explorer, "continues", False) else {}
+        continues = isinstance(explorer, Continues) and explorer.continues
+        old = await asyncio.to_thread(self._begun, unit.history) if continues else {}
         jobs = [
             respond(problem, explorer, policy, seen, scorer, budget, seed, history, meeting, old.get(history.tree, ()))
             for problem, seed, history in zip(unit.problems, seeds, unit.history, strict=True)
@@ -175,7 +176,7 @@ class Searcher:
         values = await asyncio.gather(*(scorer.score(tree, each) for tree, each in zip(trees, leaves, strict=True)))
         names = [tree.problem.id for tree in trees]  # the roots' trace ids
         rows = [
-            (f"{name.rpartition('/')[0]}/n{node.index:04d}", scores)
+            (node_id(tree_of(name), node.index), scores)
             for name, each, scored in zip(names, leaves, values, strict=True)
             for node, scores in zip(each, scored, strict=True)
         ]
@@ -209,7 +210,7 @@ def table(unit: Unit, trees: list[Tree], verifier: str = "") -> pa.Table:
     verdicts = [node.verdict for _, _, node in rows]
     now = datetime.datetime.now(datetime.UTC)
     columns = {
-        "id": [trace_id(unit.round, unit.arm.name, unit.number, t, node.index) for t, _, node in rows],
+        "id": [node_id(tree_id(unit.round, unit.arm.name, unit.number, t), node.index) for t, _, node in rows],
         "round": [unit.round] * len(rows),
         "unit": [unit.number] * len(rows),
         "problem_id": [tree.problem.id for _, tree, _ in rows],

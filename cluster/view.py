@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from cluster.console import rounds_table
+from cluster.folder.layout import model_folder
 from cluster.pending import TRAINING
 from cluster.searcher import Done
 from iteration.types import Span
@@ -36,7 +37,7 @@ class Phase:
     what: str = "units"
     since: float = field(default_factory=time.monotonic)
     states: Counter = field(default_factory=Counter)
-    note: str = ""  # printed when the phase ends
+    note: str = ""  # printed at the end of the phase
 
     def unit_done(self, done: Done) -> None:
         self.done += 1
@@ -73,7 +74,7 @@ class View:
         self.console = console if console.is_terminal else Console(width=110, file=console.file)
         self._rounds = rounds
         self._open: list[Phase] = []  # several with lag=1
-        self.rate = 0.0  # tokens per second, averaged, because they are counted when a request ends, many at a time
+        self.rate = 0.0  # tokens per second, averaged, because they are counted when requests finish, many at a time
         self._seen = deque([(time.monotonic(), 0)])
         self._spans: list[float] = []  # seconds of each finished round
         self._number, self._ended = 0, time.monotonic()  # the last finished round, and when it ended
@@ -154,7 +155,9 @@ class View:
         """Print the summary of a finished run. rounds: the records of all rounds."""
         if self._rounds:
             self.console.print(rounds_table(rounds))
-        self.say(f"{end.seconds / 60:.1f} minutes; run folder: {end.folder}; last model: {end.folder}/models/{end.model}")
+        self.say(
+            f"{end.seconds / 60:.1f} minutes; run folder: {end.folder}; last model: {end.folder}/{model_folder(end.model)}"
+        )
         self.say(f"  report:       {end.report}")
         self.say(f"  status:       ./launch.sh status {end.folder}")
         if self._rounds:

@@ -21,7 +21,7 @@ AGGREGATES: dict[str, Callable[[np.ndarray], float]] = {
 }  # of the values of an answer's steps; an answer without values counts 0
 
 
-JUDGED = "vote by the judge"  # what people call `weighted` by a value model's scores
+JUDGED = "vote by the judge"  # the name shown for `weighted` by a value model's scores
 
 
 @dataclass(frozen=True, slots=True, eq=False)

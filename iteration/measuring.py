@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,35 +12,35 @@ import pyarrow.compute as pc
 
 from iteration.examples import flat, generated, tally
 from iteration.filters.distinct import fingerprints
-from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k, wilson
-from iteration.types import Audit, Diversity, Score, State
+from iteration.statistics import Interval, bootstrap, paired_bootstrap, pass_at_k, wilson
+from iteration.types import Audit, Diversity, Problem, Score, State
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
     """A model's answers to held-out problems, by problem: ids [p], levels int [p], graded and correct answers int [p].
 
-    Problems without a graded answer are excluded. Ids that are equal up to a "/" are variants of one problem.
+    Problems without a graded answer are excluded. Variants of a question count as one problem.
     """
 
     ids: list[str]
     levels: np.ndarray
-    judged: np.ndarray
+    graded: np.ndarray
     correct: np.ndarray
 
     @classmethod
-    def of(cls, nodes: pa.Table) -> Results:
-        """nodes: the columns problem_id, level and state."""
+    def of(cls, nodes: pa.Table, problems: Mapping[str, Problem]) -> Results:
+        """nodes: the columns problem_id and state; problems: by id."""
         ended = nodes.drop_null()
-        names = [problem.partition("/")[0] for problem in ended["problem_id"].to_pylist()]
-        levels = dict(zip(names, ended["level"].to_pylist(), strict=True))
+        names = [problems[problem].counted for problem in ended["problem_id"].to_pylist()]
+        levels = {problem.counted: problem.level for problem in problems.values()}
         counts = {name: each for name, each in sorted(tally(names, ended["state"].to_pylist()).items()) if each[0]}
         table = np.array(list(counts.values()), np.int64).reshape(-1, 2)
         return cls(list(counts), np.array([levels[name] for name in counts], np.int64), table[:, 0], table[:, 1])
 
     def rates(self) -> dict[str, float]:
         """Share of correct answers by problem."""
-        return dict(zip(self.ids, (self.correct / self.judged).tolist(), strict=True))
+        return dict(zip(self.ids, (self.correct / self.graded).tolist(), strict=True))
 
     def scores(self, levels: Sequence[int]) -> list[Score]:
         """pass@1 and pass@k by level, with 95 % intervals."""
@@ -49,11 +49,19 @@ class Results:
             of = self.levels == level
             if not of.any():
                 continue
-            judged, correct = self.judged[of], self.correct[of]
-            k = int(judged.min())
-            one, many = bootstrap(correct / judged), float(pass_at_k(judged, correct, k).mean())
-            by_level.append(Score(level, int(of.sum()), int(judged.max()), one.mean, one.low, one.high, k, many))
+            graded, correct = self.graded[of], self.correct[of]
+            k = int(graded.min())
+            one, many = bootstrap(correct / graded), float(pass_at_k(graded, correct, k).mean())
+            by_level.append(Score(level, int(of.sum()), int(graded.max()), one.mean, one.low, one.high, k, many))
         return by_level
+
+
+def paired(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Interval | None, list[str]]:
+    """(mean of after - before with its 95 % interval, the problems that both have); None where they share none."""
+    shared = sorted(before.keys() & after.keys())
+    if not shared:
+        return None, shared
+    return paired_bootstrap(np.array([before[p] for p in shared]), np.array([after[p] for p in shared])), shared
 
 
 def promotion(before: Results, after: Results, champion: str) -> tuple[bool, str]:
@@ -61,11 +69,9 @@ def promotion(before: Results, after: Results, champion: str) -> tuple[bool, str
 
     before: results of the best model; after: of the new one. Raises ValueError where they share no graded problem.
     """
-    old, new = before.rates(), after.rates()
-    shared = [problem for problem in old if problem in new]
-    if not shared:
+    gain, _ = paired(before.rates(), after.rates())
+    if gain is None:
         raise ValueError("no held-out answer could be graded")
-    gain = paired_bootstrap(np.array([old[p] for p in shared]), np.array([new[p] for p in shared]))
     change = f"held-out pass@1 {100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
     if gain.high < 0:
         return False, f"not promoted, worse beyond noise: {change}; the next round starts from {champion}"
@@ -76,7 +82,7 @@ def solve_rates(nodes: pa.Table) -> dict[int, float]:
     """Share of correct answers by level; without failed verdicts. nodes: the columns level and state."""
     ended = nodes.drop_null()
     counts = tally(ended["level"].to_pylist(), ended["state"].to_pylist())
-    return {level: correct / judged for level, (judged, correct) in sorted(counts.items()) if judged}
+    return {level: correct / graded for level, (graded, correct) in sorted(counts.items()) if graded}
 
 
 def diversity(nodes: pa.Table, decisions: pa.Table, problems: int) -> Diversity:
@@ -86,14 +92,14 @@ def diversity(nodes: pa.Table, decisions: pa.Table, problems: int) -> Diversity:
     """
     right = decisions.filter(pc.equal(decisions["state"], State.CORRECT))
     counts = tally(decisions["problem_id"].to_pylist(), decisions["state"].to_pylist())
-    judged = np.array([each for each in counts.values() if each[0]]).reshape(-1, 2)
-    k = int(judged[:, 0].min()) if len(judged) else 0
+    graded = np.array([each for each in counts.values() if each[0]]).reshape(-1, 2)
+    k = int(graded[:, 0].min()) if len(graded) else 0
     logprobs, offsets = flat(nodes, "logprobs")
     sampled = np.repeat(generated(nodes) > 0, np.diff(offsets))
     return Diversity(
         len(set(fingerprints(right))) / max(1, problems),
         k,
-        float(pass_at_k(judged[:, 0], judged[:, 1], k).mean()) if k else 0.0,
+        float(pass_at_k(graded[:, 0], graded[:, 1], k).mean()) if k else 0.0,
         float(-logprobs[sampled].mean()) if sampled.any() else 0.0,
     )
 

@@ -166,14 +166,30 @@ class Value(Protocol):
 
 
 class Search(Protocol):
-    """Decides which moves to pursue: a generator that yields wishes and is sent the new nodes.
-
-    A search that does not use the judge's scores sets `judged = False`; the judge is then not called. One that continues
-    earlier work sets `continues = True`; its tree then starts with the partial answers of the newest earlier round.
-    """
+    """Decides which moves to pursue: a generator that yields wishes and is sent the new nodes."""
 
     def explore(self, tree: Tree, rng: np.random.Generator) -> Generator[Wish, Any, None]:
         """Yield lists of `Expand` (sent back: the new nodes, in order) or `Meet` (sent back: the decision) until done."""
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A search that says whether it uses the judge's scores. Without it, the judge scores every new node."""
+
+    judged: bool
+
+
+@runtime_checkable
+class Continues(Protocol):
+    """A search that says whether it continues earlier work: its tree then starts with the partial answers of the newest earlier
+    round. Without it, a tree starts with the prompt alone."""
+
+    continues: bool
+
+
+def uses_judge(search: Search | type) -> bool:
+    """Whether a search, or its class, uses the judge's scores."""
+    return not isinstance(search, Judged) or search.judged
 
 
 class Learn(Protocol):

@@ -107,7 +107,7 @@ def close(grown: list[Node], whole: list[bool]) -> None:
 
 
 def opened(prompt: str, answer: str) -> str:
-    """What a verifier is given: with the <think> that the prompt ends in (a chat template's), so that its end is missed."""
+    """The answer as graded: after the <think> that a chat template ends the prompt with, so unfinished thinking is noticed."""
     return f"<think>{answer}" if prompt.rstrip().endswith("<think>") else answer
 
 

@@ -37,10 +37,8 @@ def wilson(hits: int, n: int) -> Interval:
     if not n:
         return Interval(0.0, 0.0, 1.0)
     z, p = 1.959963984540054, hits / n
-    middle, spread = (
-        (p + z * z / (2 * n)) / (1 + z * z / n),
-        z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)),
-    )
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    spread = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return Interval(p, max(0.0, float(middle - spread)), min(1.0, float(middle + spread)))
 
 

@@ -31,6 +31,12 @@ class Problem:
     prompt: str
     answer: str
     level: int = 0
+    question: str = ""  # an id that its variants share, e.g. one question in several orders; "" where it has no variants
+
+    @property
+    def counted(self) -> str:
+        """The id under which its results are counted: variants of a question count as one problem."""
+        return self.question or self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,7 @@ class Call:
 class Outcome:
     """The result of a call. state: done | raised (by the function) | late (out of time) | broke (the sandbox failed).
 
-    `guest`: how the guest exited, if it exited by itself.
+    `guest`: how the guest exited, if it was not stopped.
     """
 
     state: str

@@ -1,33 +1,47 @@
 """Every command in README.md and docs/ is run, or at least parsed by the real parser and loaded against the real config.
 
-A block fenced by ```bash is run, in order within its page, in a scratch folder. An HTML comment above the fence says why it is
-not: <!-- takes: 5 minutes --> or <!-- needs: WORD --> with a word of NEEDS. Blocks that need a run are run by
-tests/integration/test_docs.py. What is not run is parsed: verbs, options, files, and KEY=VALUE against the config.
+A block fenced by ```bash is run as it stands, in order within its page, in a scratch folder. An HTML comment above the fence
+says why it is not: <!-- takes: 5 minutes --> or <!-- needs: WORD --> with a word of NEEDS. Blocks that need a run are run by
+tests/integration/test_docs.py. The verbs of all others are run on scripted actors (tests/scripted.py), with SMALL options, and
+with files and folders in place of the names that stand for the reader's. What cannot be run so (UNRUN, benchmarks, clusters,
+packages) is parsed: verbs, options, files, and KEY=VALUE against the config.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import gzip
 import io
+import json
 import os
 import pkgutil
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.parse
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from tests.scripted import play_on_script
 
 TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 QUICKSTART = "configs/quickstart.yaml"
 NEEDS = {"run", "model", "data", "gpu", "cluster", "packages"}
+UNRUN = {"setup", "test", "torture", "submit", "stop"}  # they install, run tests, kill, need a cluster, or a run at work
+MEASURE = ["measure.problems=4", "measure.samples=4"]
+RUN = ["problems=4", "unit=4", "train.tokens=100", *MEASURE]
+COMPARE = ["compare.seeds=[0]", "compare.problems=2", "compare.samples=4", "compare.source_problems=2"]
+SMALL = {"run": RUN, "compare": RUN + COMPARE, "eval": ["unit=4", *MEASURE]}  # what a verb's options are replaced by
 PROGRAMS = {"apt-get", "cat", "pip", "printf", "ssh", "kubectl", "sbatch"}  # only their names are looked at
 FENCE = re.compile(r"```(\w*)\s*$")
 INLINE = re.compile(r"`((?:\./launch\.sh|\.venv/bin/python)(?: [^`]*)?)`")
@@ -211,6 +225,76 @@ def run(block: Block, folder: Path, environment: dict[str, str]) -> None:
 @pytest.fixture(autouse=True)
 def _at_the_top(monkeypatch):
     monkeypatch.chdir(TOP)
+
+
+SUMS = [json.dumps({"question": f"{i} + 1 = ?", "answer": f"#### {i + 1}"}) + "\n" for i in range(40)]
+DATA = TOP.parent / "shared" / "data" / "humaneval" / "HumanEval.jsonl.gz"
+READERS = {"RUN": "runs/quickstart", "MODEL": "runs/quickstart/models/m00000", "FOLDER": "runs/quickstart/models/m00000"}
+READERS |= {"RUN1": "runs/quickstart", "RUN2": "runs/seed0", "TRAIN.jsonl": "train.jsonl", "TEST.jsonl": "test.jsonl"}
+READER = re.compile(r"(?<![\w.])(" + "|".join(READERS) + r")(?![\w.])")
+
+
+@pytest.fixture
+def home(tmp_path_factory, monkeypatch):
+    """A folder with what the pages call RUN, MODEL, TRAIN.jsonl and so on: a quickstart on scripted actors, and files."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setenv("PYTHONPATH", str(TOP))
+    play_on_script(monkeypatch)
+    folder = made_home(tmp_path_factory.mktemp)
+    monkeypatch.chdir(folder)
+    if not (folder / "runs/quickstart").exists():
+        assert scripted(["./launch.sh"]) == scripted(["./launch.sh", "regrade", "RUN", "--verifier", "replay"]) == 0
+        (folder / "runs/quickstart/judges/j00003-process").mkdir(parents=True)
+        (folder / "runs/quickstart/judges/j00003-process/config.json").write_text("{}")
+    return folder
+
+
+@functools.cache
+def made_home(new_folder) -> Path:
+    folder = new_folder("home")
+    (folder / "configs").symlink_to(TOP / "configs")
+    (folder / "data/gsm8k").mkdir(parents=True)
+    for name, rows in {"train": SUMS[:20], "test": SUMS[20:]}.items():
+        (folder / f"{name}.jsonl").write_text("".join(rows))
+        for path in (folder, folder / "data/gsm8k"):
+            (path / f"{name}.jsonl.gz").write_bytes(gzip.compress("".join(rows).encode()))
+    (folder / "ANSWERS.jsonl").write_text(json.dumps({"task_id": "HumanEval/0", "completion": "    return False\n"}) + "\n")
+    if DATA.exists():
+        shutil.copy(DATA, folder)
+    (folder / "runs").mkdir()
+    (folder / "runs/seed0").symlink_to("quickstart")
+    return folder
+
+
+def scripted(words: list[str]) -> int:
+    """Run a verb of ./launch.sh in this process. Returns its exit status."""
+    from cluster.cli import main
+
+    words = [READER.sub(lambda name: READERS[name[1]], word) for word in words[1:]] or ["run", QUICKSTART]
+    return main([*words, *SMALL.get(words[0], ())])
+
+
+def runs_scripted(words: list[str]) -> bool:
+    """Whether a command is run on scripted actors. Others are parsed only: see UNRUN and NEEDS."""
+    if words[0] != "./launch.sh" or UNRUN & set(words[1:2]):
+        return False
+    if "configs/gym.yaml" in words and not find_spec("reasoning_gym"):
+        return False
+    return not any(word.endswith(DATA.name) for word in words) or (DATA.exists() and bool(shutil.which("bwrap")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_verbs_are_run_on_scripted_actors(page, home, capsys):
+    for other in home.glob("runs/*/config.yaml"):
+        if other.parent.name not in ("quickstart", "seed0"):
+            shutil.rmtree(other.parent)
+    failed = []
+    for block in blocks(page):
+        for words in block.commands() if block.needs not in ("", "run", "packages", "cluster") else ():
+            if runs_scripted(words) and scripted(words):
+                failed.append(f"{block.place}: {shlex.join(words)}: {capsys.readouterr().err}")
+    assert not failed, "\n".join(failed)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -23,6 +23,7 @@ class Arm:
     blind: bool  # held-out problems: the search sees no verdict, and nothing is trained on
     round: int | None = None  # the only round that has it; None: every round has it
     model: str = ""  # the version that answers; "" takes the round's own
+    budgeted: bool = False  # the budget bounds its searches and is shown; otherwise the number of its samples does
 
     def plan_key(self, number: int) -> str:
         """The key of its problems: one plan per round for training problems, one for all rounds for held-out problems."""
@@ -35,6 +36,9 @@ class Arm:
 
     @classmethod
     def read(cls, record: dict[str, Any]) -> Arm:
-        judge = record["judge"]
-        parts = {"search": Part.of(SEARCH, record["search"]), "judge": Part.of(JUDGE, judge) if judge else None}
-        return cls(**(record | parts))
+        judge, search = record["judge"], Part.of(SEARCH, record["search"])
+        arm = cls(**(record | {"search": search, "judge": Part.of(JUDGE, judge) if judge else None}))
+        if "budgeted" in record:
+            return arm
+        alone = arm.blind and arm.round is not None and not arm.model  # records that do not say it yet
+        return replace(arm, budgeted=alone and search.name != "sample")

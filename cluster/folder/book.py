@@ -14,31 +14,15 @@ from pathlib import Path
 import pyarrow as pa
 from omegaconf import DictConfig, OmegaConf
 
-from cluster.folder import old
+from cluster.folder import layout, old
 from cluster.folder.arm import Arm
-from cluster.folder.layout import (
-    ERRORS,
-    TABLES,
-    arm_key,
-    filter_key,
-    manifest_key,
-    model_folder,
-    plan_key,
-    plans_folder,
-    record_key,
-    score_key,
-    set_folder,
-    unit_key,
-    unit_of,
-    units_folder,
-    verdict_key,
-)
 from cluster.folder.store import Store
 from iteration.errors import UserError
 from iteration.types import History, Problem
 
-PROBLEM = ["id", "prompt", "answer", "level"]  # columns of a plan
-CLOSED_BY = {"compare": "compared", "eval": "evaluated"}  # a section of the config, and the record that ends such a run
+PROBLEM = ["id", "prompt", "answer", "level", "question"]  # columns of a plan
+# A section of the config, and the record that closes such a run.
+CLOSED_BY = {"compare": layout.COMPARED, "eval": layout.EVALUATED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +42,7 @@ class Book:
     @cached_property
     def config(self) -> DictConfig:
         """What the run was started with, unchecked."""
-        return OmegaConf.load(self.store.local("config.yaml"))
+        return OmegaConf.load(self.store.local(layout.CONFIG))
 
     # rounds
 
@@ -67,23 +51,23 @@ class Book:
         return [self.record(number) for number in self._numbers("rounds", ".json")]
 
     def record(self, number: int) -> dict:
-        return self.store.json(record_key(number))
+        return self.store.json(layout.record_key(number))
 
     def written(self) -> float:
         """Time of the newest round's record, or of the run's start, in seconds since 1970; for runs on a disk."""
         root = self.store.root
-        return max(path.stat().st_mtime for path in (root / "config.yaml", *root.glob("rounds/*")))
+        return max(path.stat().st_mtime for path in (root / layout.CONFIG, *root.glob("rounds/*")))
 
     def last_error(self) -> tuple[float, str] | None:
         """(time, last line) of the error that ended a driver; None if there is none."""
-        log = self.store.root / ERRORS
+        log = self.store.root / layout.ERRORS
         if not log.is_file():
             return None
         return log.stat().st_mtime, "".join(log.read_text(encoding="utf-8").strip().splitlines()[-1:])
 
     def recorded(self, number: int) -> bool:
         """Rounds are finished in order: this one, and all before it."""
-        return self.store.has(record_key(number), ".json")
+        return self.store.has(layout.record_key(number), ".json")
 
     def newest(self) -> int:
         """The newest finished round; -1 where there is none."""
@@ -119,7 +103,7 @@ class Book:
 
     def tabled(self) -> bool:
         """Do the tables exist that a comparison writes when all its seeds are finished? True for other runs."""
-        return "compare" not in self.config or (self.store.root.parent / TABLES).is_file()
+        return "compare" not in self.config or (self.store.root.parent / layout.TABLES).is_file()
 
     def _closed_by(self) -> list[str]:
         return [record for section, record in CLOSED_BY.items() if section in self.config]
@@ -137,14 +121,14 @@ class Book:
         if not self.store.has(arm.plan_key(number)):
             return 0, int(arm.round is not None)
         planned = set(self.store.table(arm.plan_key(number), ["unit"])["unit"].to_pylist())
-        return len(self.store.units(units_folder(number, arm.name)) & planned), len(planned)
+        return len(self.store.units(layout.units_folder(number, arm.name)) & planned), len(planned)
 
     # arms
 
     def arms(self) -> dict[str, Arm]:
         """Every way in which this run searches problems, by name. That of the training problems is written last."""
         names = [name.removesuffix(".json") for name in self.store.names("arms") if name.endswith(".json")]
-        written = {name: Arm.read(self.store.json(arm_key(name))) for name in names}
+        written = {name: Arm.read(self.store.json(layout.arm_key(name))) for name in names}
         if any(not arm.blind and arm.round is None for arm in written.values()):
             return written
         return {arm.name: arm for arm in old.arms(self.store, self.config)} | written
@@ -168,7 +152,7 @@ class Book:
 
     def rounds_of(self, arm: Arm) -> list[int]:
         """The rounds in which an arm has units."""
-        return [number for number in self._numbers("traces", "") if self.store.units(units_folder(number, arm.name))]
+        return [number for number in self._numbers("traces", "") if self.store.units(layout.units_folder(number, arm.name))]
 
     # problems
 
@@ -187,7 +171,7 @@ class Book:
 
     def held_out(self) -> list[Problem]:
         """The problems of all measurements, of every arm: round 0 has no other plans."""
-        keys = [plan_key(0, name.removesuffix(".parquet")) for name in self.store.names(plans_folder(0))]
+        keys = [layout.plan_key(0, name.removesuffix(".parquet")) for name in self.store.names(layout.plans_folder(0))]
         return [problem_of(row) for key in keys for row in self.store.table(key, PROBLEM).to_pylist()]
 
     def shown(self, arm: Arm, number: int) -> dict[str, str]:
@@ -199,7 +183,8 @@ class Book:
 
     def units(self, arm: Arm, number: int) -> list[str]:
         """The keys of an arm's committed units in a round, in order; those that were set aside hold no rows."""
-        return [unit_key(number, arm.name, unit) for unit in sorted(self.store.units(units_folder(number, arm.name)))]
+        units = self.store.units(layout.units_folder(number, arm.name))
+        return [layout.unit_key(number, arm.name, unit) for unit in sorted(units)]
 
     def every_unit(self) -> Iterator[tuple[Arm, int, str]]:
         """(arm, round, key) of every committed unit."""
@@ -212,7 +197,7 @@ class Book:
         """An arm's nodes of a round (schema TRACE), unit by unit. Raises FileNotFoundError where it has no units."""
         tables = [self.store.table(key, columns) for key in self.units(arm, number)]
         if not tables:
-            raise FileNotFoundError(f"{self.store.place}/{units_folder(number, arm.name)}: no units")
+            raise FileNotFoundError(f"{self.store.place}/{layout.units_folder(number, arm.name)}: no units")
         return pa.concat_tables(tables, promote_options="default")  # units of an older version may lack a column
 
     def unit(self, key: str, columns: list[str] | None = None) -> pa.Table:
@@ -221,8 +206,8 @@ class Book:
 
     def asides(self, arm: Arm, number: int) -> dict[str, str]:
         """The keys of the units that were set aside, each with its reason."""
-        units = self.store.asides(units_folder(number, arm.name))
-        return {unit_key(number, arm.name, unit): reason for unit, reason in units.items()}
+        units = self.store.asides(layout.units_folder(number, arm.name))
+        return {layout.unit_key(number, arm.name, unit): reason for unit, reason in units.items()}
 
     def every_aside(self) -> dict[str, str]:
         """Of all arms and rounds."""
@@ -234,27 +219,27 @@ class Book:
 
     def find(self, trace: str) -> tuple[Arm, int, str]:
         """(arm, round, key of its unit) of a trace id. Raises UserError where it is none, or of no unit of this run."""
-        place = unit_of(trace)
+        place = layout.unit_of(trace)
         if not place:
             example = "r00002/train/u00003/t005/n0002 (RUN/traces/**, column id)"
             raise UserError(f"{trace!r} is no trace id; expected e.g. {example}")
         number, name, unit = place
-        key = unit_key(number, name, unit)
+        key = layout.unit_key(number, name, unit)
         if not self.store.has(key):
             raise UserError(f"{self.store.place}: no unit {key}.parquet in this run")
         return self.arm(name), number, key
 
     def scores(self, judge: str, unit: str) -> pa.Table:
         """Another value model's scores of a unit's answers (schema SCORE)."""
-        return self.store.table(score_key(judge, unit))
+        return self.store.table(layout.score_key(judge, unit))
 
     def verdicts(self, name: str, unit: str) -> pa.Table | None:
         """A regrading's verdicts on a unit's answers (schema VERDICT); None if it has not graded them yet."""
-        key = verdict_key(name, unit)
+        key = layout.verdict_key(name, unit)
         return self.store.table(key) if self.store.has(key) else None
 
     def put_verdicts(self, name: str, unit: str, verdicts: pa.Table) -> None:
-        self.store.put_table(verdict_key(name, unit), verdicts)
+        self.store.put_table(layout.verdict_key(name, unit), verdicts)
 
     # what is kept
 
@@ -263,10 +248,10 @@ class Book:
 
         verdicts: None for the regrading that the newest round's record names.
         """
-        key = filter_key(number, "" if arm.round is None else arm.name)
+        key = layout.filter_key(number, "" if arm.round is None else arm.name)
         if verdicts is None:
             verdicts = self.record(self.newest()).get("verdicts", "") if self.newest() >= 0 else ""
-        regraded = f"{set_folder(verdicts)}/{key}"
+        regraded = f"{layout.set_folder(verdicts)}/{key}"
         return regraded if verdicts and self.store.has(regraded) else key
 
     def decisions(
@@ -285,7 +270,7 @@ class Book:
         if decisions is not None:
             return dict(zip(decisions["id"].to_pylist(), decisions["reason"].to_pylist(), strict=True))
         model = old.model_of(arm)
-        if not model or not self.store.has(manifest_key(model)):
+        if not model or not self.store.has(layout.manifest_key(model)):
             return None
         nodes, trained = self.nodes(arm, number, ["id", "state"]), set(self.manifest(model))
         ended = nodes.filter(nodes["state"].is_valid())["id"].to_pylist()
@@ -293,31 +278,31 @@ class Book:
 
     def manifest(self, model: str) -> list[str]:
         """The ids of the traces that a model is trained on, in order; none where there is no manifest."""
-        key = manifest_key(model)
+        key = layout.manifest_key(model)
         return self.store.table(key, ["trace_id"])["trace_id"].to_pylist() if self.store.has(key) else []
 
     def manifests(self) -> Iterator[tuple[str, list[str]]]:
         """(model, ids of the traces that it is trained on, in order) of every manifest."""
         for name in self.store.names("manifests"):
-            model = f"m{name.removesuffix('.parquet')[1:]}"
-            yield model, self.manifest(model)
+            yield layout.manifest_model(name), self.manifest(layout.manifest_model(name))
 
     def has_model(self, version: str) -> bool:
-        return self.store.has(model_folder(version), "")
+        return self.store.has(layout.model_folder(version), "")
 
     def model(self, version: str) -> Path:
         """The local path of a model or a value model."""
-        return self.store.folder(model_folder(version))
+        return self.store.folder(layout.model_folder(version))
 
     def closing(self) -> dict:
-        """The record that ends a comparison or an evaluation; empty where there is none."""
+        """The record that closes a comparison or an evaluation; empty where there is none."""
         written = [record for record in self._closed_by() if self.store.has(record, ".json")]
         return self.store.json(written[0]) if written else {}
 
 
 def problem_of(row: dict) -> Problem:
     """A plan's row as a problem."""
-    return Problem(row["id"], row["prompt"], row["answer"], row["level"])
+    question = row["question"] if "question" in row else old.question_of(row["id"])
+    return Problem(row["id"], row["prompt"], row["answer"], row["level"], question)
 
 
 def history_of(row: dict) -> History:

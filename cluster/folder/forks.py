@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 
-from cluster.folder.layout import TASK_RECORD, record_key
+from cluster.folder.layout import TASK_RECORD, TMP, record_key
 from cluster.folder.store import Store, make_folder, put
 from iteration.errors import UserError
 
@@ -36,4 +36,4 @@ def fork(store: Store, source: str) -> None:
             except OSError as error:
                 if error.errno != errno.EXDEV:  # another filesystem
                     raise
-                put(target, store.root / "_tmp" / f"fork-{os.getpid()}", lambda tmp, path=path: shutil.copyfile(path, tmp))
+                put(target, store.root / TMP / f"fork-{os.getpid()}", lambda tmp, path=path: shutil.copyfile(path, tmp))

@@ -75,9 +75,14 @@ VERDICT = pa.schema(
         ("verifier", pa.string()),
     ]
 )
-ERRORS = "error.log"  # the traceback of what ended the last driver
+CONFIG = "config.yaml"
+TMP = "_tmp"
+NOTE = "now.json"  # in TMP: the driver's last note of pending work
+ERRORS = "error.log"  # the traceback of the error that stopped the last driver
 TASK_RECORD = "task"  # written once: {"files": {name: digest}, "held_out": [ids]}
 TABLES = "tables.json"  # in the folder that holds a comparison's seeds
+COMPARED, EVALUATED = "compared", "evaluated"  # the records that close a comparison's seed, and an evaluation
+TRAINING = "training"  # in a model's folder: how it was trained
 _TRACE_ID = re.compile(r"r(\d{5})/([\w.-]+)/u(\d{5})/t\d{3,}(/n\d{4,})?")
 
 
@@ -96,6 +101,11 @@ def model_number(model: str) -> int:
 
 def judge_key(number: int, name: str) -> str:
     return f"j{number:05d}-{name}"
+
+
+def judge_name(judge: str) -> str:
+    """The name of a value model's part: process for j00003-process; "" where it has none."""
+    return judge.partition("-")[2]
 
 
 def model_folder(model: str) -> str:
@@ -129,8 +139,13 @@ def unit_key(number: int, arm: str, unit: int) -> str:
     return f"{units_folder(number, arm)}/u{unit:05d}"
 
 
-def trace_id(number: int, arm: str, unit: int, tree: int, node: int) -> str:
-    return f"{round_key(number)}/{arm}/u{unit:05d}/t{tree:03d}/n{node:04d}"
+def tree_id(number: int, arm: str, unit: int, tree: int) -> str:
+    return f"{round_key(number)}/{arm}/u{unit:05d}/t{tree:03d}"
+
+
+def node_id(tree: str, node: int) -> str:
+    """The trace id of a node. tree: a `tree_id`."""
+    return f"{tree}/n{node:04d}"
 
 
 def unit_of(trace: str) -> tuple[int, str, int] | None:
@@ -159,9 +174,18 @@ def filter_key(number: int, of: str = "") -> str:
     return f"filters/{round_key(number)}" + (f"-{of}" if of else "")
 
 
+def checkpoints_folder(model: str) -> str:
+    return f"checkpoints/{model}"
+
+
 def manifest_key(model: str) -> str:
     """The key of a model's training examples: manifests/r00003 for m00003."""
     return f"manifests/r{model[1:]}"
+
+
+def manifest_model(name: str) -> str:
+    """The model of a manifest, by its file's name: m00003 for r00003.parquet."""
+    return f"m{name.removesuffix('.parquet')[1:]}"
 
 
 def audit_key(number: int) -> str:

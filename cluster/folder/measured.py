@@ -50,7 +50,7 @@ class Measured:
         return [each for each in self.answered if level in (-1, each.problem.level)]
 
     def calibration(self, level: int, aggregate: str, steps: Callable[[Problem, str], list[Verdict]] | None) -> Calibration:
-        """How the aggregated scores agree with the verdicts. steps: the verifier's, if it can judge steps."""
+        """How the aggregated scores agree with the verdicts. steps: the verifier's, if it can grade steps."""
         scores, labels, step_scores, step_labels, votes, plain = [], [], [], [], [], []
         for each in self.of(level):
             weights = each.pool.scores(aggregate)
@@ -108,16 +108,8 @@ def unit_answers(nodes: pa.Table, problems: dict[str, Problem], scores: dict[str
         )
         tree = [(int(parents[i]), visits[i]) for i in range(start, stop)]
         end = start + choose.by_visits(tree, 0.0, np.random.default_rng(0))
-        answered.append(
-            Answered(
-                problem,
-                pool,
-                ["".join(texts[i] for i in route[1:]) for route in routes],
-                [states[i] for i in ends],
-                [finals[i] for i in ends],
-                int(counts[start + 1 : stop].sum()),
-                judge_tokens[start] or 0,
-                [ends.index(end)] if end in ends else [],
-            )
-        )
+        whole = ["".join(texts[i] for i in route[1:]) for route in routes]
+        verdicts, final = [states[i] for i in ends], [finals[i] for i in ends]
+        played = [ends.index(end)] if end in ends else []
+        answered.append(Answered(problem, pool, whole, verdicts, final, int(spent[-1]), judge_tokens[start] or 0, played))
     return answered

@@ -26,12 +26,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cluster.folder.layout import TRAINING
 from cluster.folder.store import Store, driver_record, put
 from iteration.errors import UserError
 
 RETRY_SECONDS = 300  # how long a store may be unreachable
-BEAT_SECONDS = 10.0  # between two signs of life of a driver
-LEASE_BEATS = 4  # a driver without a sign of life for this many beats counts as dead
+BEAT_SECONDS = 10.0  # between two heartbeats of a driver
+LEASE_BEATS = 4  # a driver without a heartbeat for this many beats counts as dead
 
 
 class CloudStore(Store):
@@ -151,8 +152,8 @@ class CloudStore(Store):
 
     def json(self, key: str) -> Any:
         folder, _, name = key.rpartition("/")
-        if name == "training":  # inside a committed folder
-            return json.loads((self.folder(folder) / "training.json").read_text(encoding="utf-8"))
+        if name == TRAINING:  # inside a committed folder
+            return json.loads((self.folder(folder) / f"{TRAINING}.json").read_text(encoding="utf-8"))
         return super().json(key)
 
     # who works on it
@@ -163,7 +164,7 @@ class CloudStore(Store):
         return json.loads(bytes(stored.bytes())), stored.meta["e_tag"]
 
     def _alive(self, version: str) -> bool:
-        """Does the driver give a sign of life? Waits for one; raises FileNotFoundError where the driver ends."""
+        """Whether the driver is alive: waits for a heartbeat. Raises FileNotFoundError where the driver exits."""
         until = time.monotonic() + LEASE_BEATS * BEAT_SECONDS
         while time.monotonic() < until:
             time.sleep(BEAT_SECONDS / 5)
@@ -188,9 +189,7 @@ class CloudStore(Store):
         version = ""
         try:
             other, version = self._driver()
-            print(
-                f"{other['who']} had claimed {self.place}; waiting up to {LEASE_BEATS * BEAT_SECONDS:.0f} s for a sign of life"
-            )
+            print(f"{other['who']} had claimed {self.place}; waiting up to {LEASE_BEATS * BEAT_SECONDS:.0f} s for a heartbeat")
             if self._alive(version):
                 raise UserError(f"run.dir {self.place}: {other['who']} is running this run")
         except FileNotFoundError:

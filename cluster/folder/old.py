@@ -12,6 +12,7 @@ from cluster.folder.layout import model_key, round_key
 from cluster.folder.store import Store
 from iteration.parts import JUDGE, SEARCH, Part
 
+_VARIANT = re.compile(r"(p-[0-9a-f]+)/\d+")
 _NAME = re.compile(r"(compare|eval|source|test)-(.+)")
 # Why an answer of a source was left out: no decisions on a source's answers were kept, only the manifest.
 UNSAID = "a filter or by train.tokens; this older folder does not record which"
@@ -29,6 +30,12 @@ def arms(store: Store, config: DictConfig) -> list[Arm]:
     places = {name: number for name, number in (_asked(plain) | begun).items() if _section(name) in plain}
     named = [_arm(plain, name, number, test, judge) for name, number in places.items()]
     return [Arm("train", "search", "train", "train", search, judge, budget, False), test, *named]
+
+
+def question_of(problem: str) -> str:
+    """The question that a problem of task `choice` asks in one of several orders; "" of other problems."""
+    match = _VARIANT.fullmatch(problem)
+    return match[1] if match else ""
 
 
 def model_of(arm: Arm) -> str:
@@ -76,8 +83,9 @@ def _arm(plain: dict, name: str, number: int, test: Arm, judge: Part | None) -> 
     title, _, budget = title.rpartition("-")
     given = plain[kind]["arms"].get(title) or {}
     if kind == "eval":
-        return Arm(name, title, test.split, test.plan, _search(given), judge, int(budget), True, number)
-    return Arm(name, title, "test", "compare", _search(given.get("search")), _led(given, judge), int(budget), True, number)
+        return Arm(name, title, test.split, test.plan, _search(given), judge, int(budget), True, number, budgeted=True)
+    search, judge = _search(given.get("search")), _led(given, judge)
+    return Arm(name, title, "test", "compare", search, judge, int(budget), True, number, budgeted=True)
 
 
 def _search(section: dict | None) -> Part:

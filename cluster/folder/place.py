@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from cluster.folder.layout import CONFIG
 from cluster.folder.store import Store
 from iteration.errors import UserError
 
@@ -24,16 +25,16 @@ def open_run(place: str) -> Store:
     store = store_at(place)
     if "://" in place:
         store.open()
-    if not store.has("config", ".yaml"):
+    if not store.begun():
         below = [str(Path(place, each.root.relative_to(store.root))) for each in runs_below(store.root)]
         hint = f"there are runs in it: {', '.join(below[:3])}" if below else "expected a run folder, e.g. runs/quickstart"
-        raise UserError(f"{place}: no run there (no config.yaml); {hint}")
+        raise UserError(f"{place}: no run there (no {CONFIG}); {hint}")
     return store
 
 
 def runs_below(folder: str | Path) -> list[Store]:
     """The stores of the runs in a folder on a disk, and of the seeds of its comparisons; the oldest first."""
-    configs = [*Path(folder).glob("*/config.yaml"), *Path(folder).glob("*/*/config.yaml")]
+    configs = [*Path(folder).glob(f"*/{CONFIG}"), *Path(folder).glob(f"*/*/{CONFIG}")]
     return [Store(path.parent) for path in sorted(configs, key=lambda path: path.stat().st_mtime)]
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cluster.folder.layout import CATEGORIES, TRACE
+from cluster.folder.layout import CATEGORIES, CONFIG, TMP, TRACE
 from iteration.errors import UserError
 
 _ROW_GROUP = 256
@@ -85,7 +85,7 @@ class Store:
         """Create the folder if need be and check that it can hold a run. Raises UserError where it cannot."""
         try:
             make_folder(self.root)
-            make_folder(self.root / "_tmp")
+            make_folder(self.root / TMP)
             probe = self._tmp()
             probe.touch()
             try:
@@ -102,12 +102,12 @@ class Store:
 
     def _tmp(self) -> Path:
         """A new name for an unfinished file. A copy of a run may lack the folder."""
-        (self.root / "_tmp").mkdir(mode=0o700, exist_ok=True)
-        return self.root / "_tmp" / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+        (self.root / TMP).mkdir(mode=0o700, exist_ok=True)
+        return self.root / TMP / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
 
     def sweep(self) -> None:
         """Remove unfinished files of killed writers. Only for the claiming driver: a late writer then fails harmlessly."""
-        for path in (self.root / "_tmp").iterdir():
+        for path in (self.root / TMP).iterdir():
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     # Parquet tables
@@ -149,6 +149,10 @@ class Store:
     def has(self, key: str, suffix: str = ".parquet") -> bool:
         return (self.root / f"{key}{suffix}").exists()
 
+    def begun(self) -> bool:
+        """A run was started here: its config is the first file."""
+        return self.has(*os.path.splitext(CONFIG))
+
     def units(self, folder: str) -> set[int]:
         """Numbers of the units committed in e.g. traces/r00003/train. The listing is the truth."""
         names = self.names(folder)
@@ -185,6 +189,12 @@ class Store:
 
     def json(self, key: str) -> Any:
         return json.loads(self.local(f"{key}.json").read_text(encoding="utf-8"))
+
+    def replace(self, name: str, text: str) -> None:
+        """Write a file that is no part of the run's state, e.g. a note or a table, over an earlier one."""
+        tmp = self._tmp()
+        tmp.write_text(text, encoding="utf-8")
+        os.replace(tmp, self.root / name)
 
     # folders
 
@@ -229,7 +239,7 @@ class Store:
 
     @contextlib.contextmanager
     def claim(self):
-        """Only one driver works on a run. Raises UserError naming the other; the claim ends with the process."""
+        """Only one driver works on a run. Raises UserError naming the other; the process's exit releases the claim."""
         with open(self.root / "driver.lock", "a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

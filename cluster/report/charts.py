@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cluster.report.evidence import Evidence, Results
-from cluster.report.grammar import COLOURS, Spec, answers, by_round, chart, lines, named, number, share, tips
+from cluster.report.grammar import COLOURS, Spec, answers, by_round, chart, intervals, lines, named, number, share, tips
 from iteration.choose import JUDGED
 from iteration.statistics import coverage_fit, difficulty_bins, two_fold_choice
 from iteration.types import Calibration
@@ -15,38 +15,19 @@ from iteration.types import Calibration
 
 def accuracy_by_round(runs: list[Evidence]) -> Spec | None:
     """Held-out pass@1 of each round's model, with its 95 % interval, by level; several runs in one picture."""
-    rows = []
-    for run in runs:
-        for record in run.rounds:
-            for score in record["scores"]:
-                rows.append(
-                    {
-                        "round": record["number"],
-                        "level": f"level {score['level']}",
-                        "run": run.name,
-                        "promoted": record["promoted"],
-                    }
-                    | {name: score[name] for name in ("pass_1", "low", "high")}
-                    | {"what": f"level {score['level']}" + (f", {run.name}" if len(runs) > 1 else "")}
-                )
+    rows = [
+        {"round": record["number"], "what": f"level {score['level']}" + (f", {run.name}" if len(runs) > 1 else "")}
+        | {name: score[name] for name in ("pass_1", "low", "high")}
+        for run in runs
+        for record in run.rounds
+        for score in record["scores"]
+    ]
     spec = chart(rows)
     if spec is None or len({row["round"] for row in rows}) < 2:
         return None
-    x, y = by_round(), share("pass_1", "held-out pass@1")
-    colour = named("what", None)
-    tip = tips(
-        ("what", "", ""), ("round", "round", "d"), ("pass_1", "pass@1", ".1%"), ("low", "from", ".1%"), ("high", "to", ".1%")
-    )
-    band = {"y": share("low", "held-out pass@1"), "y2": {"field": "high"}}
-    return spec | {
-        "encoding": {"x": x, "color": colour, "tooltip": tip},
-        "layer": [
-            {"mark": {"type": "area", "opacity": 0.15}, "encoding": band},
-            {"mark": "line", "encoding": {"y": y}},
-            {"mark": {"type": "rule", "opacity": 0.7}, "encoding": band},
-            {"mark": {"type": "point", "filled": True, "size": 55}, "encoding": {"y": y}},
-        ],
-    }
+    tip = tips(("what", "", ""), ("round", "round", "d"), ("pass_1", "pass@1", ".1%"))
+    tip += tips(("low", "from", ".1%"), ("high", "to", ".1%"))
+    return intervals(spec, by_round(), named("what", None), tip, shaded=True)
 
 
 # coverage
@@ -83,12 +64,8 @@ def laws(results: list[Results]) -> list[list[str]]:
     rows = []
     for each in results:
         law = coverage_fit(each.sizes(), each.coverage())
-        shown = (
-            [f"{law.a:.3f}", f"{law.b:.3f}", f"{100 * law.error:.2f} points"]
-            if law
-            else ["–", "–", "too few points inside (0, 1)"]
-        )
-        rows.append([each.name, *shown])
+        fitted = law and [f"{law.a:.3f}", f"{law.b:.3f}", f"{100 * law.error:.2f} points"]
+        rows.append([each.name, *(fitted or ["–", "–", "too few points inside (0, 1)"])])
     return rows
 
 
@@ -160,9 +137,8 @@ def difficulty(run: Evidence) -> Spec | None:
         for one in sorted(set(bins.values())):
             members = [rates[name] for name in names if bins[name] == one and name in rates]
             if members:
-                rows.append(
-                    {"bin": f"{one + 1}", "round": each.round, "pass_1": float(np.mean(members)), "problems": len(members)}
-                )
+                row = {"bin": f"{one + 1}", "round": each.round, "pass_1": float(np.mean(members)), "problems": len(members)}
+                rows.append(row)
     tip = tips(("bin", "fifth", ""), ("round", "round", "d"), ("pass_1", "pass@1", ".1%"), ("problems", "problems", "d"))
     spec = chart(rows)
     return spec and spec | {
@@ -229,7 +205,7 @@ def diversity(run: Evidence, name: str, title: str) -> Spec | None:
 
 
 def funnel(run: Evidence) -> Spec | None:
-    """How many answers of each round were sampled, judged correct, distinct, kept and trained on."""
+    """How many answers of each round were sampled, graded correct, distinct, kept and trained on."""
     stages = ("sampled", "correct", "distinct", "kept", "trained")
     rows = [
         {"round": each["round"], "stage": stage, "answers": each[stage]}
@@ -256,22 +232,13 @@ def calibration(run: Evidence) -> Spec | None:
     spec = chart(rows)
     if spec is None:
         return None
-    tip = tips(
-        ("round", "round", "d"),
-        ("level", "", ""),
-        ("score", "mean score", ".2f"),
-        ("correct", "correct", ".1%"),
-        ("answers", "answers", ",d"),
-    )
-    diagonal = {
-        "data": {"values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]},
-        "mark": {"type": "line", "strokeDash": [3, 3], "color": "#888"},
-    }
+    tip = tips(("round", "round", "d"), ("level", "", ""), ("score", "mean score", ".2f"))
+    tip += tips(("correct", "correct", ".1%"), ("answers", "answers", ",d"))
+    diagonal = {"data": {"values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]}}
+    diagonal["mark"] = {"type": "line", "strokeDash": [3, 3], "color": "#888"}
     diagonal["encoding"] = {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "y", "type": "quantitative"}}
-    x, y = (
-        number("score", "the judge's score", scale={"domain": [0, 1]}),
-        share("correct", "share correct", scale={"domain": [0, 1]}),
-    )
+    whole = {"domain": [0, 1]}
+    x, y = number("score", "the judge's score", scale=whole), share("correct", "share correct", scale=whole)
     points = {"mark": {"type": "line", "point": {"filled": True, "size": 45}}}
     points["encoding"] = {"x": x, "y": y, "color": by_round(), "strokeDash": named("level", None), "tooltip": tip}
     return spec | {"layer": [diagonal, points]}

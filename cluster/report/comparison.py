@@ -40,10 +40,7 @@ def rules(run: Comparison) -> dict[str, Rule]:
         return Rule(judge, lambda pool, of: rule(pool, pool.scores(aggregate), of), baseline)
 
     every = {"majority": Rule("", choose.majority, True), "first verified": Rule("", choose.first_verified, False)}
-    every |= {
-        "ORM best": scored(outcome, choose.best, "last"),
-        "ORM vote": scored(outcome, choose.weighted, "last", baseline=True),
-    }
+    every |= {"ORM best": scored(outcome, choose.best, "last"), "ORM vote": scored(outcome, choose.weighted, "last", True)}
     for aggregate in choose.AGGREGATES:
         every[f"PRM best, {aggregate}"] = scored(newest, choose.best, aggregate)
         every[f"PRM vote, {aggregate}"] = scored(newest, choose.weighted, aggregate, baseline=True)
@@ -68,16 +65,8 @@ def choosing(seeds: list[Comparison]) -> list[dict]:
     for (level, name), of in curves.items():
         for i, size in enumerate(sizes):
             here = bootstrap(np.array([curve[i] for curve in of]))
-            rows.append(
-                {
-                    "level": level,
-                    "rule": name,
-                    "n": size,
-                    "tokens": size * float(np.mean(tokens[level])),
-                    "problems": len(of),
-                }
-                | asdict(here)
-            )
+            spent = size * float(np.mean(tokens[level]))
+            rows.append({"level": level, "rule": name, "n": size, "tokens": spent, "problems": len(of)} | asdict(here))
     return rows
 
 
@@ -195,9 +184,8 @@ def choosing_table(rows: list[dict]) -> Table:
 
 def searching_table(rows: list[dict]) -> Table:
     columns = ["arm", "level", "tokens", "judge tokens", "accuracy %", "played %", "best-of-N %", "N", "gain, points", "SE"]
-    table = a_table(
-        "searches against best-of-N with its best vote, at no fewer tokens", [*columns, "solutions/1k", "sampled/1k"]
-    )
+    columns += ["solutions/1k", "sampled/1k"]
+    table = a_table("searches against best-of-N with its best vote, at no fewer tokens", columns)
     for row in rows:
         table.add_row(
             row["arm"],
@@ -218,21 +206,11 @@ def searching_table(rows: list[dict]) -> Table:
 
 def sources_table(rows: list[dict]) -> Table:
     levels = list(rows[0]["pass_1"]) if rows else []
-    columns = [
-        "source",
-        "seed",
-        "level",
-        "distinct correct/1k tokens",
-        "solved %",
-        *(f"next pass@1 %, level {n}" for n in levels),
-    ]
+    columns = ["source", "seed", "level", "distinct correct/1k tokens", "solved %"]
+    columns += [f"next pass@1 %, level {n}" for n in levels]
     table = a_table("as a source of training traces, on the hardest level with any success", columns)
     for row in rows:
-        cells = [
-            str(row["seed"]),
-            str(row["level"]),
-            f"{row['distinct_correct_per_1000_tokens']:.2f}",
-            f"{100 * row['solved']:.1f}",
-        ]
-        table.add_row(row["source"], *cells, *(f"{100 * row['pass_1'][level]:.1f}" for level in levels))
+        cells = [str(row["seed"]), str(row["level"]), f"{row['distinct_correct_per_1000_tokens']:.2f}"]
+        cells += [f"{100 * row['solved']:.1f}", *(f"{100 * row['pass_1'][level]:.1f}" for level in levels)]
+        table.add_row(row["source"], *cells)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cluster.report.evidence import Evidence, Results
-from cluster.report.grammar import Spec, by_round, chart, lines, named, number, share, tips
+from cluster.report.grammar import Spec, by_round, chart, intervals, lines, named, number, share, tips
 from iteration.cost import cheapest, matched
 
 # training compute, and both
@@ -24,24 +24,14 @@ def training_compute(run: Evidence) -> Spec | None:
     spec = chart(rows)
     if spec is None:
         return None
-    x = number("flops", "FLOP of search, judging and training since the first model", log=True)
+    x = number("flops", "FLOP of search, judge and training since the first model", log=True)
     tip = tips(("level", "", ""), ("round", "round", "d"), ("flops", "FLOP", ".3s"), ("pass_1", "pass@1", ".1%"))
-    encoding = {"x": x, "color": named("level", None), "tooltip": tip}
-    interval = {"y": share("low", "held-out pass@1"), "y2": {"field": "high"}}
-    y = share("pass_1", "held-out pass@1")
-    return spec | {
-        "encoding": encoding,
-        "layer": [
-            {"mark": {"type": "rule", "opacity": 0.6}, "encoding": interval},
-            {"mark": "line", "encoding": {"y": y}},
-            {"mark": {"type": "point", "filled": True, "size": 55}, "encoding": {"y": y}},
-        ],
-    }
+    return intervals(spec, x, named("level", None), tip)
 
 
 def surface(run: Evidence, level: int) -> tuple[list[Results], np.ndarray, np.ndarray, np.ndarray]:
     """(models, operations until each [m], operations for a question [m, s], accuracy of the vote [m, s]) by answers given."""
-    models = [each.of(level) for each in run.held_out if each.of(level).judged()]
+    models = [each.of(level) for each in run.held_out if each.of(level).graded()]
     steps = min((len(each.sizes()) for each in models), default=0)
     spent = run.spent()
     before = np.array([spent.get(each.round, 0.0) for each in models])
@@ -64,12 +54,8 @@ def exchange(run: Evidence, level: int) -> Spec | None:
     spec = chart(rows)
     if spec is None or cost.shape[1] < 2:
         return None
-    tip = tips(
-        ("round", "round", "d"),
-        ("k", "answers", "d"),
-        ("flops", "FLOP a question", ".3s"),
-        ("accuracy", "majority", ".1%"),
-    )
+    tip = tips(("round", "round", "d"), ("k", "answers", "d"))
+    tip += tips(("flops", "FLOP a question", ".3s"), ("accuracy", "majority", ".1%"))
     x = number("flops", "FLOP to answer one question", log=True)
     return lines(spec, x, share("accuracy", "accuracy of the majority"), by_round(), tip)
 
@@ -129,19 +115,13 @@ def timeline(run: Evidence) -> Spec | None:
     start = min(span.began for span in spans)
     total = max(span.began + span.seconds for span in spans) - start
     unit, per = ("minutes", 60) if total > 180 else ("seconds", 1)
-    rows = [
-        {
-            "actor": span.actor,
-            "phase": span.phase,
-            "from": (span.began - start) / per,
-            "to": (span.began + span.seconds - start) / per,
-        }
-        | {"seconds": span.seconds}
-        for span in spans
-    ]
-    actors = sorted(
-        {span.actor for span in spans}, key=lambda name: (name != "driver", name.partition("-")[0], len(name), name)
-    )
+    rows = []
+    for span in spans:
+        began = span.began - start
+        times = {"from": began / per, "to": (began + span.seconds) / per, "seconds": span.seconds}
+        rows.append({"actor": span.actor, "phase": span.phase} | times)
+    names = {span.actor for span in spans}
+    actors = sorted(names, key=lambda name: (name != "driver", name.partition("-")[0], len(name), name))
     spec = chart(rows) | {"height": 24 * len(actors)}
     tip = tips(("actor", "", ""), ("phase", "", ""), ("from", f"from, {unit}", ",.1f"), ("seconds", "seconds", ",.1f"))
     return spec | {

@@ -17,7 +17,7 @@ from iteration.types import Span
 class Tried:
     """One problem and the answers to it.
 
-    `judged` answers have a verdict that did not fail, `correct` of them are; `votes` of each distinct answer, those that could
+    `graded` answers have a verdict that did not fail, `correct` of them are; `votes` of each distinct answer, those that could
     not be read last, and which of them are `right`; `prompt_tokens` of the prompt, once; `tokens` generated in all, and
     `judge_tokens` sent to a judge; `answers` in all; `by_judge`: {rule: accuracy when it chooses among the first 1, 2, 4, ...
     answers}, where a judge scored them.
@@ -25,7 +25,7 @@ class Tried:
 
     problem: str
     level: int
-    judged: int
+    graded: int
     correct: int
     votes: tuple[int, ...]
     right: tuple[bool, ...]
@@ -64,30 +64,30 @@ class Results:
         return replace(self, tried=tuple(each for each in self.tried if each.level == level))
 
     def rates(self) -> dict[str, float]:
-        """{problem: share of its judged answers that are correct}."""
-        return {each.problem: each.correct / each.judged for each in self.judged()}
+        """{problem: share of its graded answers that are correct}."""
+        return {each.problem: each.correct / each.graded for each in self.graded()}
 
     def pass_1(self) -> Interval:
         return bootstrap(np.array(list(self.rates().values())))
 
-    def judged(self) -> list[Tried]:
+    def graded(self) -> list[Tried]:
         """The problems with at least one verdict that did not fail: what can be counted."""
-        return [each for each in self.tried if each.judged]
+        return [each for each in self.tried if each.graded]
 
     def sizes(self) -> np.ndarray:
-        """Numbers of answers to look at: 1, 2, 3, 4, then by doubling, up to the fewest that any judged problem has."""
-        most = min((each.judged for each in self.judged()), default=0)
+        """Numbers of answers to look at: 1, 2, 3, 4, then by doubling, up to the fewest that any graded problem has."""
+        most = min((each.graded for each in self.graded()), default=0)
         doubling = [2**i for i in range(2, 40) if 2**i < most]
         return np.array(sorted({k for k in (1, 2, 3, *doubling, most) if 1 <= k <= most}), np.int64)
 
     def coverage(self) -> np.ndarray:
         """pass@k for each of `sizes`, the mean over problems."""
-        judged, correct = (np.array([getattr(each, name) for each in self.judged()]) for name in ("judged", "correct"))
-        return np.array([pass_at_k(judged, correct, int(k)).mean() for k in self.sizes()])
+        graded, correct = (np.array([getattr(each, name) for each in self.graded()]) for name in ("graded", "correct"))
+        return np.array([pass_at_k(graded, correct, int(k)).mean() for k in self.sizes()])
 
     def majority(self) -> np.ndarray:
         """maj@k for each of `sizes`, ties shared."""
-        sizes, tried = [int(k) for k in self.sizes()], self.judged()
+        sizes, tried = [int(k) for k in self.sizes()], self.graded()
         draws = 200 if len(tried) <= 1000 else 40
         each = [[maj_at_k(t.votes, t.right, k, draws) for k in sizes] for t in tried]
         return np.array(each).reshape(len(tried), len(sizes)).mean(axis=0) if tried else np.zeros(0)
@@ -118,7 +118,7 @@ class Results:
 
     def context(self) -> float:
         """Approximate tokens that a generated token attends to: the prompt and half of the answer."""
-        return float(np.mean([each.prompt_tokens for each in self.tried])) + self.tokens_of_an_answer() / 2
+        return self.reading() + self.tokens_of_an_answer() / 2
 
     def reading(self) -> float:
         """Prompt tokens of a problem, read once."""
@@ -149,7 +149,7 @@ class Evidence:
     held_out: list[Results]
     searched: list[Results]
     arms: list[Results]
-    funnel: list[dict[str, int]]  # by round: sampled, judged, correct, distinct, kept, examples
+    funnel: list[dict[str, int]]  # by round: sampled, graded, correct, distinct, kept, examples
     work: list[Work]
     price: float  # of a device for an hour
     shown: list[Shown]
@@ -168,7 +168,7 @@ class Evidence:
         return next((each for each in reversed(self.held_out) if each.model == model), self.held_out[-1])
 
     def spent(self) -> dict[int, float]:
-        """{round: operations until its model was there}, from the first model on: search, judging and training."""
+        """{round: operations until its model existed}, from the first model on: search, judging and training."""
         total, until = 0.0, {}
         for work in self.work:
             total += sum(flops for phase, flops in work.flops.items() if phase in ("search", "judge", "train"))

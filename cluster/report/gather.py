@@ -41,7 +41,7 @@ COLUMNS = [
 def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: None, room: int = ALL_TEXTS) -> Evidence:
     """All data that a report needs.
 
-    folder: how the user calls it; tell: is told what is being read; room: bytes for trees. Raises UserError where there is no
+    folder: as users name it; tell: called with what is being read; room: bytes for trees. Raises UserError where there is no
     model yet.
     """
     book = Book(store)
@@ -77,7 +77,7 @@ def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: No
         work=[work(config, size, record, measured, searched, arms) for record in rounds],
         price=float(OmegaConf.select(config, "report.price") or 0.0),
         shown=trees.chosen(first, last, room),
-        prompts={name.partition("/")[0]: shortened(each.prompt) for name, each in held_out.items()},
+        prompts={each.counted: shortened(each.prompt) for each in held_out.values()},
         asides=len(book.every_aside()),
     )
 
@@ -94,12 +94,7 @@ def recorded(book: Book) -> list[dict]:
 def challengers(book: Book) -> list[Arm]:
     """The other ways in which held-out problems were answered by a round's model, by name and budget."""
     arms = [arm for arm in book.arms().values() if arm.blind and arm.round is not None and not arm.model]
-    return sorted((arm for arm in arms if book.units(arm, arm.round)), key=lambda arm: (arm.title, limit(book, arm)))
-
-
-def limit(book: Book, arm: Arm) -> int:
-    """Generated tokens that bound an arm's search of a problem; 0 where the number of its samples does."""
-    return 0 if arm.search.name == "sample" and arm.budget == book.config.budget else arm.budget
+    return sorted((arm for arm in arms if book.units(arm, arm.round)), key=lambda arm: (arm.title, arm.budgeted * arm.budget))
 
 
 def facts(config: DictConfig, size: Size) -> dict[str, str]:
@@ -154,19 +149,18 @@ def read_results(book: Book, arm: Arm, number: int, trees: Trees) -> Results:
         prompts |= dict(zip(nodes["problem_id"].take(roots).to_pylist(), counts[roots].tolist(), strict=True))
         trees.see(name, arm.blind, nodes, problems)
         for each in unit_answers(nodes, problems, None):
-            answered[each.problem.id.partition("/")[0]].append(each)  # a problem asked in several ways is one
+            answered[each.problem.counted].append(each)
         if len(answered) > AT_ONCE:
-            whole = [problem for problem, several in answered.items() if "/" not in several[0].problem.id]
+            whole = [problem for problem, several in answered.items() if not several[0].problem.question]
             tried += [one(problem, answered.pop(problem), prompts) for problem in whole]
     tried += [one(problem, several, prompts) for problem, several in answered.items()]
-    budget = 0 if arm.round is None else limit(book, arm)
-    return Results(name, number, model, tuple(sorted(tried, key=lambda each: each.problem)), budget)
+    return Results(name, number, model, tuple(sorted(tried, key=lambda each: each.problem)), arm.budgeted * arm.budget)
 
 
 def one(name: str, trees: list[Answered], prompts: dict[str, int]) -> Tried:
     """The part of a problem's trees that a report keeps."""
     states = [state for tree in trees for state in tree.states]
-    judged, correct = tally([name] * len(states), states).get(name, (0, 0))
+    graded, correct = tally([name] * len(states), states).get(name, (0, 0))
     votes: Counter = Counter()
     right: dict[str, bool] = {}
     for tree in trees:
@@ -178,7 +172,7 @@ def one(name: str, trees: list[Answered], prompts: dict[str, int]) -> Tried:
     return Tried(
         problem=name,
         level=trees[0].problem.level,
-        judged=judged,
+        graded=graded,
         correct=correct,
         votes=(*votes.values(), unread),
         right=(*(right[answer] for answer in votes), False),
@@ -216,7 +210,7 @@ def funnel(book: Book, record: dict) -> dict[str, int]:
     return {
         "round": number,
         "sampled": len(states),
-        "judged": len(states) - states.count(State.FAILED),
+        "graded": len(states) - states.count(State.FAILED),
         "correct": correct,
         "distinct": correct - why["distinct"],
         "kept": counts.get("kept", 0),

@@ -10,30 +10,21 @@ from typing import Any
 Spec = dict[str, Any]
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a6d3b", "#7f7f7f"]
 HEIGHT = 210
+LABELS = {"labelColor": "currentColor", "titleColor": "currentColor"}
 CONFIG: Spec = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
     "view": {"stroke": "transparent"},
-    "axis": {
-        "labelColor": "currentColor",
-        "titleColor": "currentColor",
-        "domainColor": "currentColor",
-        "tickColor": "currentColor",
-    }
-    | {"gridColor": "currentColor", "gridOpacity": 0.12, "titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 12},
-    "legend": {
-        "labelColor": "currentColor",
-        "titleColor": "currentColor",
-        "orient": "bottom",
-        "columns": 6,
-        "titleOrient": "left",
-        "symbolOpacity": 1,
-    }
-    | {"titleFontWeight": "normal", "labelLimit": 220, "layout": {"bottom": {"anchor": "start", "direction": "vertical"}}},
+    "axis": LABELS
+    | {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor", "gridOpacity": 0.12}
+    | {"titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 12},
+    "legend": LABELS
+    | {"orient": "bottom", "columns": 6, "titleOrient": "left", "symbolOpacity": 1, "titleFontWeight": "normal"}
+    | {"labelLimit": 220, "layout": {"bottom": {"anchor": "start", "direction": "vertical"}}},
     "title": {"color": "currentColor", "fontSize": 13, "fontWeight": "normal", "anchor": "start"},
     "text": {"color": "currentColor"},
     "range": {"category": COLOURS, "ordinal": {"scheme": "plasma", "extent": [0.3, 0.82]}},
-    "header": {"labelColor": "currentColor", "titleColor": "currentColor"},
+    "header": LABELS,
 }
 
 
@@ -44,10 +35,8 @@ def share(field: str, title: str, **more: Any) -> Spec:
 
 
 def number(field: str, title: str, log: bool = False, **more: Any) -> Spec:
-    scale = (
-        {"scale": {"type": "log", "nice": False, "padding": 12}, "axis": {"format": "~s", "labelOverlap": True}} if log else {}
-    )
-    return {"field": field, "type": "quantitative", "title": title} | scale | more
+    scale = {"scale": {"type": "log", "nice": False, "padding": 12}, "axis": {"format": "~s", "labelOverlap": True}}
+    return {"field": field, "type": "quantitative", "title": title} | (scale if log else {}) | more
 
 
 def answers(rows: list[dict]) -> Spec:
@@ -87,3 +76,12 @@ def lines(points: Spec, x: Spec, y: Spec, colour: Spec, tip: list[Spec], dash: S
     encoding = {"x": x, "y": y, "color": colour, "tooltip": tip}
     layer = [{"mark": {"type": "line"}, "encoding": detail}, {"mark": {"type": "point", "filled": True, "size": 45}}]
     return points | {"encoding": encoding, "layer": layer}
+
+
+def intervals(spec: Spec, x: Spec, colour: Spec, tip: list[Spec], shaded: bool = False) -> Spec:
+    """Lines of held-out pass@1 with its 95 % intervals: rows have pass_1, low and high."""
+    y, band = share("pass_1", "held-out pass@1"), {"y": share("low", "held-out pass@1"), "y2": {"field": "high"}}
+    layer = [{"mark": {"type": "area", "opacity": 0.15}, "encoding": band}] if shaded else []
+    layer += [{"mark": {"type": "rule", "opacity": 0.7}, "encoding": band}, {"mark": "line", "encoding": {"y": y}}]
+    layer += [{"mark": {"type": "point", "filled": True, "size": 55}, "encoding": {"y": y}}]
+    return spec | {"encoding": {"x": x, "color": colour, "tooltip": tip}, "layer": layer}

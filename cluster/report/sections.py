@@ -11,7 +11,7 @@ from cluster.report import charts, costs
 from cluster.report.evidence import Evidence
 from cluster.report.grammar import Spec
 from iteration.cost import money
-from iteration.statistics import paired_bootstrap
+from iteration.measuring import paired
 
 NAMED = 40  # problems that are listed by name
 
@@ -85,17 +85,16 @@ def verdict(run: Evidence) -> Verdict:
         return Verdict("unclear", "No held-out answers yet.", facts, advice(run))
     first, best = run.held_out[0], run.best
     if not first.rates() or not best.rates():
-        said = "No held-out answer could be judged: the verifier failed on all of them."
+        said = "No held-out answer could be graded: the verifier failed on all of them."
         return Verdict("unclear", said, facts, advice(run))
     before, after = first.rates(), best.rates()
-    shared = sorted(before.keys() & after.keys())
     if len(run.held_out) < 2 or first is best:
         here = first.pass_1()
         interval = f"[{percent(here.low)}, {percent(here.high)}]"
         said = f"The first model: pass@1 {percent(here.mean)} {interval} on {len(first)} problems."
         headline = said if len(run.held_out) < 2 else f"It does not improve: no model was better than the first. {said}"
         return Verdict("no" if len(run.held_out) > 1 else "unclear", headline, facts, advice(run))
-    gain = paired_bootstrap(np.array([before[n] for n in shared]), np.array([after[n] for n in shared]))
+    gain, shared = paired(before, after)
     old, new = (float(np.mean([rates[n] for n in shared])) for rates in (before, after))
     turns = "yes" if gain.low > 0 else "no" if gain.high < 0 else "unclear"
     says = {"yes": "It improves.", "no": "It gets worse.", "unclear": "No improvement shown: the interval holds zero."}[turns]
@@ -113,7 +112,7 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
     failed = sum(record["counts"].get("failed", 0) for record in run.rounds)
     answers = sum(record["counts"].get("answers", 0) for record in run.rounds)
     if failed:
-        what = f"The verifier failed on {failed:,} of {answers:,} answers; they are not counted. See why, and judge them again."
+        what = f"The verifier failed on {failed:,} of {answers:,} answers; they are not counted. See why, and grade them again."
         steps.append((what, f"./launch.sh traces {folder} --state failed"))
     if run.asides:
         steps.append((f"{run.asides} units were set aside; see the reasons.", f"./launch.sh doctor {folder}"))
@@ -130,13 +129,10 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
     best = run.best
     one, top = best.pass_1().mean, float(best.coverage()[-1])
     if one > 0.95:
-        steps.append(
-            ("The held-out problems are nearly all solved: measure and train on harder ones.", f"./launch.sh status {folder}")
-        )
-        return steps
+        what = "The held-out problems are nearly all solved: measure and train on harder ones."
+        return [*steps, (what, f"./launch.sh status {folder}")]
     last, earlier = run.held_out[-1].rates(), run.held_out[-2].rates()
-    shared = sorted(last.keys() & earlier.keys())
-    gain = paired_bootstrap(np.array([earlier[n] for n in shared]), np.array([last[n] for n in shared]))
+    gain, _ = paired(earlier, last)
     if gain.low > 0:
         what = f"The last round still gained {100 * gain.mean:.1f} points (beyond noise): more rounds should pay."
         steps.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))
@@ -147,7 +143,7 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
         )
         steps.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))
     else:
-        what = "The last round's gain is within noise and more answers hardly solve more: new or harder problems are needed."
+        what = "The last round's gain is within noise, and more answers solve few more problems: harder problems are needed."
         steps.append((what, f"./launch.sh status {folder}"))
     return steps
 
@@ -156,6 +152,8 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
 
 
 def coverage(run: Evidence) -> Panel:
+    """The share of problems that at least one of k answers solves (unbiased pass@k), and the law c = exp(a k^b) fitted to
+    it."""
     panel = Panel()
     for level in run.held_out[0].levels() if run.held_out else []:
         here = [each.of(level) for each in run.held_out]
@@ -170,6 +168,8 @@ def coverage(run: Evidence) -> Panel:
 
 
 def saturation(run: Evidence) -> Panel:
+    """A vote saturates where coverage still rises. A verifier, or a better judge, closes the gap at test time. A vote is
+    right where its final answer is; coverage counts what the verifier accepts."""
     panel = Panel()
     for results in [run.best, *(arm for arm in run.arms if not arm.budget)] if run.held_out else []:
         for level in results.levels():
@@ -178,6 +178,7 @@ def saturation(run: Evidence) -> Panel:
 
 
 def test_time(run: Evidence) -> Panel:
+    """Accuracy against generated tokens, for every way to answer that was tried."""
     panel = Panel()
     for level in run.best.levels() if run.held_out else []:
         panel.draw(f"level {level}, {run.best.name}", charts.test_time(run, level))
@@ -187,6 +188,7 @@ def test_time(run: Evidence) -> Panel:
 
 
 def training(run: Evidence) -> Panel:
+    """Held-out pass@1 against all operations since the first model."""
     panel = Panel()
     if len(run.rounds) < 2:
         return panel
@@ -196,6 +198,8 @@ def training(run: Evidence) -> Panel:
 
 
 def exchange(run: Evidence) -> Panel:
+    """Each line is one round's model. A later one reaches the same accuracy with fewer operations for each question; whether
+    its training pays depends on how many questions there are."""
     panel = Panel()
     for level in run.held_out[0].levels() if len(run.held_out) > 1 else []:
         panel.draw(f"level {level}", costs.exchange(run, level))
@@ -210,12 +214,14 @@ def exchange(run: Evidence) -> Panel:
 
 
 def difficulty(run: Evidence) -> Panel:
+    """Held-out problems in fifths by how often the first model solves them."""
     panel = Panel()
     panel.draw("", charts.difficulty(run))
     return panel
 
 
 def movement(run: Evidence) -> Panel:
+    """A problem counts as solved where most of its answers are correct. Click one to see its trees."""
     panel = Panel()
     spec, moved = charts.movement(run)
     panel.draw("", spec)
@@ -229,6 +235,7 @@ def movement(run: Evidence) -> Panel:
 
 
 def search(run: Evidence) -> Panel:
+    """The answers of each round's search, and how many were kept for training."""
     panel = Panel()
     panel.draw("from sampled answers to examples", charts.funnel(run))
     for name, title in (("distinct_correct", "distinct correct answers a problem"), ("entropy", "entropy, nats a token")):
@@ -253,6 +260,7 @@ def search(run: Evidence) -> Panel:
 
 
 def calibration(run: Evidence) -> Panel:
+    """Calibration of the value model: its score against the share that was correct."""
     panel = Panel()
     panel.draw("", charts.calibration(run))
     rows = [
@@ -266,6 +274,7 @@ def calibration(run: Evidence) -> Panel:
 
 
 def time(run: Evidence) -> Panel:
+    """Bars above each other ran at the same time."""
     panel = Panel()
     panel.draw("who worked when", costs.timeline(run))
     panel.draw("seconds by phase", costs.phases(run))
@@ -289,50 +298,26 @@ def cost(run: Evidence) -> Panel:
     return panel
 
 
-PARTS: list[tuple[str, str, str, Callable[[Evidence], Panel]]] = [
-    (
-        "coverage",
-        "Coverage",
-        "The share of problems that at least one of k answers solves (unbiased pass@k), and the law c = exp(a k^b) fitted "
-        "to it.",
-        coverage,
-    ),
-    (
-        "saturation",
-        "Majority against coverage",
-        "A vote saturates where coverage still rises. A verifier, or a better judge, closes the gap at test time. A "
-        "vote is right where its final answer is; coverage counts what the verifier accepts.",
-        saturation,
-    ),
-    ("test-time", "Test-time compute", "Accuracy against generated tokens, for every way to answer that was tried.", test_time),
-    ("training", "Training compute", "Held-out pass@1 against all operations since the first model.", training),
-    (
-        "exchange",
-        "Training against search",
-        "Each line is one round's model. A later one reaches the same accuracy with fewer operations for each question; "
-        "whether its training pays depends on how many questions there are.",
-        exchange,
-    ),
-    ("difficulty", "Difficulty", "Held-out problems in fifths by how often the first model solves them.", difficulty),
-    (
-        "movement",
-        "Newly solved and forgotten",
-        "A problem counts as solved where most of its answers are correct. Click one to see its trees.",
-        movement,
-    ),
-    ("search", "Search and filters", "The answers of each round's search, and how many were kept for training.", search),
-    (
-        "calibration",
-        "The judge",
-        "Calibration of the value model: its score against the share that was correct.",
-        calibration,
-    ),
-    ("time", "Time", "Bars above each other ran at the same time.", time),
-    ("cost", "Cost of a problem", "", cost),
-]
+# By title. The docstring of each is what the report says above it.
+PARTS: dict[str, Callable[[Evidence], Panel]] = {
+    "Coverage": coverage,
+    "Majority against coverage": saturation,
+    "Test-time compute": test_time,
+    "Training compute": training,
+    "Training against search": exchange,
+    "Difficulty": difficulty,
+    "Newly solved and forgotten": movement,
+    "Search and filters": search,
+    "The judge": calibration,
+    "Time": time,
+    "Cost of a problem": cost,
+}
 
 
 def sections(runs: list[Evidence]) -> list[Section]:
     """Every section that at least one run has something for."""
-    built = [Section(key, title, lead, [build(run) for run in runs]) for key, title, lead, build in PARTS]
+    built = []
+    for title, build in PARTS.items():
+        lead = " ".join((build.__doc__ or "").split())
+        built.append(Section(build.__name__.replace("_", "-"), title, lead, [build(run) for run in runs]))
     return [section for section in built if any(section.panels)]

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.folder.layout import checkpoints_folder
 from cluster.folder.store import Store
 from cluster.train.ranks import agreed
 
@@ -38,7 +39,7 @@ class Checkpoints:
     def __init__(self, store: Store, name: str, seconds: float, mesh: DeviceMesh | None = None):
         self._mesh, self._first = mesh, mesh is None or mesh.get_rank() == 0
         # On the trainer's own machine, wherever the run is: they are not part of its state.
-        self._store, self._folder, self._seconds = Store(store.root), f"checkpoints/{name}", seconds
+        self._store, self._folder, self._seconds = Store(store.root), checkpoints_folder(name), seconds
         self._last = time.monotonic()
         self.attempts: list[int] = []  # the steps at which earlier attempts at this training ended
         self._writing: Future | None = None

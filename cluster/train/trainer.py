@@ -18,7 +18,7 @@ import numpy as np
 from cluster.engine import end_tokens
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book
-from cluster.folder.layout import judge_key, model_folder, model_key, model_number, round_key
+from cluster.folder.layout import TRAINING, judge_key, model_folder, model_key, model_number, round_key
 from cluster.folder.place import store_at
 from cluster.train import ranks
 from cluster.train.checkpoint import Checkpoints
@@ -240,7 +240,7 @@ class Trainer:
         if not group.first:
             return {}
         Checkpoints(self._store, name, 0).clear()
-        return self._store.json(f"{model_folder(name)}/training")
+        return self._store.json(f"{model_folder(name)}/{TRAINING}")
 
     def _make(self, training: Training, target: Path | None, group: Group = ALONE) -> None:
         """Train, and save the model with its tokenizer and training.json to `target` (None: on another rank)."""
@@ -335,4 +335,4 @@ def filling(plan: list[Batch]) -> dict[str, float]:
 
 
 def write_record(folder: Path, record: dict) -> None:
-    (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (folder / f"{TRAINING}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import shlex
 import sys
 import time
@@ -33,6 +32,7 @@ def act(known: argparse.Namespace) -> int:
     from rich.console import Console
 
     from cluster.comparison import read
+    from cluster.folder.layout import ERRORS, TABLES
     from cluster.folder.store import Store
     from cluster.verbs.driving import guarded, quiet
 
@@ -41,15 +41,16 @@ def act(known: argparse.Namespace) -> int:
     quiet()
     again = shlex.join(["./launch.sh", "compare", known.config, *known.options])
     console = Console(width=None if sys.stdout.isatty() else 180)
-    status = guarded(lambda: compare(known.config, known.options, console), folder / "error.log", again)
+    status = guarded(lambda: compare(known.config, known.options, console), folder / ERRORS, again)
     if not status:
-        print(f"{(time.monotonic() - began) / 60:.1f} minutes; the tables are in {folder}/tables.json")
+        print(f"{(time.monotonic() - began) / 60:.1f} minutes; the tables are in {folder}/{TABLES}")
     return status
 
 
 def compare(file: str, dotlist: list[str], console: Any) -> dict:
     """Run the comparison, or the rest of it. console: rich's. Returns the tables, also written to the run's folder."""
     from cluster.comparison import Comparison, read
+    from cluster.folder.layout import TABLES
     from cluster.folder.store import Store
     from cluster.report import comparison
     from cluster.view import View
@@ -73,9 +74,7 @@ def compare(file: str, dotlist: list[str], console: Any) -> dict:
         "sources": comparison.sources(seeds),
     }
     # Derived from what is stored, so not part of the state: a later comparison with more seeds replaces it.
-    fresh = folder.root / "_tmp" / "tables.json"
-    fresh.write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")
-    os.replace(fresh, folder.root / "tables.json")
+    folder.replace(TABLES, json.dumps(tables, indent=1) + "\n")
     console.print(comparison.choosing_table(tables["choosing"]))
     console.print(comparison.searching_table(tables["searching"]))
     console.print(comparison.sources_table(tables["sources"]))

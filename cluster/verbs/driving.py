@@ -63,13 +63,14 @@ def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
 def turn(kind: type, config: DictConfig, known: argparse.Namespace, again: str) -> int:
     """Run the rest of a run, then write its report. again: the command that resumes it. Returns the exit status."""
     from cluster.folder.book import Book
+    from cluster.folder.layout import ERRORS
     from cluster.view import End, JsonView, View
 
     began = time.monotonic()
     quiet()
     with (JsonView if known.json else View)(config.rounds) as view:
         run = kind(config, known.address, view)
-        status = guarded(lambda: asyncio.run(run.turn()), run.store.root / "error.log", again)
+        status = guarded(lambda: asyncio.run(run.turn()), run.store.root / ERRORS, again)
     if status:
         return status
     here, there = Path.cwd(), Path(run.store.place)
@@ -78,7 +79,7 @@ def turn(kind: type, config: DictConfig, known: argparse.Namespace, again: str) 
         report = draw({folder: run.store})
         shown = str(report.relative_to(here) if report.is_relative_to(here) else report)
     except Exception as error:  # the run is finished, with or without its report
-        log = run.store.root / "error.log"
+        log = run.store.root / ERRORS
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         shown = f"could not be written ({type(error).__name__}: {error}; traceback: {log}); try ./launch.sh report {folder}"
     book = Book(run.store)

@@ -74,7 +74,9 @@ def words(model: str, task: str, searches: list[str], budgets: list[int], judge:
     if budgets:
         settings.append(f"eval.budgets=[{','.join(map(str, budgets))}]")
     if judge:
-        settings += [f"eval.judge={judge}", f"judge.name={Path(judge).name.partition('-')[2] or 'process'}"]
+        from cluster.folder.layout import judge_name
+
+        settings += [f"eval.judge={judge}", f"judge.name={judge_name(Path(judge).name) or 'process'}"]
     return settings + options
 
 

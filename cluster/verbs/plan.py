@@ -41,7 +41,7 @@ def act(known: argparse.Namespace) -> int:
 
 def show(file: str, config: DictConfig, gpu_gb: float, console: Any) -> int:
     """Print what each process holds. Returns 0 where all of it fits, else 1."""
-    from cluster.memory import GB, gpu_of_this_machine, holdings, memory_of_this_machine, model_config, shape_of, wanted_gpus
+    from cluster.memory import GB, gpu_of_this_machine, holdings, memory_of_this_machine, model_config, shape_of
 
     shape = shape_of(model_config(config.model.path, config))
     gpu, memory = gpu_gb * GB or gpu_of_this_machine(), memory_of_this_machine()
@@ -52,7 +52,7 @@ def show(file: str, config: DictConfig, gpu_gb: float, console: Any) -> int:
     name = Path(config.model.path).name or "a small model of its own"
     console.print(
         f"{name}: {shape.parameters / 1e6:,.2f} million parameters, {shape.layers} layers; "
-        + f"{wanted_gpus(config, processes):g} GPUs"
+        + f"{sum(each.gpus * each.count for each in processes):g} GPUs"
         + (f" of {gpu / GB:.0f} GB" if gpu else "")
         + f"; lag={config.lag}",
         highlight=False,
@@ -77,13 +77,13 @@ def tables(processes: list[Holding], memory: float) -> tuple[Table, list[str]]:
     for each in processes:
         limit = "" if each.limit == float("inf") else f"{each.limit / GB:.1f}"
         mark = "fits" if each.fits else "does not fit"
-        table.add_row(each.actor, f"{each.gpus:g}", "in all", f"{each.total / GB:.2f}", limit, mark, style="bold")
+        table.add_row(each.name, f"{each.gpus:g}", "in all", f"{each.total / GB:.2f}", limit, mark, style="bold")
         for what, size in each.parts.items():
             if size:
                 table.add_row("", "", what, f"{size / GB:.2f}", "", "")
         if not each.fits:
-            said.append(f"{each.actor} needs {each.total / GB:.1f} GB, but may take {each.limit / GB:.1f}; {advice(each)}")
-        said += [f"{each.actor}: {note}" for note in each.notes]
+            said.append(f"{each.name} needs {each.total / GB:.1f} GB, but may take {each.limit / GB:.1f}; {advice(each)}")
+        said += [f"{each.name}: {note}" for note in each.notes]
     on_cpu = sum(each.total for each in processes if not each.gpus)
     if on_cpu > memory:
         said.append(f"what runs on the CPU needs {on_cpu / GB:.1f} GB, but the machine has {memory / GB:.1f}")
@@ -91,6 +91,6 @@ def tables(processes: list[Holding], memory: float) -> tuple[Table, list[str]]:
 
 
 def advice(each: Holding) -> str:
-    if each.actor.startswith("trainer"):
+    if each.actor == "trainer":
         return "type train.ranks=N for more devices, train.recompute=true, train.lora=16, or fewer train.micro_rows"
     return "type generate.gpus=N to split it over more GPUs (tensor parallel), or take a smaller model"

@@ -1,4 +1,4 @@
-"""`flywheel regrade`: judge stored answers again, with another or a newer verifier; nothing is generated.
+"""`flywheel regrade`: grade stored answers again, with another or a newer verifier; nothing is generated.
 
 With verdicts=NAME a run uses the new verdicts: later rounds filter their training examples by them. Files:
 cluster/folder/verdicts.py.
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from cluster.verifier import Grader
     from iteration.types import Verdict
 
-HELP = "judge a run's answers again, with another verifier"
+HELP = "grade a run's answers again, with another verifier"
 DESCRIPTION = (
-    "Judge every stored answer of RUN by another or a newer verifier, generate nothing, and print what changed. Later "
+    "Grade every stored answer of RUN with another or a newer verifier, generate nothing, and print what changed. Later "
     "rounds are trained on the new verdicts by: flywheel resume RUN verdicts=NAME verify.name=VERIFIER"
 )
 EXAMPLES = ("flywheel regrade runs/quickstart --verifier exact  what another verifier would have said",)
@@ -94,9 +94,7 @@ class Changes:
 
 
 def regrade(book: Book, grader: Grader, name: str, say: Callable[[int, int], None]) -> Changes:
-    """Judge every stored answer of a run that is not judged yet. say(units done, units in all) is called after each unit."""
-    import pyarrow as pa
-
+    """Grade every stored answer of a run that has no new verdict yet. say(units done, units in all): called after each unit."""
     from cluster.folder.verdicts import begin, given, verdict_table
     from iteration.examples import answers
     from iteration.respond import opened
@@ -104,10 +102,9 @@ def regrade(book: Book, grader: Grader, name: str, say: Callable[[int, int], Non
     begin(book.store, name, grader.tag)
     units, changes = list(book.every_unit()), Changes()
     for done, (arm, number, key) in enumerate(units, 1):
-        answered = answers(book.unit(key))
+        nodes = book.unit(key)
         # An answer cut by a limit is unfinished; no verifier sees it.
-        ended = [i for i, why in enumerate(answered["why"].to_pylist()) if not (why or "").startswith("cut short")]
-        answered = answered.take(pa.array(ended, pa.int64()))
+        answered = answers(nodes).filter(nodes.filter(nodes["state"].is_valid())["final"])
         if book.verdicts(name, key) is None:
             problems = book.problems(arm, number)  # an order of options may differ from round to round
             asked = [problems[each] for each in answered["problem_id"].to_pylist()]

@@ -18,8 +18,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
+    from cluster.folder.layout import CONFIG
     from cluster.folder.place import open_run
 
     store = open_run(known.run)
-    kind, config = kind_of(str(store.local("config.yaml")), [*known.options, f"run.dir={store.place}"])
+    kind, config = kind_of(str(store.local(CONFIG)), [*known.options, f"run.dir={store.place}"])
     return turn(kind, config, known, f"./launch.sh resume {known.run}")

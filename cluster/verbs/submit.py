@@ -44,13 +44,14 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     from cluster.config import load
+    from cluster.folder.layout import CONFIG
     from cluster.folder.place import store_at
     from cluster.paths import FILES, OF_ACTORS, absolute
     from iteration.config import read
 
     settings = load(config, options)
     store = store_at(settings.run.dir)
-    began = OmegaConf.load(store.local("config.yaml")) if store.has("config", ".yaml") else None
+    began = OmegaConf.load(store.local(CONFIG)) if store.begun() else None
     said = "lag" in read(config) or any(option.startswith("lag=") for option in options)
     if not said and began is None:
         options = [*options, "lag=1"]  # on a cluster the trainer usually has a device of its own

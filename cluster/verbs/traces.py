@@ -35,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kept", action="store_true", help="only what the filters kept for training")
     parser.add_argument("--round", type=int, metavar="N", help="only this round")
     parser.add_argument(
+        "--arm",
         "--split",
         default="train",
         metavar="NAME",
@@ -51,7 +52,7 @@ def act(known: argparse.Namespace) -> int:
     if known.page < 1:
         raise UserError(f"--page is {known.page}; expected at least 1")
     book = Book(open_run(known.run))
-    wanted = Wanted(known.problem, known.state or "", known.kept, known.round, known.split)
+    wanted = Wanted(known.problem, known.state or "", known.kept, known.round, known.arm)
     if not known.to:
         return show(book, known.run, wanted, known.page)
     with writing(known.to):

@@ -1,4 +1,4 @@
-"""Lets no difficulty crowd out the others: what a round keeps is spread over problems that are hard and easy for the model.
+"""Limits the share of each difficulty: a round keeps answers to easy and to hard problems.
 
 Difficulty is Snell's: the model's own solve rate on the problem in this round, in equal bins.
 """
@@ -34,7 +34,7 @@ class Balance:
         return reasons
 
     def most(self, counts: Counter) -> int:
-        """The largest number to keep of each bin with which none has more than its share; without a way, the smallest bin."""
+        """The largest limit for every bin at which none exceeds its share; if there is none, the size of the smallest bin."""
         sizes = sorted(counts.values())
         if len(sizes) < 2:
             return sum(sizes)

@@ -1,4 +1,4 @@
-"""Keeps at most so many answers of one problem, over all rounds, lest easy problems crowd out hard ones."""
+"""Keeps a limited number of answers per problem over all rounds, so easy problems do not crowd out hard ones."""
 
 from __future__ import annotations
 

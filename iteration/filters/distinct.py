@@ -1,4 +1,4 @@
-"""Keeps one of several answers to a problem that take the same steps, over all rounds."""
+"""Keeps one of the answers to a problem that have the same steps, over all rounds."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Leaves out answers that know the end before they have derived it: reasoning made up backwards teaches guessing.
+"""Rejects answers that state the result before they derive it: they teach the model to guess and justify.
 
-An answer of several steps is left out if its first step already holds the final answer as a word of its own, the prompt does
-not, and it is too long to stand there by chance. What such answers teach is to state first and to justify later
-(STaR's rationalisations are of this kind). Source: Zelikman et al. 2022, STaR, section 3.3.
+An answer of several steps is rejected if its first step contains the final answer as a separate word, the prompt does not, and
+the final answer is too long to match by chance. STaR's rationalisations are of this kind. Source: Zelikman et al. 2022, STaR,
+section 3.3.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from iteration.parts import at_least
 @dataclass
 class Hindsight:
     steps: int = 3  # answers of fewer steps are left alone
-    characters: int = 2  # shorter final answers (a digit) may stand in any line by chance
+    characters: int = 2  # shorter final answers (a digit) may match by chance
 
     def __post_init__(self) -> None:
         at_least(self, steps=1, characters=1)

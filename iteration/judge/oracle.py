@@ -1,4 +1,4 @@
-"""The verifier's own check of each step as a judge: an upper bound for what a process reward model could do, never a product.
+"""The verifier's own check of each step as a judge: an upper bound for process reward models, not a usable judge.
 
 It needs a verifier that can check steps (iteration.protocols.GradesSteps). 1 where every step so far is correct, else 0.
 """

@@ -39,7 +39,7 @@ class Process:
 
     def examples(self, nodes: pa.Table, ends: Ends, steps: Callable[[str, str], list[Verdict]] | None) -> Examples:
         if self.labels == "steps" and steps is None:
-            raise ValueError("judge.labels is steps, but the verifier cannot judge steps; type judge.labels=rollouts")
+            raise ValueError("judge.labels is steps, but the verifier cannot grade steps; type judge.labels=rollouts")
         answers = Answers(nodes)
         cuts = [step_cuts(t, ends, final) for t, final in zip(answers.tokens, answers.finals, strict=True)]
         if steps is None or self.labels == "rollouts":

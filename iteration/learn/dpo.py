@@ -1,6 +1,6 @@
 """Step-level preferences: of siblings after the same prefix, the best is preferred to the worst (DPO).
 
-A step's worth is the share of the answers below it that are correct; only siblings with a judged answer below them count. The
+A step's worth is the share of the answers below it that are correct; only siblings with a graded answer below them count. The
 chosen step leads to a kept answer, and no answer below the rejected one is correct.
 Source: Rafailov et al. 2023 (the loss); Zhang et al. 2024, Chain of Preference Optimization (pairs from search trees).
 """
@@ -46,19 +46,19 @@ class Dpo:
         """(chosen row, rejected row) of the pairs, tree by tree."""
         parents, numbers, depths = (nodes[name].to_numpy() for name in ("parent", "node", "depth"))
         states = nodes["state"].to_pylist()
-        judged, right = np.zeros(len(nodes)), np.zeros(len(nodes))
+        graded, right = np.zeros(len(nodes)), np.zeros(len(nodes))
         leads = np.zeros(len(nodes), bool)
         ends = [i for i, state in enumerate(states) if state is not None and state != State.FAILED]
         for route in paths(nodes, np.array(ends, np.int64)):
-            judged[route] += 1
+            graded[route] += 1
             right[route] += states[route[-1]] == State.CORRECT
             leads[route] |= route[-1] in kept
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for i in np.flatnonzero((judged > 0) & (parents >= 0)).tolist():
+        for i in np.flatnonzero((graded > 0) & (parents >= 0)).tolist():
             groups[i - int(numbers[i]), int(parents[i])].append(i)
         candidates: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for (root, _), members in groups.items():
-            share = {i: right[i] / judged[i] for i in members}
+            share = {i: right[i] / graded[i] for i in members}
             best = max((i for i in members if leads[i]), key=lambda i: (share[i], -i), default=None)
             worst = min((i for i in members if not right[i]), default=None)
             if best is not None and worst is not None:

@@ -1,7 +1,7 @@
-"""Compute-optimal: a unit's budget goes to the problems where it buys most, and to tree search where sampling finds nothing.
+"""Compute-optimal: a unit's budget goes to the problems where it gains most, and to tree search where sampling fails.
 
-Every problem first gets a few whole answers. From them and from its history the search estimates how much the next answer would
-buy, and the rest of the unit's budget is given out answer by answer where that is most per token:
+Every problem first gets a few whole answers. From these and from its history the search estimates the gain of the next answer,
+and the rest of the unit's budget is assigned answer by answer, each time where the gain per token is highest:
 
 - verdicts are visible (training): the chance that the next answer is the problem's first correct one, under a Beta posterior of
   its solve rate; nothing for a problem that is solved;
@@ -9,7 +9,7 @@ buy, and the rest of the unit's budget is given out answer by answer where that 
   ahead of the leader, spread over the answers there are. Votes weigh by the judge where it has scored them.
 
 Problems that are hard (no correct answer among the first, or a vote in doubt) spend their share on `tree` search where there is
-a judge to lead it. The budget is met as far as the first answers tell the length of the next ones.
+a judge to lead it. The budget is met as closely as the first answers predict the length of the next ones.
 
 Sources: Snell et al. 2024, Scaling LLM Test-Time Compute Optimally; Aggarwal et al. 2023, Adaptive-Consistency (the Beta test).
 """
@@ -109,7 +109,7 @@ def ends(tree: Tree) -> list[Node]:
 
 
 def visible(tree: Tree) -> bool:
-    """May this search see verdicts? (What a limit cut has one always.)"""
+    """Whether this search sees verdicts. Answers cut by a limit always have one."""
     return any(node.verdict is not None and node.step.final for node in tree.nodes)
 
 
@@ -124,13 +124,13 @@ def length(tree: Tree) -> float:
 
 
 def answer_key(tree: Tree, node: Node) -> str:
-    """What an answer votes for while no verifier may read it: its last line, white space folded."""
+    """What an answer votes for where verdicts are hidden: its last line, white space folded."""
     lines = [" ".join(line.split()) for line in tree.answer(node.index).splitlines() if line.strip()]
     return lines[-1] if lines else ""
 
 
 def overturned(lead: float, second: float) -> float:
-    """The chance that the second answer is in truth ahead of the first: P(p < 1/2), p ~ Beta(lead + 1, second + 1).
+    """The probability that the second answer is really ahead of the first: P(p < 1/2), p ~ Beta(lead + 1, second + 1).
 
     Source: Aggarwal et al. 2023, equation 3. Computed by the midpoint rule, to about 1e-5.
     """

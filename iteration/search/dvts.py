@@ -28,10 +28,10 @@ class Dvts:
         for _ in range(self.times):
             grown = yield [Expand(0, self.trees * self.width, temperature=self.temperature)]
             groups = [grown[i :: self.trees] for i in range(self.trees)]
-            while groups:
+            while True:
                 best = [tree.strongest(group, 1)[0] for group in groups]
                 going = [node for node in best if not node.ended]
-                grown = (
-                    (yield [Expand(node.index, self.width, temperature=self.temperature) for node in going]) if going else []
-                )
+                if not going:
+                    break
+                grown = yield [Expand(node.index, self.width, temperature=self.temperature) for node in going]
                 groups = [grown[i : i + self.width] for i in range(0, len(grown), self.width)]

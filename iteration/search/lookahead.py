@@ -1,4 +1,4 @@
-"""Beam search that looks ahead: a step is worth what the judge says after a few greedy steps from it.
+"""Beam search that looks ahead: a step's worth is the judge's score after a few greedy steps from it.
 
 Source: Snell et al. 2024, Scaling LLM Test-Time Compute Optimally, section 5.1 (lookahead search).
 """

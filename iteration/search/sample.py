@@ -1,4 +1,4 @@
-"""Best-of-N's raw material: n whole answers, each from the prompt."""
+"""Best-of-N's samples: n whole answers, each from the prompt."""
 
 from __future__ import annotations
 

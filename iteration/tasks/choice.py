@@ -61,8 +61,7 @@ class Choice(File):
         drawn = [shuffled(problem, rng.permutation(len(options_of(problem)))) for problem, _ in asked]
         if self.orders == 1:
             return drawn
-        # One question under several names; what stands before the / is what results are counted by.
-        return [replace(each, id=f"{each.id}/{place}") for each, (_, place) in zip(drawn, asked, strict=True)]
+        return [replace(each, id=f"{each.id}/{place}", question=each.id) for each, (_, place) in zip(drawn, asked, strict=True)]
 
 
 def options_of(problem: Problem) -> list[str]:

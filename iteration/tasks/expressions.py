@@ -104,7 +104,7 @@ class Expressions:
 
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
         problems: dict[str, Problem] = {}
-        for _ in range(50 * n):  # a low level has few expressions: there may be fewer than n
+        for _ in range(50 * n if level > 0 else 0):  # a low level has few expressions: there may be fewer than n
             if len(problems) == n:
                 break
             line = draw_line(level, rng)

@@ -22,7 +22,7 @@ def main() -> None:
     problems = {row["id"]: Problem(row["id"], row["prompt"], row["answer"], row["level"]) for row in plan}
     for record in Book(store).records():
         folder = f"traces/r{record['number']:05d}/test"
-        counts = defaultdict(lambda: [0, 0, 0])  # by level: answers, believed correct, judged correct
+        counts = defaultdict(lambda: [0, 0, 0])  # by level: answers, believed correct, graded correct
         for unit in sorted(store.units(folder)):
             rows = answers(store.table(f"{folder}/u{unit:05d}")).to_pylist()
             verdicts = verifier.verify([problems[row["problem_id"]] for row in rows], [row["answer_text"] for row in rows])

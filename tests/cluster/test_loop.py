@@ -4,116 +4,65 @@ import asyncio
 import functools
 import hashlib
 import json
-from types import SimpleNamespace
+import re
+import shutil
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 
 import cluster.run as driver
+from cluster import comparison, evaluation
 from cluster.config import load
-from cluster.crew import Member
 from cluster.folder.book import Book
 from cluster.folder.store import Store
-from cluster.searcher import Done, table
 from cluster.view import View
-from iteration import tiny
-from iteration.tasks.expressions import VOCABULARY
-from iteration.types import Expand, State, Tree, Verdict
-from tests.worlds import step
+from iteration import config as settings
+from tests.scripted import SKILL, Actors, play_on_script
 
-ROUNDS, UNITS = 3, 2
-OPTIONS = [
-    f"rounds={ROUNDS}",
-    "problems=8",
-    "unit=4",
-    "search.n=4",
-    "measure.levels=[4]",
-    "measure.problems=8",
-    "measure.samples=4",
+ROUNDS = 3
+OPTIONS = ["problems=4", "unit=2", "search.n=4", "measure.levels=[4]", "measure.problems=8", "measure.samples=4"]
+KINDS = {"": driver.Run, "compare": comparison.Comparison, "eval": evaluation.Evaluation}
+COMPARE = [
+    *("compare.levels=[4]", "compare.problems=2", "compare.samples=4", "compare.budgets=[50]", "compare.source_problems=2"),
+    *("compare.arms.beam.search.name=beam", "compare.sources.more.search.name=sample", "judge.name=process"),
 ]
-SKILL = {0: 0.25, 1: 0.5, 2: 0.75, 3: 1.0}  # share of a model's answers that are correct
-
-
-async def soon(value=None):
-    return value
-
-
-class Actors:
-    """Scripted: models are folders with a record, and a model's answers are correct as its skill says."""
-
-    skill = SKILL
-    calls: list[tuple]  # of the whole test: (what, ...)
-
-    def __init__(self, options, task, verify, judge, store, address, view):
-        self.options, self.store, self.started, self.version, self.judged = options, store, False, "", ""
-        self.generators = self
-
-    async def __aenter__(self):
-        if not self.store.has("models/m00000", ""):
-            shape = tiny.Shape(hidden_size=32, layers=1)
-            self.store.put_folder("models/m00000", lambda folder: tiny.build(folder, VOCABULARY, shape, 0))
-        return self
-
-    async def __aexit__(self, *_):
-        pass
-
-    async def make_ready(self, prepare):
-        await prepare(Member("engine", SimpleNamespace(greedy=SimpleNamespace(remote=lambda *_: soon((None, np.zeros(1)))))))
-
-    async def give(self, engine, version):
-        self.calls.append(("give", version))
-
-    async def train(self, method, model, *arguments):
-        if method == "logprobs":
-            return np.zeros(1)
-        base, _ = arguments
-        examples = len(self.store.table(f"manifests/r{model[1:]}"))
-        await asyncio.sleep(0.01)  # others have a turn
-        self.calls.append(("train", model, base))
-        record = {"base": base, "examples": examples, "steps": 1, "tokens": examples}
-        self.store.put_folder(
-            f"models/{model}", lambda folder: (folder / "training.json").write_text(json.dumps(record)) and None
-        )
-        return self.store.json(f"models/{model}/training")
-
-    async def search(self, title, units, done, aside):
-        for unit in units:
-            self.calls.append((title, unit.round, unit.model))
-            trees = []
-            for problem in unit.problems:
-                n = unit.arm.search.options["n"]
-                tree = Tree.root(problem, step(problem.prompt, False), 0, unit.history[0])
-                answers = [step(f"{problem.id} answer {i}", model=unit.model) for i in range(n)]
-                right = round(n * self.skill[int(unit.model[1:])])
-                for i, node in enumerate(tree.grow([Expand(0, n, True)], [answers])):
-                    node.verdict = Verdict(State.CORRECT if i < right else State.WRONG, str(i), float(i < right))
-                trees.append(tree)
-            won = self.store.put_table(unit.key, table(unit, trees))
-            done(Done(unit.key, n * len(trees), won=won))
-            await asyncio.sleep(0)
+EVERY = 7  # so many commits lie between two resumed runs that are left to their end
+EVAL = ["eval.arms.beam.name=beam", "eval.budgets=[40,80]", "judge.name=process"]
 
 
 @functools.cache
-def loaded(options: tuple[str, ...]):
-    return load("configs/quickstart.yaml", [*OPTIONS, *options])
+def loaded(kind: str, options: tuple[str, ...]):
+    read = {"": load, "compare": comparison.read, "eval": evaluation.read}[kind]
+    return read("configs/quickstart.yaml", [*OPTIONS, f"rounds={0 if kind == 'eval' else ROUNDS}", *options])
 
 
 @pytest.fixture
 def play(tmp_path, monkeypatch):
-    """Play a run to its end: play(name, *options, skill=..., store=...) -> (folder, calls)."""
-    monkeypatch.setattr(driver, "Actors", Actors)
+    """Play a run to its end: play(name, *options, kind=..., skill=..., store=..., trusted=...) -> (folder, calls).
+
+    What does not change between the lives of a run is made once: typed options, tokenizer, first model. Nothing is synced.
+    """
+    configs, options_of, check_unchanged, typed = {}, {}, driver.check_unchanged, settings.typed
+    play_on_script(monkeypatch)
     monkeypatch.setattr(View, "say", lambda self, line: None)
 
-    def play(name, *options, skill=SKILL, store=Store):
+    def play(name, *options, kind="", skill=SKILL, store=Store, trusted=False):
         monkeypatch.setattr(Actors, "skill", skill)
         monkeypatch.setattr(Actors, "calls", [], raising=False)
         monkeypatch.setattr(driver, "store_at", store)
-        config = loaded(options).copy()
-        OmegaConf.set_readonly(config, False)
-        config.run.dir = str(tmp_path / name)
-        asyncio.run(driver.Run(config).turn())
+        key = name, kind, options
+        if key not in configs:
+            configs[key] = loaded(kind, options).copy()
+            OmegaConf.set_readonly(configs[key], False)
+            configs[key].run.dir = str(tmp_path / name)
+            options_of[key] = typed(configs[key], KINDS[kind].schema)
+        monkeypatch.setattr(settings, "typed", lambda *_: options_of[key])
+        known = lambda store, *rest: store.begun() or check_unchanged(store, *rest)  # noqa: E731
+        if trusted:  # its config is not read again
+            monkeypatch.setattr(driver, "check_unchanged", known)
+            monkeypatch.setattr(Book, "config", configs[key])
+        asyncio.run(KINDS[kind](configs[key]).turn())
         return tmp_path / name, Actors.calls
 
     return play
@@ -164,38 +113,60 @@ class Killed(BaseException):
 
 
 class Mortal(Store):
-    """A store whose process dies after so many commits; from then on nothing is written."""
+    """A store whose process dies before it commits another file than the next `left`; from then on nothing is written."""
 
     left = 0
 
     def _put(self, name, write):
-        return self._mortal(super()._put, name, write)
+        return self._mortal(name, super()._put, name, write)
 
     def commit_folder(self, key, tmp):
-        return self._mortal(super().commit_folder, key, tmp)
+        return self._mortal(key, super().commit_folder, key, tmp)
 
-    def _mortal(self, commit, *arguments):
-        if Mortal.left == 0:
-            raise Killed
-        Mortal.left -= 1
+    def _mortal(self, name, commit, *arguments):
+        if not (self.root / name).exists():  # else it loses, and writes nothing
+            if Mortal.left == 0:
+                raise Killed
+            Mortal.left -= 1
         return commit(*arguments)
 
 
-@pytest.mark.parametrize("lag", [0, 1])
-def test_a_driver_that_is_killed_at_any_commit_is_resumed_to_the_same_files(play, lag):
-    """Before each commit in turn: every prefix of the protocol is a state that a resumed run begins with."""
-    options = [f"lag={lag}", "rounds=2"]
-    whole, kills = content(play("whole", *options)[0]), 0
-    for kills in range(200):
-        name, Mortal.left = f"killed-{kills}", kills
+VETO = SKILL | {1: 0.0}
+LIVES = {
+    "lag 0, both models are promoted": ("", SKILL, "rounds=2"),
+    "lag 1": ("", SKILL, "rounds=2", "lag=1"),
+    "lag 2": ("", SKILL, "lag=2"),
+    "a model is not promoted": ("", VETO, "rounds=2"),
+    "a comparison": ("compare", SKILL, "rounds=1", *COMPARE),
+    "an evaluation": ("eval", SKILL, *EVAL),
+}
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_a_driver_that_is_killed_at_any_commit_is_resumed_to_the_same_files(play, tmp_path, life):
+    """Every prefix of the protocol starts a resumed run that is killed again before its second commit, and each EVERY-th prefix
+    starts a run that is not killed."""
+    kind, skill, *options = LIVES[life]
+    if kind == "eval":
+        (tmp_path / "given").mkdir()
+        (tmp_path / "given/config.json").write_text("{}")
+        options.append(f"eval.judge={tmp_path / 'given'}")
+    live = functools.partial(play, "killed", *options, kind=kind, skill=skill, trusted=True)
+    whole, deaths = content(play("whole", *options, kind=kind, skill=skill)[0]), 0
+    while True:
+        Mortal.left = 1
         try:
-            folder, _ = play(name, *options, store=Mortal)
+            folder, _ = live(store=Mortal)
             break
         except Killed:
-            folder, _ = play(name, *options)
-        assert content(folder) == whole, f"killed before commit {kills}"
-    assert kills > 20, "every commit of two rounds was a place to die at"
-    assert content(folder) == whole
+            deaths += 1
+        if deaths % EVERY == 0:
+            shutil.copytree(tmp_path / "killed", tmp_path / "resumed")
+            folder, _ = play("resumed", *options, kind=kind, skill=skill, trusted=True)
+            assert content(folder) == whole, f"killed after {deaths} commits"
+            shutil.rmtree(folder)
+    assert content(folder) == whole, "killed after each commit"
+    assert deaths > 12, deaths
 
 
 def test_the_comparison_sees_what_is_lost(play, tmp_path):
@@ -215,11 +186,11 @@ def content(folder) -> dict[str, str]:
             continue
         if name.startswith("traces"):
             said = str(pq.ParquetFile(path).read().drop_columns(["created_at"]).to_pydict())
-        elif name.startswith("rounds"):
+        elif name.startswith(("rounds", "evaluated")):
             record = json.loads(path.read_text())
             said = str({key: value for key, value in record.items() if key not in own})
         elif name == "config.yaml":
-            said = path.read_text().replace(str(folder), "FOLDER")
+            said = re.sub(r"dir: .+", "dir: FOLDER", path.read_text())
         else:
             said = path.read_bytes().hex()
         found[name] = hashlib.sha256(said.encode()).hexdigest()

@@ -58,7 +58,7 @@ def test_an_engine_s_cache_is_what_is_left(model):
 
 def test_a_judge_is_counted_where_one_is_taught(model):
     shape = shape_of(AutoConfig.from_pretrained(model["1.7"]))
-    names = lambda *options: [h.actor for h in holdings(load("configs/gpus.yaml", list(options)), shape, GB, GB)]  # noqa: E731
+    names = lambda *options: [h.name for h in holdings(load("configs/gpus.yaml", list(options)), shape, GB, GB)]  # noqa: E731
     assert names() == ["trainer x 4", "generator x 4"] and names("judge=process", "train_judge.row_tokens=3072") == [
         *names(),
         "judge",

@@ -6,15 +6,14 @@ import json
 import pytest
 
 from cluster.config import load
+from cluster.folder.book import problem_of
 from cluster.folder.forks import fork
-from cluster.planning import _name
 from cluster.remote import encode
 from cluster.run import Run
 from cluster.view import View
 from iteration import tiny
 from iteration.errors import UserError
 from iteration.tasks.expressions import VOCABULARY
-from iteration.types import Problem
 
 OPTIONS = ["task.name=file", "verify.name=exact", "problems=200", "unit=8", "measure.levels=[0]", "measure.samples=1"]
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -217,11 +216,23 @@ def test_fresh_held_out_problems_are_none_that_were_trained_on(tmp_path):
     assert len(found) == 4 and found | prompts(second, "r00000/test") == {row["prompt"] for row in rows(range(7))}
 
 
-def test_ids_with_a_slash_are_taken_whole():
-    """Only the orders of a multiple-choice question share a name."""
-    assert _name(Problem("algebra/17", "", "")) == "algebra/17" and _name(Problem("a/b/1", "", "")) == "a/b/1"
-    assert (
-        _name(Problem("p-0123456789abcdef/3", "", ""))
-        == _name(Problem("p-0123456789abcdef/12", "", ""))
-        == "p-0123456789abcdef"
-    )
+def test_a_plan_keeps_which_problems_are_variants_of_one_question(tmp_path):
+    choice = [
+        {"Question": f"{i}?", "Correct Answer": "a"} | {f"Incorrect Answer {n}": f"b{n}" for n in (1, 2, 3)} for i in range(4)
+    ]
+    options = ["task.name=choice", "task.orders=3", "verify.name=choice", f"task.test={write(tmp_path / 'c.jsonl', choice)}"]
+    run = start(tmp_path, *options, "rounds=0", "measure.problems=12", "generate.context=256", "train.row_tokens=256")
+    begin(run)
+    held_out = run.book.problems(run.test, 0).values()
+    assert len(held_out) == 12 and len({problem.counted for problem in held_out}) == 4
+    assert {problem.id for problem in held_out} == {
+        f"{question}/{i}" for question in {p.question for p in held_out} for i in range(3)
+    }
+
+
+def test_variants_of_an_older_plan_are_known_by_their_ids():
+    def counted(name: str) -> str:
+        return problem_of({"id": name, "prompt": "", "answer": "", "level": 0}).counted
+
+    assert counted("algebra/17") == "algebra/17" and counted("a/b/1") == "a/b/1", "other ids are taken whole"
+    assert counted("p-0123456789abcdef/3") == counted("p-0123456789abcdef/12") == "p-0123456789abcdef"

@@ -126,9 +126,9 @@ def test_every_documented_metric_arrives_in_prometheus(small):
         return float(one["value"][1])
 
     records = [json.loads((folder / f"rounds/r0000{n}.json").read_text()) for n in range(3)]
-    judged = sum(float(series["value"][1]) for series in found["ray_flywheel_verdicts_total"])
+    graded = sum(float(series["value"][1]) for series in found["ray_flywheel_verdicts_total"])
     whole = 2 * 160 * 16 + 3 * 200 * 4  # answers of two searches and three measurements
-    assert 0.5 * whole < judged <= whole, "all but what came in the last seconds"
+    assert 0.5 * whole < graded <= whole, "all but what came in the last seconds"
     assert value("verdicts_total", state="correct") > 0 and value("tokens_per_second") > 0 and value("train_loss") > 0
     measured = {f"{score['pass_1']:.6f}" for record in records for score in record["scores"]}
     assert f"{value('pass_at_1', level='3'):.6f}" in measured

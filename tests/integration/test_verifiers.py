@@ -1,4 +1,4 @@
-"""Verifiers in a real run: an audit of false positives, a judging again, later rounds by its verdicts, code behind walls."""
+"""Verifiers in a real run: an audit of false positives, a grading again, later rounds by its verdicts, code behind walls."""
 
 import json
 

@@ -97,7 +97,7 @@ def test_beginnings_are_planted_once_with_the_share_that_ended_well():
     assert tree.cost.tokens == 6 and tree.cost.waves == 1, "what is taken over costs nothing"
 
 
-def test_ends_are_judged_again_and_a_broken_verifier_says_nothing_of_them():
+def test_ends_are_graded_again_and_a_broken_verifier_says_nothing_of_them():
     class Stricter(Equal):
         async def verify(self, problem, texts):
             return [Verdict(State.FAILED if text == "x.y." else State.WRONG) for text in texts]

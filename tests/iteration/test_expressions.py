@@ -31,7 +31,7 @@ def test_the_right_answer_is_accepted_and_has_n_squared_plus_n_tokens(level, see
 
 
 @given(st.integers(2, 7), st.integers(0, 2**32))
-def test_every_step_that_is_judged_legal_keeps_the_value(level, seed):
+def test_every_step_that_is_graded_legal_keeps_the_value(level, seed):
     line = world.draw_line(level, np.random.default_rng(seed))
     while len(line) > 1:
         after = [world.reduce_at(line, at) for at in range(1, len(line), 2)]
@@ -155,3 +155,7 @@ def test_every_step_of_an_unfinished_answer_has_its_verdict():
     assert states("2 + 3 - 2 + 0 \n5 - 2 + 0\n") == [State.CORRECT] * 2
     assert states("2 + 3 - 2 + 0\n5 - 1 + 0\n4 + 0\n5") == [State.CORRECT, State.WRONG, State.CORRECT, State.WRONG]
     assert states("") == []
+
+
+def test_a_level_without_operators_has_no_problems():
+    assert Expressions().draw("test", 0, 3, np.random.default_rng(0)) == []

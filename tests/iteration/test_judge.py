@@ -154,5 +154,5 @@ def test_worth_by_aggregate_and_mistakes_in_the_options():
         Process(labels="step")
     with pytest.raises(ValueError, match="aggregate is 'max'"):
         Process(aggregate="max")
-    with pytest.raises(ValueError, match="the verifier cannot judge steps"):
+    with pytest.raises(ValueError, match="the verifier cannot grade steps"):
         Process(labels="steps").examples(rows(whole("a", "1", "1")), ENDS, None)

@@ -14,7 +14,7 @@ from tests.cluster.folder.folders import TRAIN
 from tests.worlds import step
 
 
-def judged(node, good: bool):
+def graded(node, good: bool):
     node.verdict = Verdict(State.CORRECT if good else State.WRONG, node.step.text, float(good))
 
 
@@ -24,12 +24,12 @@ def forest():
     a, b = first.grow([Expand(0, 2)], [[step("a", False), step("b b", False)]])
     c, d, e = first.grow([Expand(1, 2), Expand(2, 1)], [[step("c"), step("d d d")], [step("e")]])
     for node, good in ((c, True), (d, False), (e, False)):
-        judged(node, good)
+        graded(node, good)
     for node, visits in zip((first.nodes[0], a, b, c, d, e), (9, 6, 2, 4, 1, 1), strict=True):
         node.visits = visits
     second = Tree.root(Problem("r", "q", "x", 3), step("q", False), 0)
     for node in second.grow([Expand(0, 2, True)], [[step("f"), step("g")]]):
-        judged(node, False)
+        graded(node, False)
     unit = Unit(TRAIN, 1, 0, [first.problem, second.problem], ["q", "q"], "m00000", [History(), History()])
     return table(unit, [first, second])
 

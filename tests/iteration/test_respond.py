@@ -41,12 +41,12 @@ def test_thinking_that_the_prompt_opened_and_nothing_closed_is_no_answer(prompt,
         def show(self, problem):
             return dataclasses.replace(super().show(problem), text=prompt)
 
-    class Judges:
+    class Grades:
         async def verify(self, problem, answers):
             return grader.verify([problem] * len(answers), answers)
 
     grader = Grader(Part(VERIFY, "exact", {"read": "line"}))
-    tree = asyncio.run(respond(PROBLEM, Sample(n=1), Opens({"p": [step(text)]}), Judges(), None, 1000, seed=7))
+    tree = asyncio.run(respond(PROBLEM, Sample(n=1), Opens({"p": [step(text)]}), Grades(), None, 1000, seed=7))
     assert tree.nodes[1].verdict.state == state
 
 
@@ -78,7 +78,7 @@ def test_steps_hang_below_each_other_and_the_budget_stops_them():
     assert tree.answer(4) == "a ba ba ba b"
 
 
-def test_an_unfinished_step_is_no_answer_and_a_finished_path_is_judged_whole():
+def test_an_unfinished_step_is_no_answer_and_a_finished_path_is_graded_whole():
     class Path(Scripted):
         async def propose(self, tree, wishes):
             return [[step("tw", final=False) if wish.node == 0 else step("o")] for wish in wishes]
@@ -87,7 +87,7 @@ def test_an_unfinished_step_is_no_answer_and_a_finished_path_is_judged_whole():
     assert [node.verdict and node.verdict.state for node in tree.nodes] == [None, None, State.CORRECT]
 
 
-def test_an_infrastructure_failure_is_raised_not_judged():
+def test_an_infrastructure_failure_is_raised_not_graded():
     class Broken(Scripted):
         async def propose(self, tree, wishes):
             raise ConnectionError("engine gone")

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book
-from cluster.folder.layout import VERDICT, arm_key, trace_id
+from cluster.folder.layout import VERDICT, arm_key, node_id, tree_id
 from cluster.folder.store import Store
 from cluster.searcher import Unit, table
 from iteration.parts import SEARCH, Part
@@ -19,7 +19,7 @@ OLD = Path(__file__).parents[2] / "data" / "runs-a7743d8.tar.gz"
 SAMPLE = Part(SEARCH, "sample", {"n": 2})
 TRAIN = Arm("train", "search", "train", "train", SAMPLE, None, 100, blind=False)
 TEST = Arm("test", "measure", "test", "test", SAMPLE, None, 100, blind=True)
-BEAM = Arm("beam-60", "beam", "test", "test", Part(SEARCH, "beam", {"keep": 2}), None, 60, blind=True, round=0)
+BEAM = Arm("beam-60", "beam", "test", "test", Part(SEARCH, "beam", {"keep": 2}), None, 60, True, 0, budgeted=True)
 SOURCE = Arm("from-sample", "sample", "train", "train", SAMPLE, None, 60, blind=False, round=2)
 CONFIG = {"name": "small", "seed": 0, "rounds": 1, "budget": 100, "task": {"name": "t"}, "search": {"name": "sample"}}
 CONFIG |= {"verify": {"name": "exact"}, "measure": {"samples": 2}, "train": {"gpus": 0}, "generate": {"gpus": 0}}
@@ -63,7 +63,7 @@ def search(book: Book, arm: Arm, number: int, unit: int, states=(State.CORRECT, 
     made = Unit(arm, number, unit, problems, texts, "m00000", history)
     book.store.put_table(made.key, table(made, trees))
     ends = range(1, len(states) + 1)
-    return [trace_id(number, arm.name, unit, tree, node) for tree in range(len(problems)) for node in ends]
+    return [node_id(tree_id(number, arm.name, unit, tree), node) for tree in range(len(problems)) for node in ends]
 
 
 def record(number: int, **more) -> dict:

@@ -96,7 +96,7 @@ def test_what_a_round_costs_counts_ranks_shares_of_gpus_judges_and_arms():
 @pytest.fixture
 def book(tmp_path):
     """A run with its first model, untrained, and two searches of its held-out problems."""
-    book = young(tmp_path / "run", BEAM, replace(BEAM, name="plain", title="sample", search=SAMPLE, budget=100))
+    book = young(tmp_path / "run", BEAM, replace(BEAM, name="plain", title="sample", search=SAMPLE, budget=100, budgeted=False))
     tiny.build(book.model("m00000"), VOCABULARY, tiny.Shape(hidden_size=32, layers=1), 0)
     return book
 
@@ -116,9 +116,9 @@ def test_held_out_answers_are_counted_problem_by_problem(book):
     search(book, TEST, 0, 1, (State.CORRECT, State.FAILED, State.CORRECT))
     trees = Trees("\n", book.problems(TEST, 0))
     found = read_results(book, TEST, 0, trees)
-    assert found.model == "m00000" and [each.judged for each in found.tried] == [2, 2, 2, 2]
+    assert found.model == "m00000" and [each.graded for each in found.tried] == [2, 2, 2, 2]
     assert [each.answers for each in found.tried] == [2, 2, 3, 3]
-    own = measuring.Results.of(book.nodes(TEST, 0, ["problem_id", "level", "state"]))
+    own = measuring.Results.of(book.nodes(TEST, 0, ["problem_id", "state"]), book.problems(TEST, 0))
     assert found.rates() == own.rates() == {"p0": 0.5, "p1": 0.5, "p2": 1.0, "p3": 1.0}, "as the run's own scores"
     shown = trees.chosen(found.rates(), found.rates(), 10**6)
     assert len(shown) == 4 and all("round 0" in each.trees for each in shown)

@@ -21,12 +21,12 @@ from iteration.statistics import bootstrap
 SIZE = Size(1000, 2, 16)
 
 
-def tried(problem, correct, judged=8, level=4, wrong=None, **more):
-    """`correct` of `judged` answers agree on the right one; the others agree on one wrong one, unless they all differ."""
-    others = judged - correct
+def tried(problem, correct, graded=8, level=4, wrong=None, **more):
+    """`correct` of `graded` answers agree on the right one; the others agree on one wrong one, unless they all differ."""
+    others = graded - correct
     votes = (correct, *([1] * others if wrong == "all differ" else [others]), 0)
     right = (True, *[False] * (len(votes) - 1))
-    return Tried(problem, level, judged, correct, votes, right, 10, 20 * judged, 0, judged, **more)
+    return Tried(problem, level, graded, correct, votes, right, 10, 20 * graded, 0, graded, **more)
 
 
 def results(number, counts, level=4, **more):
@@ -78,7 +78,7 @@ def evidence(rounds, arms=(), **more):
     )
     stages = {
         "sampled": 800,
-        "judged": 800,
+        "graded": 800,
         "correct": 300,
         "distinct": 120,
         "kept": 90,
@@ -129,14 +129,14 @@ def test_a_judge_s_choices_are_averaged_over_problems_with_fewer_answers():
     assert Results("r", 0, "m", rows).chosen()["v"].tolist() == pytest.approx([1 / 3, 2 / 3, 2 / 3])
 
 
-def test_a_problem_that_could_not_be_judged_is_left_out_and_all_of_them_is_said():
+def test_a_problem_that_could_not_be_graded_is_left_out_and_all_of_them_is_said():
     broken = Tried("x", 4, 0, 0, (0,), (False,), 10, 100, 0, 8)
     found = Results("r", 0, "m", (tried("a", 4), broken))
     assert found.sizes().tolist() == [1, 2, 3, 4, 8] and found.pass_1().mean == 0.5
     assert found.coverage()[0] == 0.5 and len(found.majority()) == 5
     run = evidence([[4] * 40, [6] * 40])
     run.held_out[1] = Results("round 1", 1, "m00001", (broken,))
-    assert "No held-out answer could be judged" in verdict(run).headline and page([run], "x")
+    assert "No held-out answer could be graded" in verdict(run).headline and page([run], "x")
 
 
 def walk(text, state, nodes=None, values=None):

@@ -1,4 +1,4 @@
-"""Judging again, from a stored run alone: counts, side files, and what later rounds train on."""
+"""Grading again, from a stored run alone: counts, side files, and what later rounds train on."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_later_rounds_use_the_new_verdicts(book):
     for rows, kept in ((nodes, 8), (new, 4)):
         decisions = decide(answers(rows), answers(rows).slice(0, 0), {"correct": Correct()})
         assert decisions["reason"].to_pylist().count("") == kept
-    assert new["state"].to_pylist().count("unparseable") == 4, "what was not judged again stays as it is"
+    assert new["state"].to_pylist().count("unparseable") == 4, "what was not graded again stays as it is"
     assert new.schema.equals(nodes.schema) and new["token_ids"].equals(nodes["token_ids"])
 
 

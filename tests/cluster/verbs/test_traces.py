@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.cli import parser
 from cluster.engine import Generate
 from cluster.folder.layout import TRACE, filter_key, unit_key
 from cluster.remote import RemotePolicy
@@ -64,7 +65,8 @@ def test_an_export_holds_messages_and_whether_an_answer_was_kept(book, tmp_path)
 
 
 def test_pages(book, capsys):
-    every = {"problem": "", "state": None, "kept": False, "round": None, "split": "train", "to": ""}
+    assert parser(["traces"]).parse_args(["traces", "RUN", "--split", "test"]).arm == "test", "its older name"
+    every = {"problem": "", "state": None, "kept": False, "round": None, "arm": "train", "to": ""}
     assert traces.act(argparse.Namespace(run=book.store.place, page=1, **every)) == 0
     said = capsys.readouterr().out
     assert said.count("r00001/train/") == 10 and "next page" in said and "n0001, kept" in said
