@@ -35,9 +35,7 @@ def varlen(
     Returns [rows, slots, heads, width].
     """
     if softcap or s_aux is not None or getattr(module.config, "attention_chunk_size", None):
-        raise ValueError(
-            "torch's varlen_attn has no chunks, caps or sinks, which this model's attention has: type train.bf16=false"
-        )
+        raise ValueError("this model's attention has chunks, caps or sinks, torch's varlen_attn has not: type train.bf16=false")
     packed = [each.transpose(1, 2).flatten(0, 1) for each in (query, key, value)]
     window = (sliding_window - 1 if sliding_window else -1, 0)
     ends, longest = (cu_seq_lens_q, cu_seq_lens_q), (max_length_q, max_length_q)
