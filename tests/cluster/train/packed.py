@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention as attend
 
+from cluster.train import ranks
 from cluster.train.examples import StepLabels
 from cluster.train.fit import micro_batches
 from cluster.train.ranks import ALONE
@@ -50,12 +51,13 @@ def model(kind, implementation, head="CausalLM"):
     return made
 
 
-def pairs(count=20):
-    """Pairs of sequences, for preferences; the other objectives take them as they are."""
+def pairs(count=20, signed=True):
+    """Pairs of sequences for preferences, with negative weights on the second; if not signed, for other objectives."""
     rng = np.random.default_rng(0)
     tokens = [[rng.integers(2, 30, rng.integers(6, 20)).astype(np.int32) for _ in range(2)] for _ in range(count)]
-    signs = [np.repeat([0, 1.0, 0, -1.0], [3, len(a) - 3, 3, len(b) - 3]) for a, b in tokens]
-    return Examples.of(tokens, signs, [rng.integers(0, 2, len(each)).astype(np.float32) for each in signs])
+    second = -1.0 if signed else 1.0
+    weights = [np.repeat([0, 1.0, 0, second], [3, len(a) - 3, 3, len(b) - 3]) for a, b in tokens]
+    return Examples.of(tokens, weights, [rng.integers(0, 2, len(each)).astype(np.float32) for each in weights])
 
 
 CASES = [("CausalLM", Sft()), ("CausalLM", Dpo(beta=0.5)), ("SequenceClassification", StepLabels())]
@@ -65,18 +67,24 @@ def plan(data, rows=5):
     return list(batches(data, np.arange(len(data)), rows, 64, np.random.default_rng(0)))
 
 
-def learnt(made, learn, plan):
+def learnt(made, learn, plan, half=False):
     """(the summed loss, {parameter: gradient}) of all batches."""
     torch.manual_seed(1)
-    loss_of, total = learn.objective(made), 0.0
+    worker = ranks.working(made, half)
+    loss_of, total = learn.objective(worker), 0.0
     for parameter in made.parameters():  # a reference that differs from the model
         parameter.data = parameter.data + 0.02 * torch.randn_like(parameter)
+    ranks.refresh(worker, made)
     for batch in plan:
-        for micro in micro_batches(batch, 2, ALONE, made):
-            loss = loss_of(made, micro)
+        for micro in micro_batches(batch, 2, ALONE, worker):
+            loss = loss_of(worker, micro)
             loss.backward()
             total += loss.item()
     return total, {name: parameter.grad for name, parameter in made.named_parameters()}
+
+
+def flattened(gradients):
+    return torch.cat([gradient.flatten() for gradient in gradients.values()])
 
 
 def close(found, wanted, tolerance=1e-4):

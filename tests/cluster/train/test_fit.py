@@ -9,6 +9,7 @@ from cluster.train.checkpoint import Checkpoints
 from cluster.train.fit import fit
 from cluster.train.options import Optimise
 from iteration import losses
+from iteration.learn.dpo import Dpo
 from iteration.learn.sft import Sft
 from tests.cluster.train.packed import CASES, model, pairs, plan, standing_in
 
@@ -44,7 +45,7 @@ def test_nothing_in_a_step_reads_from_the_device(monkeypatch, half, head, learn)
 @pytest.mark.parametrize(("head", "learn"), CASES, ids=lambda each: type(each).__name__)
 def test_bfloat16_with_float32_masters_is_close_to_float32(monkeypatch, head, learn):
     monkeypatch.setattr(attention, "varlen_attn", standing_in)
-    work, found = plan(pairs()) * 2, {}
+    work, found = plan(pairs(signed=isinstance(learn, Dpo))) * 2, {}
     for half in (False, True):
         made, norms = model("plain", VARLEN if half else "sdpa", head), []
         before = [p.detach().clone() for p in made.parameters()]
@@ -59,7 +60,7 @@ def test_bfloat16_with_float32_masters_is_close_to_float32(monkeypatch, head, le
 
 def test_a_training_in_bfloat16_resumes_with_the_same_model(tmp_path, monkeypatch):
     monkeypatch.setattr(attention, "varlen_attn", standing_in)
-    (head, learn), work = CASES[0], plan(pairs()) * 2
+    (head, learn), work = CASES[0], plan(pairs(signed=False)) * 2
     calm = model("plain", VARLEN, head)
     losses_of = list(fit(calm, work, Optimise(**OPTIONS), learn, half=True))
     store = Store(tmp_path).open()
