@@ -382,6 +382,7 @@ def main() -> int:
         return 0
     rows = SMOKE if asked.smoke else ROWS | ASKED
     if asked.row:
+        torch.set_num_threads(1 if asked.smoke else os.cpu_count() or 1)
         for what, value in rows[asked.row][0](out=asked.out):
             print(MARK + json.dumps((what, value)), flush=True)
         return 0
