@@ -63,7 +63,7 @@ def fit(
         for module in worker.modules():
             if type(module).__name__ in worker._no_split_modules:
                 module.compile()
-    loss_of = ranks.gathering(worker, learn.objective(worker))  # of the weights that the training starts from
+    loss_of = ranks.gathering(worker, learn.objective(worker), mesh)  # of the weights that the training starts from
     learnt = [p for p in model.parameters() if p.requires_grad]
     adam = optimiser(learnt, options)
     losses = checkpoints.restore(model, adam, len(plan)) if checkpoints else []

@@ -186,13 +186,15 @@ def refresh(copied: torch.nn.Module, model: torch.nn.Module) -> None:
             torch._foreach_copy_(*map(list, zip(*pairs, strict=True)))
 
 
-def gathering(model: torch.nn.Module, loss: Callable) -> Callable:
+def gathering(model: torch.nn.Module, loss: Callable, mesh: DeviceMesh | None) -> Callable:
     """A loss of (model, batch) as a function of a batch. It calls parts of the model, for which FSDP has to gather the weights
-    too: as a method it can be declared to be a forward pass."""
+    too: as a method of the model it can be declared to be a forward pass."""
+    if mesh is None:
+        return partial(loss, model)
     from torch.distributed.fsdp import register_fsdp_forward_method
 
     model.loss_of = MethodType(loss, model)
-    register_fsdp_forward_method(model, "loss_of")  # does nothing without FSDP
+    register_fsdp_forward_method(model, "loss_of")
     return model.loss_of
 
 
