@@ -1,10 +1,10 @@
 """The memory of each process of a run, computed from its config, not measured.
 
-For each parameter a trainer holds a weight, a gradient and two moments in float32 (16 bytes, over all ranks); on a GPU a copy in
-bfloat16; of several ranks, the largest block gathered twice. Then the activations of its rows (Korthikanti et al. 2022, equation 1,
-with attention that keeps no scores: 34 s b h bytes a layer in 16 bits, twice that in 32; with `recompute` one layer's and every
-layer's input) and the logits of the tokens that are scored at once (in float32, with their log-probabilities and gradients: 12
-bytes each, 2 more for those in bfloat16).
+For each parameter a trainer holds a weight, a gradient and two moments in float32 (16 bytes, over all ranks); on a GPU a copy
+in bfloat16; of several ranks, the largest block gathered twice. Then the activations of its rows (Korthikanti et al. 2022,
+equation 1, with attention that keeps no scores: 34 s b h bytes a layer in 16 bits, twice that in 32; with `recompute` one
+layer's and every layer's input) and the logits of the tokens that are scored at once (in float32, with their log-probabilities
+and gradients: 12 bytes each, 2 more for those in bfloat16).
 An engine holds the weights in its own type and, for each token in its cache, 2 L h_kv d values (Kwon et al. 2023).
 """
 

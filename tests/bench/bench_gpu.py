@@ -352,19 +352,19 @@ SMOKE: dict[str, tuple[Callable[[Path], Found], int]] = {
 def measured(row: str, smoke: bool, out: Path, limit: float) -> list[tuple[str, str]]:
     """A row, in a process of its own that ends after `limit` seconds with all that it started."""
     command = [sys.executable, "-m", "tests.bench.bench_gpu", "--row", row, "--out", str(out), *["--smoke"] * smoke]
-    log = out / f"{row.replace(' ', '-')}.log"
+    log, end, family, ended = out / f"{row.replace(' ', '-')}.log", time.monotonic() + limit, set(), ""
     with log.open("w") as output:
-        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            ended = f"failed with status {code}: {log}" if (code := child.wait(limit)) else ""
-        except subprocess.TimeoutExpired:
-            ended = f"stopped after {limit:.0f} s: {log}"
-        finally:
+        child = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        while child.poll() is None and time.monotonic() < end:
             with contextlib.suppress(psutil.NoSuchProcess):
-                for each in [*psutil.Process(child.pid).children(recursive=True), child]:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        each.kill()
-            child.wait()
+                family |= {child, *child.children(recursive=True)}
+            time.sleep(0.5)
+        if child.poll() != 0:
+            ended = f"failed with status {child.poll()}: {log}" if child.poll() else f"stopped after {limit:.0f} s: {log}"
+        for each in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        child.wait()
     lines = [line.removeprefix(MARK) for line in log.read_text(errors="replace").splitlines() if line.startswith(MARK)]
     return [tuple(json.loads(line)) for line in lines] + ([("", ended)] if ended else [])
 
