@@ -181,9 +181,8 @@ def refresh(copied: torch.nn.Module, model: torch.nn.Module) -> None:
     import torch
 
     if copied is not model:
-        pairs = [each for each in zip(copied.parameters(), model.parameters(), strict=True) if each[0].requires_grad]
         with torch.no_grad():
-            torch._foreach_copy_(*map(list, zip(*pairs, strict=True)))
+            torch._foreach_copy_([*copied.parameters()], [*model.parameters()])
 
 
 def gathering(model: torch.nn.Module, loss: Callable, mesh: DeviceMesh | None) -> Callable:
