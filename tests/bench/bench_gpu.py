@@ -79,7 +79,7 @@ MODELS = {
     "135M": Sizes(49_152, 576, 1536, 30, 9, 3, 64),
     "1.5B": Sizes(151_936, 1536, 8960, 28, 12, 2, 128, micro_rows=4, steps=9),
     "0.45M": Sizes(26, 128, 256, 3, 4, 2, 32, row_tokens=128, steps=60),
-    "smoke": Sizes(300, 64, 128, 2, 4, 2, 16, rows=2, row_tokens=64, micro_rows=1, steps=9),
+    "smoke": Sizes(300, 64, 128, 2, 2, 1, 32, rows=2, row_tokens=64, micro_rows=1, steps=9),
 }
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
