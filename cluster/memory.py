@@ -1,9 +1,10 @@
 """The memory of each process of a run, computed from its config, not measured.
 
-For each parameter a trainer holds a weight, a gradient and two moments in float32 (16 bytes, over all ranks), the largest block
-gathered twice, the activations of its rows (Korthikanti et al. 2022, equation 1, with attention that keeps no scores: 34 s b h
-bytes a layer in 16 bits, twice that in 32; with `recompute` one layer's and every layer's input) and the
-logits (in float32, with their log-probabilities and gradients: 12 bytes each, 2 more for those in bfloat16).
+For each parameter a trainer holds a weight, a gradient and two moments in float32 (16 bytes, over all ranks); on a GPU a copy
+in bfloat16; of several ranks, the largest block gathered twice. Then the activations of its rows (Korthikanti et al. 2022,
+equation 1, with attention that keeps no scores: 34 s b h bytes a layer in 16 bits, twice that in 32; with `recompute` one
+layer's and every layer's input) and the logits of the tokens that are scored at once (in float32, with their log-probabilities
+and gradients: 12 bytes each, 2 more for those in bfloat16).
 An engine holds the weights in its own type and, for each token in its cache, 2 L h_kv d values (Kwon et al. 2023).
 """
 
@@ -17,6 +18,7 @@ from omegaconf import DictConfig
 from cluster.train.checkpoint import FILE_BYTES
 from iteration import config as settings
 from iteration.errors import UserError
+from iteration.losses import AT_ONCE
 from iteration.parts import JUDGE, TASK
 from iteration.protocols import Corpus
 
@@ -96,9 +98,10 @@ def trainer(shape: Shape, options: Any, device: float, alone: bool = False) -> H
         "weights (float32)": 4 * shape.parameters / shares,
         "gradients": 4 * learnt / shares,
         "moments": 8 * learnt / shares,
-        "gathered blocks": (2 * shape.block * own) if shares > 1 or half else 0.0,
+        "gathered blocks": 2 * shape.block * own if shares > 1 else 0.0,
+        "a bfloat16 copy": 2 * shape.parameters if half and shares == 1 else 0.0,
         "activations": inputs + layer if options.recompute else shape.layers * layer,
-        "logits": (14.0 if half else 12.0) * tokens * shape.vocabulary,
+        "logits": (14.0 if half else 12.0) * min(tokens * shape.vocabulary, AT_ONCE),
     }
     if not options.gpus:  # with a GPU the copy that is written is in the machine's memory
         parts |= {"a checkpoint being written": 12 * learnt / shares + FILE_BYTES, "libraries": LIBRARIES}

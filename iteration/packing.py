@@ -30,12 +30,14 @@ class Batch:
     count: int
 
     def rows(self, part: slice, counted: bool = True) -> dict[str, np.ndarray]:
-        """Some of the rows by name, and `targets`: int64 [n], the slots (in the flattened rows) of tokens that a model is
-        trained to predict: those with a weight, except the first of a sequence. counted: False makes all weights 0."""
-        arrays = {name: getattr(self, name)[part] for name in ("token_ids", "positions", "weights", "labels", "items")}
-        if not counted:
-            arrays["weights"] = np.zeros_like(arrays["weights"])
-        return arrays | {"targets": np.flatnonzero((arrays["weights"] != 0) & (arrays["positions"] > 0))}
+        """Some of the rows by name, flattened behind the first two: token_ids and positions int64 [rows, row_tokens]; targets
+        int64 [n], the slots of the tokens that have a weight and are not the first of their sequence (none where counted is
+        False); their weights, labels and items [n]; offsets int32 [sequences + 1], where sequences begin, and the end."""
+        token_ids, positions = self.token_ids[part], self.positions[part]
+        targets = np.flatnonzero((self.weights[part] != 0) & (positions > 0) & counted)
+        at_targets = {name: getattr(self, name)[part].reshape(-1)[targets] for name in ("weights", "labels", "items")}
+        offsets = np.append(np.flatnonzero(positions == 0), positions.size).astype(np.int32)
+        return {"token_ids": token_ids, "positions": positions, "targets": targets, "offsets": offsets} | at_targets
 
 
 def pack(lengths: np.ndarray, row_tokens: int) -> list[list[int]]:

@@ -65,11 +65,13 @@ class Checkpoints:
         self.attempts = [*progress["lives"], len(progress["losses"])]
         return progress["losses"]
 
-    def save(self, model: torch.nn.Module, adam: torch.optim.Optimizer, steps: int, losses: list[float]) -> None:
-        """Start writing one if it is due and the previous one is written. The weights may change once this returns."""
+    def due(self) -> bool:
+        """Is it time for one, and the previous one written? The same on every rank."""
         due = time.monotonic() - self._last >= self._seconds and not (self._writing and not self._writing.done())
-        if not agreed(due, self._mesh):
-            return
+        return agreed(due, self._mesh)
+
+    def save(self, model: torch.nn.Module, adam: torch.optim.Optimizer, steps: int, losses: list[float]) -> None:
+        """Start writing one. The weights may change once this returns."""
         from torch.distributed import checkpoint
 
         self.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -67,12 +66,7 @@ class StepLabels:
     """A value model's objective: binary cross-entropy on labelled steps (cluster.train.fit.Objective)."""
 
     def objective(self, model: Any) -> Callable:
-        """The loss as a method of the model: it calls parts of the model, for which FSDP has to gather the weights too."""
-        from torch.distributed.fsdp import register_fsdp_forward_method
-
-        model.binary = MethodType(losses.binary, model)
-        register_fsdp_forward_method(model, "binary")  # does nothing without FSDP
-        return lambda model, batch: model.binary(batch)
+        return losses.binary
 
     def total(self, batch: Any) -> float:
         return float(batch.weights.sum())

@@ -23,6 +23,7 @@ class Optimise:
     weight_decay: float = 0.05  # of matrices; not of norms and biases
     clip: float = 1.0  # largest norm of the gradient
     recompute: bool = False  # activations are recomputed in the backward pass: less memory, a third more time
+    compile: bool = False  # torch.compile of each layer: the first step then takes longer
 
     def __post_init__(self) -> None:
         at_least(self, rows=1, row_tokens=1, micro_rows=1, warmup=0, weight_decay=0)

@@ -1,30 +1,32 @@
 """Several processes that train one model together: torch FSDP2 over gloo on CPU, over NCCL on GPUs.
 
 Each rank holds a share of every weight, gradient and moment, in float32; on GPUs it computes in bfloat16. Only rank 0 reads a
-model from disk and writes one. Sources: torch.distributed.fsdp.fully_shard, torch.distributed.checkpoint.state_dict.
+model from disk and writes one. A single rank needs none of this: it computes with a bfloat16 copy of its float32 weights.
+Sources: torch.distributed.fsdp.fully_shard, torch.distributed.checkpoint.state_dict.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
 import gc
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from iteration.cost import Size
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch.distributed.device_mesh import DeviceMesh
 
 PATIENCE = datetime.timedelta(minutes=30)  # for a slow rank; if one dies, the driver stops the others
-# Sequences of a packed row do not see each other: transformers builds the mask from positions that restart at 0. A dense mask
-# (sdpa) has the square of a row's tokens, too many in a long row; flex attention has no backward pass on CPU.
-ATTENTION = {"cpu": "sdpa", "cuda": "flex_attention"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ def meeting_point(host: str = "127.0.0.1") -> str:
 
 @contextlib.contextmanager
 def joined(group: Group, device: str) -> Iterator[DeviceMesh | None]:
-    """The mesh of all ranks while they train; None for one process on a CPU, which needs none."""
-    if group.ranks == 1 and device == "cpu":
+    """The mesh of all ranks while they train; None for a single one, which needs none."""
+    if group.ranks == 1:
         yield None
         return
     import torch
@@ -98,24 +100,28 @@ def release(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def load(head: Head, source: Path, group: Group, mesh: DeviceMesh | None, half: bool, lora: int) -> torch.nn.Module:
+def load(
+    head: Head, source: Path, group: Group, mesh: DeviceMesh | None, half: bool, lora: int, device: str = "cpu"
+) -> torch.nn.Module:
     """The model of a Hugging Face folder in float32, a share of it on each rank.
 
-    half: compute in bfloat16; lora: rank of the adapters, 0 for none.
+    half: it will compute in bfloat16 (`working`); lora: rank of the adapters, 0 for none.
     """
     import torch
     from transformers import AutoConfig
 
-    attention = ATTENTION["cpu" if mesh is None else mesh.device_type]
+    from cluster.train.attention import VARLEN
+
+    options = {"attn_implementation": VARLEN if half else "sdpa"} | head.options
     if mesh is None or group.first:
-        model = head.model_class.from_pretrained(source, dtype=torch.float32, attn_implementation=attention, **head.options)
+        model = head.model_class.from_pretrained(source, dtype=torch.float32, **options)
     else:  # its weights come from rank 0
-        config = AutoConfig.from_pretrained(source, attn_implementation=attention, **head.options)
+        config = AutoConfig.from_pretrained(source, **options)
         with torch.device("meta"):
             model = head.model_class.from_config(config, dtype=torch.float32)
     blocks = set(model._no_split_modules or ())
     model = adapted(model, lora)
-    return model if mesh is None else shard(model, blocks, group, mesh, half)
+    return model.to(device) if mesh is None else shard(model, blocks, group, mesh, half)
 
 
 def adapted(model: torch.nn.Module, lora: int) -> torch.nn.Module:
@@ -150,6 +156,70 @@ def shard(model: torch.nn.Module, blocks: set[str], group: Group, mesh: DeviceMe
     for buffer in model.buffers():  # also those that no state dict holds
         distributed.broadcast(buffer, 0)
     return model
+
+
+def working(model: torch.nn.Module, half: bool) -> torch.nn.Module:
+    """What computes for a model on a single rank: the model itself, or a bfloat16 copy whose gradients go to the model's, in
+    float32 and summed over micro-batches. `refresh` brings it the new weights after a step."""
+    if not half:
+        return model
+    copied = copy.deepcopy(model)
+    for master, mine in zip(model.parameters(), copied.parameters(), strict=True):
+        mine.data = mine.data.bfloat16()  # only parameters: buffers, such as the frequencies of positions, stay exact
+        if mine.requires_grad:
+            mine.register_post_accumulate_grad_hook(partial(hand_over, master))
+    return copied
+
+
+def hand_over(master: torch.nn.Parameter, mine: torch.nn.Parameter) -> None:
+    master.grad = mine.grad.float() if master.grad is None else master.grad.add_(mine.grad)
+    mine.grad = None
+
+
+def refresh(copied: torch.nn.Module, model: torch.nn.Module) -> None:
+    """Bring a working copy its model's new weights."""
+    import torch
+
+    if copied is not model:
+        with torch.no_grad():
+            torch._foreach_copy_([*copied.parameters()], [*model.parameters()])
+
+
+def gathering(model: torch.nn.Module, loss: Callable, mesh: DeviceMesh | None) -> Callable:
+    """A loss of (model, batch) as a function of a batch. It calls parts of the model, for which FSDP has to gather the weights
+    too: as a method of the model it can be declared to be a forward pass."""
+    if mesh is None:
+        return partial(loss, model)
+    from torch.distributed.fsdp import register_fsdp_forward_method
+
+    model.loss_of = MethodType(loss, model)
+    register_fsdp_forward_method(model, "loss_of")
+    return model.loss_of
+
+
+class Sent:
+    """Numbers on their way from the device. `read` waits for them, but not for work that was queued later."""
+
+    def __init__(self, numbers: torch.Tensor):
+        import torch
+
+        self._numbers = numbers.to("cpu", non_blocking=True)  # to pinned memory, if from a GPU
+        self._event = torch.cuda.Event() if numbers.is_cuda else None
+        if self._event:
+            self._event.record()
+
+    def read(self) -> list[float]:
+        if self._event:
+            self._event.synchronize()
+        return self._numbers.tolist()
+
+
+def moved(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """To a GPU from pinned memory: the copy is queued behind the work that the GPU has, and nobody waits for it."""
+    import torch
+
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def whole_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -226,16 +296,13 @@ def used(model: torch.nn.Module, speed: float, context: float, group: Group) -> 
     return numbers
 
 
-def together(value: float, mesh: DeviceMesh | None) -> float:
-    """The sum over all ranks."""
-    if mesh is None:
-        return value
-    import torch
-    from torch import distributed
+def together(value: torch.Tensor, mesh: DeviceMesh | None) -> torch.Tensor:
+    """The sum over all ranks, on the device."""
+    if mesh is not None:
+        from torch import distributed
 
-    total = torch.tensor(value, dtype=torch.float64)
-    distributed.all_reduce(total)
-    return float(total)
+        distributed.all_reduce(value)
+    return value
 
 
 def agreed(value: Any, mesh: DeviceMesh | None) -> Any:

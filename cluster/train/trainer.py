@@ -256,13 +256,13 @@ class Trainer:
             mesh = end.enter_context(ranks.joined(group, self._device))
             half = self._train.bf16 and self._device == "cuda"
             with self._loading:
-                model = ranks.load(training.head, training.source, group, mesh, half, training.lora)
+                model = ranks.load(training.head, training.source, group, mesh, half, training.lora, self._device)
             model.train()
             if options.recompute:
                 model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             checkpoints = Checkpoints(self._store, training.name, self._train.checkpoint, mesh)
             norms, before = [], time.monotonic()
-            steps = fit(model, plan, options, training.learn, checkpoints, group, mesh, norms)
+            steps = fit(model, plan, options, training.learn, checkpoints, group, mesh, norms, half)
             losses = self._watched(training.name, plan, steps)
             spent = time.monotonic() - before
             ranks.save(model, training.head, training.source, target, mesh, training.lora, training.dtype)

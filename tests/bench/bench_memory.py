@@ -52,12 +52,12 @@ def measure(folder: str, words: list[str]) -> None:
     plan = list(batches(data, np.arange(len(data)), options.rows, options.row_tokens, rng))
     with tempfile.TemporaryDirectory() as made, ranks.joined(ranks.ALONE, device) as mesh:
         half = bool(options.bf16 and options.gpus)
-        model = ranks.load(ranks.POLICY, Path(folder), ranks.ALONE, mesh, half, options.lora).train()
+        model = ranks.load(ranks.POLICY, Path(folder), ranks.ALONE, mesh, half, options.lora, device).train()
         if options.recompute:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         store = Store(Path(made)).open()
         checkpoints = Checkpoints(store, "m00001", options.checkpoint, mesh)
-        list(fit(model, plan, options, Sft(), checkpoints, ranks.ALONE, mesh))
+        list(fit(model, plan, options, Sft(), checkpoints, ranks.ALONE, mesh, None, half))
         checkpoints.close()
         found = float(torch.cuda.max_memory_allocated()) if device == "cuda" else peak()
     holding = trainer(shape_of(config), options, 0)
