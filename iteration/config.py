@@ -18,9 +18,13 @@ from iteration.parts import Kind, Part, did_you_mean, named
 
 
 def read(file: str | Path) -> DictConfig:
-    """A YAML file as an untyped config. Raises UserError naming the file, and the line where YAML is broken."""
+    """A YAML file as an untyped config; configs/NAME.yaml is the one that ships where this folder has none.
+
+    Raises UserError naming the file, and the line where YAML is broken.
+    """
+    shipped = Path(__file__).parent / file  # iteration/configs
     try:
-        loaded = OmegaConf.load(file)
+        loaded = OmegaConf.load(shipped if str(file).startswith("configs/") and not Path(file).exists() else file)
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; expected a config, e.g. configs/quickstart.yaml") from None
     except YAMLError as error:
