@@ -12,11 +12,15 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import distributions
+from pathlib import Path
 from types import ModuleType
 
 from iteration.errors import UserError
 
 VERBS = (
+    "quickstart",
+    "init",
     "run",
     "compare",
     "status",
@@ -36,6 +40,8 @@ VERBS = (
 )
 CLOSED = 141  # exit status where the output's pipe is closed: 128 + SIGPIPE, as shells have it
 WIDTH = 80  # columns of the help's examples
+TOP = Path(__file__).parents[1]  # the clone, or site-packages
+COMMAND = "./launch.sh" if (TOP / "launch.sh").exists() else "flywheel"
 
 
 class Verb(argparse.ArgumentParser):
@@ -74,7 +80,21 @@ def example(line: str) -> str:
     return one if len(command) <= 36 and len(one) <= WIDTH else f"  {command}\n      {meaning}"
 
 
+def name_the_command() -> None:
+    """Texts say ./launch.sh, the command of a clone; what is installed elsewhere prints its own."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.write = lambda text, write=stream.write: write(text.replace("./launch.sh", COMMAND))
+
+
+def clashes() -> list[str]:
+    """The installed distributions, besides this one, that bring a package named cluster or iteration."""
+    found = ((each.metadata["Name"], str(path)) for each in distributions(path=[str(TOP)]) for path in each.files or ())
+    return sorted({name for name, path in found if path.startswith(("cluster/", "iteration/")) and name != "flywheel-rl"})
+
+
 def main(arguments: list[str] | None = None) -> int:
+    if COMMAND != "./launch.sh":
+        name_the_command()
     words = sys.argv[1:] if arguments is None else arguments
     whole = parser(words[:1] if words and words[0] in VERBS else VERBS)
     known, rest = whole.parse_known_args(words)
@@ -85,6 +105,9 @@ def main(arguments: list[str] | None = None) -> int:
     sys.path.insert(0, os.getcwd())
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
     try:
+        if vars(known).get("config"):  # it is about to run one
+            for name in clashes():
+                print(f"flywheel: WARNING: {name} installs a package cluster or iteration too; uninstall it", file=sys.stderr)
         status = known.act(known)
         sys.stdout.flush()
         return status

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from omegaconf import DictConfig, OmegaConf
 
+from cluster.cli import COMMAND
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import model_key, unit_of
@@ -285,5 +286,5 @@ def write(
     together = "-".join(["report", *(each.name for each in evidence if len(evidence) > 1)])
     path = to or next(iter(runs.values())).root / f"{together}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(evidence, command), encoding="utf-8")
+    path.write_text(page(evidence, command).replace("./launch.sh", COMMAND), encoding="utf-8")
     return path
