@@ -12,7 +12,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType
 
@@ -88,6 +87,8 @@ def name_the_command() -> None:
 
 def clashes() -> list[str]:
     """The installed distributions, besides this one, that bring a package named cluster or iteration."""
+    from importlib.metadata import distributions
+
     found = ((each.metadata["Name"], str(path)) for each in distributions(path=[str(TOP)]) for path in each.files or ())
     return sorted({name for name, path in found if path.startswith(("cluster/", "iteration/")) and name != "flywheel-rl"})
 

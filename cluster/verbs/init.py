@@ -28,7 +28,7 @@ rounds: {rounds} # may grow later: the same command then continues
 task: {task}
 search: {{name: sample, n: {n}}} # answers to each problem; also beam, mcts, ... with options of their own
 verify: {{name: {verifier}}} # grades each answer; try it first: ./launch.sh verify {name}.yaml ANSWERS.jsonl
-filters: {{correct: {{}}, distinct: {{}}, cap: {{per_problem: 4}}}} # what is trained on: correct, no repetitions, at most 4 a problem
+filters: {{correct: {{}}, distinct: {{}}, cap: {{per_problem: 4}}}} # trained on: correct, not twice, at most 4 a problem
 
 problems: {problems} # searched in each round
 unit: {unit} # problems that are searched and committed together
@@ -39,7 +39,7 @@ measure: {{levels: {levels}, problems: 200, samples: 4}} # held-out problems of 
 """
 TINY = {
     "rounds": 5,
-    "about": "Arithmetic expressions, synthetic. Your own: {name: file, train: FILE, prompt_key: ..., answer_key: ...} and a model.",
+    "about": "Arithmetic expressions, synthetic. Your own problems: flywheel init NAME --model MODEL --train FILE",
     "task": "{name: expressions}",
     "n": 16,
     "problems": 400,

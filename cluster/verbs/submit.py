@@ -117,7 +117,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
         print(f"\nthe job continues; stop it with: ./launch.sh stop {folder}")
         return 0
     except Exception as error:  # aiohttp's, or what the dashboard answers
-        raise UserError(f"--address {address}: the job's log cannot be followed ({last_line(error)}); see its dashboard") from None
+        raise UserError(f"--address {address}: the job's log cannot be followed ({last_line(error)})") from None
     status = client.get_job_status(job)
     print(f"job {job}: {status}")
     return 0 if status == JobStatus.SUCCEEDED else 1
