@@ -108,7 +108,7 @@ setup() {
     "$python" -m venv "${clear[@]}" .venv || die "python -m venv failed; on Debian: apt-get install python3-venv"
     echo "$kind" >.venv/kind
     log=.venv/install.log
-    pip=(.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off)
+    pip=(.venv/bin/python -m pip install --disable-pip-version-check --no-compile --progress-bar off)
     : >"$log"
     echo "launch.sh: installing $(grep -vc '^#' "$lock") packages from $lock into .venv with $("$python" --version)" \
         "(once, a minute or two; log: $log)" >&2
