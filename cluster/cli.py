@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,8 +90,9 @@ def clashes() -> list[str]:
     """The installed distributions, besides this one, that bring a package named cluster or iteration."""
     from importlib.metadata import distributions
 
-    found = ((each.metadata["Name"], str(path)) for each in distributions(path=[str(TOP)]) for path in each.files or ())
-    return sorted({name for name, path in found if path.startswith(("cluster/", "iteration/")) and name != "flywheel-rl"})
+    packages = re.compile("^(cluster|iteration)/", re.M)  # in the list of a distribution's files
+    others = {each.name for each in distributions(path=[str(TOP)]) if packages.search(each.read_text("RECORD") or "")}
+    return sorted(others - {"flywheel-rl"})
 
 
 def main(arguments: list[str] | None = None) -> int:
