@@ -25,9 +25,9 @@ usage: ./launch.sh [VERB ...]
                             needs (and a C compiler); lean: also what the tests
                             of Lean need
 
-The first call makes .venv (Python 3.11, 3.12 or 3.13; 3 GB) from locks/cpu.txt,
-or from locks/gpu.txt where an NVIDIA GPU is present, with uv where it is
-installed; PYTHON=/path/to/python chooses another Python.
+The first call makes .venv (2.5 GB) with Python 3.11, 3.12 or 3.13, or what
+PYTHON=/path/to/python names, from locks/cpu.txt, or from locks/gpu.txt where an
+NVIDIA GPU is present, by uv where it is installed, else by pip.
 
 EOF
     exec "$python" -m cluster.cli --help

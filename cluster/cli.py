@@ -13,10 +13,9 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 
-from iteration.errors import UserError
+from iteration.errors import COMMAND, TOP, UserError
 
 VERBS = (
     "quickstart",
@@ -40,8 +39,6 @@ VERBS = (
 )
 CLOSED = 141  # exit status where the output's pipe is closed: 128 + SIGPIPE, as shells have it
 WIDTH = 80  # columns of the help's examples
-TOP = Path(__file__).parents[1]  # the clone, or site-packages
-COMMAND = "./launch.sh" if (TOP / "launch.sh").exists() else "flywheel"
 
 
 class Verb(argparse.ArgumentParser):

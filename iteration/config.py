@@ -17,14 +17,16 @@ from iteration.errors import UserError
 from iteration.parts import Kind, Part, did_you_mean, named
 
 
-def read(file: str | Path) -> DictConfig:
-    """A YAML file as an untyped config; configs/NAME.yaml is the one that ships where this folder has none.
+def shipped(file: str | Path) -> Path:
+    """The file; in place of a configs/NAME.yaml that this folder does not have, the one that ships."""
+    own = Path(file)
+    return own if own.exists() or own.parts[:1] != ("configs",) else Path(__file__).parent / own
 
-    Raises UserError naming the file, and the line where YAML is broken.
-    """
-    shipped = Path(__file__).parent / file  # iteration/configs
+
+def read(file: str | Path) -> DictConfig:
+    """A YAML file as an untyped config. Raises UserError naming the file, and the line where YAML is broken."""
     try:
-        loaded = OmegaConf.load(shipped if str(file).startswith("configs/") and not Path(file).exists() else file)
+        loaded = OmegaConf.load(shipped(file))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; expected a config, e.g. configs/quickstart.yaml") from None
     except YAMLError as error:

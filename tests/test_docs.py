@@ -28,7 +28,7 @@ TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 QUICKSTART = "configs/quickstart.yaml"
 NEEDS = {"run", "model", "data", "gpu", "cluster", "packages"}
-PROGRAMS = {"apt-get", "cat", "pip", "printf", "ssh", "kubectl", "sbatch"}  # only their names are looked at
+PROGRAMS = {"apt-get", "cat", "docker", "pip", "printf", "ssh", "kubectl", "sbatch"}  # only their names are looked at
 FENCE = re.compile(r"```(\w*)\s*$")
 INLINE = re.compile(r"`((?:\./launch\.sh|\.venv/bin/python)(?: [^`]*)?)`")
 MARK = re.compile(r"<!-- (needs|takes): (.+) -->$")
@@ -100,6 +100,8 @@ def check(words: list[str]) -> None:
             raise Wrong(f"no module {' '.join(rest[1:2])}")
     elif program == "./launch.sh":
         check_launch(rest)
+    elif program == "flywheel":
+        check_verb(rest)
     elif program not in PROGRAMS:
         raise Wrong(f"unknown program {program}")
 
@@ -145,7 +147,7 @@ def check_options(known, options: list[str]) -> None:
     """Load KEY=VALUE against the config that the command names, else against the quickstart's. Raises UserError."""
     from cluster.verbs.eval import words
 
-    if known.verb in ("run", "compare", "plan", "submit"):
+    if known.verb in ("run", "compare", "plan", "submit") and known.config != "mine.yaml":  # what init writes
         load(known.config, options)
     elif known.verb == "resume":
         load(QUICKSTART, options)

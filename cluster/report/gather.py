@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from omegaconf import DictConfig, OmegaConf
 
-from cluster.cli import COMMAND
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import model_key, unit_of
@@ -26,7 +25,7 @@ from cluster.report.page import page
 from cluster.report.trees import Trees
 from iteration import choose
 from iteration.cost import Size
-from iteration.errors import UserError
+from iteration.errors import COMMAND, UserError
 from iteration.examples import tally, token_counts
 from iteration.types import State
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from iteration.errors import UserError
+from iteration.errors import COMMAND, UserError
 
 HELP = "write a commented config of your own"
 DESCRIPTION = (
@@ -17,48 +17,28 @@ COLUMNS = {  # a file's columns, in the order in which they are looked for
     "prompt_key": ("prompt", "question", "problem", "input"),
     "answer_key": ("answer", "solution", "expected", "output"),
 }
-CONFIG = """\
+HEAD = """\
 # Run it, and resume it: ./launch.sh run {name}.yaml     Does it fit: ./launch.sh plan {name}.yaml
 # Every option with its default and meaning: ./launch.sh run --help
+"""
+CONFIG = """\
 name: {name} # of the run; its folder is runs/{name}
 seed: 0
-rounds: {rounds} # may grow later: the same command then continues
+rounds: 2 # may grow later: the same command then continues
 
-# {about}
+# One problem a row. Without task.test a tenth is held out. task.template: what the model is shown of a problem.
 task: {task}
-search: {{name: sample, n: {n}}} # answers to each problem; also beam, mcts, ... with options of their own
+search: {{name: sample, n: 8}} # answers to each problem; also beam, mcts, ... with options of their own
 verify: {{name: {verifier}}} # grades each answer; try it first: ./launch.sh verify {name}.yaml ANSWERS.jsonl
 filters: {{correct: {{}}, distinct: {{}}, cap: {{per_problem: 4}}}} # trained on: correct, not twice, at most 4 a problem
 
-problems: {problems} # searched in each round
-unit: {unit} # problems that are searched and committed together
-{model}
-generate: {{{generate}}} # context: of a prompt with its answer, in tokens
-train: {{{train}}} # tokens: trained on in each round
-measure: {{levels: {levels}, problems: 200, samples: 4}} # held-out problems of each level, and answers to each
+problems: 256 # searched in each round
+unit: 16 # problems that are searched and committed together
+model: {{path: {model!r}}}
+generate: {{temperature: 0.7, max_tokens: 256, context: 512}} # context: of a prompt with its answer, in tokens
+train: {{tokens: 24_000, lr: 2.0e-5, rows: 4, row_tokens: 512, micro_rows: 1, betas: [0.9, 0.999]}} # tokens: in each round
+measure: {{levels: [0], problems: 200, samples: 4}} # held-out problems, and answers to each
 """
-TINY = {
-    "rounds": 5,
-    "about": "Arithmetic expressions, synthetic. Your own problems: flywheel init NAME --model MODEL --train FILE",
-    "task": "{name: expressions}",
-    "n": 16,
-    "problems": 400,
-    "unit": 32,
-    "model": "# No model.path: a tiny model is trained first, on a flawed corpus of the task.",
-    "generate": "max_tokens: 96, context: 128",
-    "train": "rows: 4, row_tokens: 256, tokens: 160_000",
-    "levels": "[4, 6]",
-}
-PRETRAINED = {
-    "rounds": 2,
-    "about": "One problem a row. Without task.test a tenth is held out. template: what the model is shown of a problem.",
-    "n": 8,
-    "problems": 256,
-    "unit": 16,
-    "generate": "temperature: 0.7, max_tokens: 256, context: 512",
-    "train": "tokens: 24_000, lr: 2.0e-5, rows: 4, row_tokens: 512, micro_rows: 1, betas: [0.9, 0.999]",
-    "levels": "[0]",
-}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,19 +49,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
-    from cluster.cli import COMMAND
     from cluster.config import load
+    from iteration.config import shipped
 
     name = known.name.removesuffix(".yaml")
     if bool(known.model) != bool(known.train):
         raise UserError("init: --model and --train go together: a model and its problems, or neither for the synthetic task")
-    values = {"name": name, "verifier": known.verifier or ("math" if known.train else "replay")} | TINY
     if known.train:
-        values |= PRETRAINED | {"task": task(known.train), "model": f"model: {{path: {known.model!r}}}"}
+        text = CONFIG.format(name=name, model=known.model, task=task(known.train), verifier=known.verifier or "math")
+    else:
+        text = shipped("configs/quickstart.yaml").read_text(encoding="utf-8").replace("name: quickstart", f"name: {name}")
+        text = text.replace("verify: {name: replay}", f"verify: {{name: {known.verifier or 'replay'}}}")
     file = Path(f"{name}.yaml")
     try:
         with file.open("x", encoding="utf-8") as out:
-            out.write(CONFIG.format(**values).replace("./launch.sh", COMMAND))
+            out.write((HEAD.format(name=name) + text).replace("./launch.sh", COMMAND))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; type another NAME") from None
     try:
