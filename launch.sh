@@ -80,10 +80,10 @@ packages() {
         echo "launch.sh: uv could not install them ($(tail -n 1 "$log")); trying pip" >&2
     fi
     try "${pip[@]}" --no-deps -r "$lock" && return
-    [ "$kind" = cpu ] && grep -q 'torch==' "$log" && grep -qi 'no matching distribution\|could not find a version' "$log" ||
+    [ "$kind" = cpu ] && grep -q '^ERROR.*torch==' "$log" ||
         failed "the packages of $lock could not be installed (index unreachable, or disk full?)"
     echo "launch.sh: pip's index has no CPU build of torch; taking it from PyTorch's own CPU index" >&2
-    grep -v '^torch==' "$lock" >.venv/lock
+    sed '/^torch==/d' "$lock" >.venv/lock
     try "${pip[@]}" uv && try .venv/bin/uv pip install --python .venv/bin/python --no-deps --torch-backend=cpu \
         "$(grep '^torch==' "$lock" | cut -d+ -f1)" && try "${pip[@]}" --no-deps -r .venv/lock ||
         failed "torch's CPU build could not be installed"

@@ -20,7 +20,7 @@ hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)
-def environment():
+def _environment():
     """What a test, or what it calls, sets in os.environ is gone for the next test."""
     before = dict(os.environ)
     yield

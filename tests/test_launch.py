@@ -82,6 +82,13 @@ def test_uv_is_used_where_it_is_installed_and_pip_where_it_fails(quick, status, 
     assert ("the packages of locks/cpu.txt could not be installed" in said) == pip
 
 
+def test_pytorch_s_own_index_is_tried_where_pip_s_has_no_cpu_build_of_torch(quick):
+    (quick / "locks/cpu.txt").write_text("torch==2.13.0+no-such-build\n")
+    _, said = launch(quick, "setup", PYTHON="a-python", **UNREACHABLE)
+    assert "pip's index has no CPU build of torch; taking it from PyTorch's own" in said
+    assert "torch's CPU build could not be installed" in said, "uv is not there either"
+
+
 def test_a_terminal_shows_one_line(quick):
     fake(quick, "uv", "for i in 1 2 3; do echo package $i; sleep 0.4; done")
     path, shown = f"{quick / 'bin'}:{os.environ['PATH']}", quick / "shown"
