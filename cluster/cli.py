@@ -10,13 +10,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from iteration.errors import UserError
+from iteration.errors import COMMAND, TOP, UserError
 
 VERBS = (
+    "quickstart",
+    "init",
     "run",
     "compare",
     "status",
@@ -74,7 +77,24 @@ def example(line: str) -> str:
     return one if len(command) <= 36 and len(one) <= WIDTH else f"  {command}\n      {meaning}"
 
 
+def name_the_command() -> None:
+    """Texts say ./launch.sh, the command of a clone; what is installed elsewhere prints its own."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.write = lambda text, write=stream.write: write(text.replace("./launch.sh", COMMAND))
+
+
+def clashes() -> list[str]:
+    """The installed distributions, besides this one, that bring a package named cluster or iteration."""
+    from importlib.metadata import distributions
+
+    packages = re.compile("^(cluster|iteration)/", re.M)  # in the list of a distribution's files
+    others = {each.name for each in distributions(path=[str(TOP)]) if packages.search(each.read_text("RECORD") or "")}
+    return sorted(others - {"flywheel-rl"})
+
+
 def main(arguments: list[str] | None = None) -> int:
+    if COMMAND != "./launch.sh":
+        name_the_command()
     words = sys.argv[1:] if arguments is None else arguments
     whole = parser(words[:1] if words and words[0] in VERBS else VERBS)
     known, rest = whole.parse_known_args(words)
@@ -85,6 +105,9 @@ def main(arguments: list[str] | None = None) -> int:
     sys.path.insert(0, os.getcwd())
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))
     try:
+        if vars(known).get("config"):  # it is about to run one
+            for name in clashes():
+                print(f"flywheel: WARNING: {name} installs a package cluster or iteration too; uninstall it", file=sys.stderr)
         status = known.act(known)
         sys.stdout.flush()
         return status

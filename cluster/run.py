@@ -112,6 +112,8 @@ class Run:
                     watch.result()  # it only finishes where the cluster is lost
                 await work
             finally:
+                # Calls to actors that end with the cluster fail, and nobody waits for them any more.
+                asyncio.get_running_loop().set_exception_handler(lambda *_: None)
                 work.cancel()
                 await asyncio.wait({work})
                 await ended(watch)

@@ -17,10 +17,16 @@ from iteration.errors import UserError
 from iteration.parts import Kind, Part, did_you_mean, named
 
 
+def shipped(file: str | Path) -> Path:
+    """The file; in place of a configs/NAME.yaml that this folder does not have, the one that ships."""
+    own = Path(file)
+    return own if own.exists() or own.parts[:1] != ("configs",) else Path(__file__).parent / own
+
+
 def read(file: str | Path) -> DictConfig:
     """A YAML file as an untyped config. Raises UserError naming the file, and the line where YAML is broken."""
     try:
-        loaded = OmegaConf.load(file)
+        loaded = OmegaConf.load(shipped(file))
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; expected a config, e.g. configs/quickstart.yaml") from None
     except YAMLError as error:

@@ -42,7 +42,7 @@ MEASURE = ["measure.problems=4", "measure.samples=4"]
 RUN = ["problems=4", "unit=4", "train.tokens=100", *MEASURE]
 COMPARE = ["compare.seeds=[0]", "compare.problems=2", "compare.samples=4", "compare.source_problems=2"]
 SMALL = {"run": RUN, "compare": RUN + COMPARE, "eval": ["unit=4", *MEASURE]}  # what a verb's options are replaced by
-PROGRAMS = {"apt-get", "cat", "pip", "printf", "ssh", "kubectl", "sbatch"}  # only their names are looked at
+PROGRAMS = {"apt-get", "cat", "docker", "pip", "printf", "ssh", "kubectl", "sbatch"}  # only their names are looked at
 FENCE = re.compile(r"```(\w*)\s*$")
 INLINE = re.compile(r"`((?:\./launch\.sh|\.venv/bin/python)(?: [^`]*)?)`")
 MARK = re.compile(r"<!-- (needs|takes): (.+) -->$")
@@ -114,6 +114,8 @@ def check(words: list[str]) -> None:
             raise Wrong(f"no module {' '.join(rest[1:2])}")
     elif program == "./launch.sh":
         check_launch(rest)
+    elif program == "flywheel":
+        check_verb(rest)
     elif program not in PROGRAMS:
         raise Wrong(f"unknown program {program}")
 
@@ -159,7 +161,7 @@ def check_options(known, options: list[str]) -> None:
     """Load KEY=VALUE against the config that the command names, else against the quickstart's. Raises UserError."""
     from cluster.verbs.eval import words
 
-    if known.verb in ("run", "compare", "plan", "submit"):
+    if known.verb in ("run", "compare", "plan", "submit") and known.config != "mine.yaml":  # what init writes
         load(known.config, options)
     elif known.verb == "resume":
         load(QUICKSTART, options)

@@ -1,6 +1,7 @@
 """launch.sh: what it refuses, and in which words. (What it installs is what these tests run in.)"""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,10 +37,10 @@ def fake(clone, name, text):
 
 
 def test_another_python_is_refused_by_its_version(clone):
-    for name in ("python", "python3", "python3.11"):
+    for name in ("python", "python3", "python3.11", "python3.12", "python3.13"):
         fake(clone, name, 'case "$*" in *--version*) echo Python 3.9.1;; *) exit 1;; esac')
     status, said = launch(clone, "setup", PYTHON="")
-    assert status == 1 and "found Python 3.9.1, expected Python 3.11" in said
+    assert status == 1 and "found Python 3.9.1, expected Python 3.11, 3.12 or 3.13" in said
 
 
 def test_a_full_disk_is_refused_before_anything_is_installed(clone):
@@ -49,12 +50,55 @@ def test_a_full_disk_is_refused_before_anything_is_installed(clone):
     assert not (clone / ".venv").exists()
 
 
-def test_an_index_that_is_out_of_reach_is_said(clone):
-    (clone / "locks/cpu.txt").write_text("omegaconf==2.4.0\n")
-    unreachable = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
-    status, said = launch(clone, "setup", PYTHON=sys.executable, PIP_CONFIG_FILE="/dev/null", PIP_RETRIES="0", **unreachable)
+UNREACHABLE = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
+UNREACHABLE |= {"PIP_CONFIG_FILE": "/dev/null", "PIP_RETRIES": "0"}
+
+
+@pytest.fixture
+def quick(clone):
+    """A Python that makes the folder of a virtual environment, and in it this Python; it notes how it was asked."""
+    venv = f'case "$*" in *venv*) echo "$*" >asked; mkdir -p .venv/bin; ln -sf {sys.executable} .venv/bin/python;;'
+    fake(clone, "a-python", f'{venv} *) exec {sys.executable} "$@";; esac')
+    (clone / "locks/cpu.txt").write_text("no-such-package==2.4.0\n")
+    fake(clone, "nvidia-smi", "exit 1")
+    return clone
+
+
+def test_an_index_that_is_out_of_reach_is_said(quick):
+    status, said = launch(quick, "setup", PYTHON="a-python", **UNREACHABLE)
     assert status == 1 and "the packages of locks/cpu.txt could not be installed (index unreachable" in said
-    assert not (clone / ".venv" / "installed").exists(), "the next call tries again"
+    assert "No matching distribution found for no-such-package" in said and len(said.splitlines()) < 10
+    assert "no-such-package" in (quick / ".venv/install.log").read_text()
+    assert not (quick / ".venv" / "installed").exists(), "the next call tries again"
+
+
+@pytest.mark.parametrize(("status", "pip"), [(0, False), (1, True)], ids=["uv works", "uv does not"])
+def test_uv_is_used_where_it_is_installed_and_pip_where_it_fails(quick, status, pip):
+    fake(quick, "uv", f'echo "$*" >>uv-asked; echo "uv says this"; exit {status}')
+    _, said = launch(quick, "setup", PYTHON="a-python", **UNREACHABLE)
+    asked = (quick / "uv-asked").read_text()
+    assert "pip install --python .venv/bin/python --no-deps --torch-backend=cpu -r locks/cpu.txt" in asked
+    assert ("uv could not install them (uv says this); trying pip" in said) == pip
+    assert ("the packages of locks/cpu.txt could not be installed" in said) == pip
+
+
+def test_pytorch_s_own_index_is_tried_where_pip_s_has_no_cpu_build_of_torch(quick):
+    (quick / "locks/cpu.txt").write_text("torch==2.13.0+no-such-build\n")
+    _, said = launch(quick, "setup", PYTHON="a-python", **UNREACHABLE)
+    assert "pip's index has no CPU build of torch; taking it from PyTorch's own" in said
+    assert "torch's CPU build could not be installed" in said, "uv is not there either"
+
+
+def test_a_terminal_shows_one_line(quick):
+    fake(quick, "uv", "for i in 1 2 3; do echo package $i; sleep 0.4; done")
+    path, shown = f"{quick / 'bin'}:{os.environ['PATH']}", quick / "shown"
+    command = ["script", "-qec", f"bash {quick / 'launch.sh'} setup", str(shown)]
+    environment = os.environ | UNREACHABLE | {"PATH": path, "PYTHON": "a-python"}
+    subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+    text = shown.read_bytes().decode()
+    assert re.search(r"\r\x1b\[Klaunch.sh: \d+ s: package \d", text)
+    assert not re.search(r"^package", text, re.M), "the log has them"
+    assert "package 3" in (quick / ".venv/install.log").read_text()
 
 
 def test_the_gpu_lock_is_taken_where_a_gpu_is(clone):
@@ -64,15 +108,14 @@ def test_the_gpu_lock_is_taken_where_a_gpu_is(clone):
     assert status == 1 and "expected 20 GB" in said
 
 
-def test_what_was_set_up_for_another_kind_of_machine_goes(clone):
+def test_what_was_set_up_for_another_kind_of_machine_goes(quick):
     """Never both: each kind's vllm would overwrite the other's."""
-    (clone / ".venv").mkdir()
-    (clone / ".venv" / "kind").write_text("gpu\n")
-    (clone / ".venv" / "left-over").touch()
-    (clone / "locks/cpu.txt").write_text("omegaconf==2.4.0\n")
-    unreachable = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
-    launch(clone, "setup", PYTHON=sys.executable, PIP_CONFIG_FILE="/dev/null", PIP_RETRIES="0", **unreachable)
-    assert not (clone / ".venv" / "left-over").exists() and (clone / ".venv" / "kind").read_text() == "cpu\n"
+    for kind, cleared in (("cpu", False), ("gpu", True)):
+        (quick / ".venv").mkdir(exist_ok=True)
+        (quick / ".venv" / "kind").write_text(f"{kind}\n")
+        launch(quick, "setup", PYTHON="a-python", **UNREACHABLE)
+        assert ("--clear" in (quick / "asked").read_text()) == cleared
+        assert (quick / ".venv" / "kind").read_text() == "cpu\n"
 
 
 def test_the_locks_hold_one_vllm_each_and_no_address():
@@ -91,7 +134,7 @@ def test_help_teaches_every_verb_without_setting_up(clone):
     assert status == 0 and not (clone / ".venv").exists()
     assert "./launch.sh test all" in said and "./launch.sh torture" in said and "./launch.sh setup" in said
     for verb in VERBS:
-        assert f"\n    {verb} " in said
+        assert re.search(rf"\n    {verb}\s", said)
     assert max(map(len, said.splitlines())) <= 80
 
 
@@ -107,16 +150,31 @@ def installed(clone):
     return clone
 
 
+FAST = "[-m][pytest][-n][2][--dist][worksteal][-m][not engine]"
+
+
 @pytest.mark.parametrize(
     ("words", "asked"),
     [
-        ([], "[-m][pytest][-m][not engine]"),
-        (["all"], "[-m][pytest]"),
-        (["all", "-x"], "[-m][pytest][-x]"),
-        (["tests/iteration", "-m", "engine or not engine"], "[-m][pytest][tests/iteration][-m][engine or not engine]"),
+        ([], [FAST]),
+        (["-x", "-k", "nothing"], [f"{FAST}[-x][-k][nothing]"]),
+        (["all"], [FAST, "[-m][pytest][-m][engine]"]),
+        (["all", "-x"], [f"{FAST}[-x]", "[-m][pytest][-m][engine][-x]"]),
+        (["locks", "-m", "engine or not engine"], ["[-m][pytest][locks][-m][engine or not engine]"]),
+        (["launch.sh::name", "-x"], ["[-m][pytest][launch.sh::name][-x]"]),
     ],
 )
 def test_the_tests_are_the_fast_ones_unless_others_are_asked_for(installed, words, asked):
     status, said = launch(installed, "test", *words)
-    assert status == 3 and said.splitlines()[0] == asked
-    assert ("./launch.sh test all" in said) == (not words), "how to run all is said where not all ran"
+    assert status == 3 and said.splitlines()[: len(asked)] == asked
+    whole = words[:1] == ["all"] or "::" in str(words) or "-m" in words
+    assert ("./launch.sh test all" in said) == (not whole), "how to run all is said where not all ran"
+
+
+@pytest.mark.parametrize(
+    ("fast", "engine", "whole"), [(0, 0, 0), (1, 0, 1), (0, 1, 1), (5, 0, 0), (0, 5, 0), (5, 5, 5), (1, 5, 1), (5, 1, 1)]
+)
+def test_all_tests_fail_if_either_part_fails(installed, fast, engine, whole):
+    """5: pytest found no test."""
+    (installed / ".venv/bin/python").write_text(f'#!/bin/sh\ncase "$*" in *"not engine"*) exit {fast};; esac\nexit {engine}\n')
+    assert launch(installed, "test", "all")[0] == whole

@@ -26,6 +26,7 @@ EXAMPLES = ("flywheel compare configs/compare.yaml  searches against best-of-N a
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     config_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="JSON lines instead of text; the last one holds the tables")
 
 
 def act(known: argparse.Namespace) -> int:
@@ -40,20 +41,21 @@ def act(known: argparse.Namespace) -> int:
     folder = Store(read(known.config, known.options).run.dir).open().root
     quiet()
     again = shlex.join(["./launch.sh", "compare", known.config, *known.options])
-    console = Console(width=None if sys.stdout.isatty() else 180)
+    console = None if known.json else Console(width=None if sys.stdout.isatty() else 180)
     status = guarded(lambda: compare(known.config, known.options, console), folder / ERRORS, again)
-    if not status:
+    if not status and console:
         print(f"{(time.monotonic() - began) / 60:.1f} minutes; the tables are in {folder}/{TABLES}")
     return status
 
 
 def compare(file: str, dotlist: list[str], console: Any) -> dict:
-    """Run the comparison, or the rest of it. console: rich's. Returns the tables, also written to the run's folder."""
+    """Run the comparison, or the rest of it. console: rich's; None prints JSON lines. Returns the tables, also written to the
+    run's folder."""
     from cluster.comparison import Comparison, read
     from cluster.folder.layout import TABLES
     from cluster.folder.store import Store
     from cluster.report import comparison
-    from cluster.view import View
+    from cluster.view import JsonView, View
 
     config = read(file, dotlist)
     # A folder keeps its config, as a run's does; each seed's run checks its own.
@@ -63,8 +65,8 @@ def compare(file: str, dotlist: list[str], console: Any) -> dict:
     seeds = []
     for seed in config.compare.seeds:
         own = read(file, [*dotlist, f"seed={seed}", f"compare.seeds=[{seed}]", f"run.dir={folder.root}/seed{seed}"])
-        console.print(f"seed {seed}: {own.run.dir}", highlight=False)
-        with View(own.rounds) as view:
+        with (View if console else JsonView)(own.rounds) as view:
+            view.say(f"seed {seed}: {own.run.dir}")
             run = Comparison(own, view=view)
             asyncio.run(run.turn())
         seeds.append(run)
@@ -75,6 +77,9 @@ def compare(file: str, dotlist: list[str], console: Any) -> dict:
     }
     # Derived from what is stored, so not part of the state: a later comparison with more seeds replaces it.
     folder.replace(TABLES, json.dumps(tables, indent=1) + "\n")
+    if not console:
+        print(json.dumps({"event": "end", "folder": str(folder.root), "tables": tables}))
+        return tables
     console.print(comparison.choosing_table(tables["choosing"]))
     console.print(comparison.searching_table(tables["searching"]))
     console.print(comparison.sources_table(tables["sources"]))

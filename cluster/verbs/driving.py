@@ -101,7 +101,7 @@ def guarded(work: Callable[[], Any], log: Path, again: str) -> int:
         return 0
     except KeyboardInterrupt:  # reported by cluster.cli.main
         raise
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, SystemExit):  # Ray's own handler exits, while Ray starts
         print(f"flywheel: stopped by SIGTERM; committed work is kept. Resume with: {again}", file=sys.stderr)
         return STOPPED
     except BaseException as error:

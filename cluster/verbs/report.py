@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from iteration.errors import UserError
@@ -22,6 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--price", type=float, metavar="PRICE", help="of a device for an hour (default: report.price of the run)"
     )
     parser.add_argument("--pictures", default="", metavar="FOLDER", help="also write each chart as an SVG file")
+    parser.add_argument("--json", action="store_true", help="print the paths as JSON, for programs")
 
 
 def act(known: argparse.Namespace) -> int:
@@ -35,10 +37,16 @@ def act(known: argparse.Namespace) -> int:
     stores = {folder.rstrip("/"): open_run(folder) for folder in known.runs}
     with writing(known.to or known.runs[0], "; type --to FILE, in a folder that can be written to"):
         path = draw(stores, known.to, known.price)
-    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB; one file, open it in a browser)")
+    if not known.json:
+        print(f"{path} ({path.stat().st_size / 1e6:.1f} MB; one file, open it in a browser)")
+    written = []
     for number, (folder, store) in enumerate(stores.items() if known.pictures else ()):
         where = Path(known.pictures) / (Path(folder).name if number else "")
         with writing(where):
             drawn = pictures(gather(store, folder), where)
-        print(f"{len(drawn)} pictures in {where}")
+        written += drawn
+        if not known.json:
+            print(f"{len(drawn)} pictures in {where}")
+    if known.json:
+        print(json.dumps({"event": "end", "report": str(path), "pictures": [str(each) for each in written]}))
     return 0

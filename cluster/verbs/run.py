@@ -47,7 +47,8 @@ def ending() -> str:
             if dataclasses.is_dataclass(inner):
                 add(inner, f"{prefix}{name}.")
             elif f"{prefix}{name}" not in sections:
-                lines.append(f"  {f'{prefix}{name}={default}':<44}  {comment}".rstrip())
+                given = f"  {prefix}{name}={default}"
+                lines.append(f"{given:<46}  {comment}".rstrip() if len(given) <= 46 else f"{given}\n{'':48}{comment}".rstrip())
 
     add(Config, "")
     for section, kind in sections.items():

@@ -32,9 +32,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
-    if (Path.home() / ".ray" / "auth_token").is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # before Ray is imported; unlike ray.init, jobs do not look for it
     return submit(known.config, known.options, known.address, follow=not known.no_wait)
+
+
+def token() -> dict[str, str]:
+    """The header with the user's token: unlike ray.init, Ray's client for jobs does not look for it by itself."""
+    file = Path.home() / ".ray" / "auth_token"
+    if "RAY_AUTH_MODE" in os.environ or not file.is_file():
+        return {}
+    return {"Authorization": f"Bearer {file.read_text(encoding='utf-8').strip()}"}
 
 
 def submit(config: str, options: list[str], address: str, follow: bool) -> int:
@@ -66,7 +72,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
         config = str(Path(config).resolve())
     folder = store.place  # not in the copy of this folder that Ray uploads
     try:
-        client = JobSubmissionClient(address)
+        client = JobSubmissionClient(address, headers=token())
     except (ConnectionError, RuntimeError) as error:
         what = str(error).strip().splitlines()[0]
         raise UserError(
@@ -97,8 +103,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
             },
         )
     except RuntimeError as error:  # e.g. another Ray on the head's machine holds the port of the job agent
-        what = [line for line in str(error).splitlines() if line.strip(" .")][-1]
-        raise UserError(f"--address {address}: the cluster does not take the job ({what})") from None
+        raise UserError(f"--address {address}: the cluster does not take the job ({last_line(error)})") from None
     print(f"job {job} ({settings.name}), dashboard {address}/#/jobs/{job}, run {folder}", flush=True)
     if not follow:
         return 0
@@ -112,6 +117,13 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     except KeyboardInterrupt:
         print(f"\nthe job continues; stop it with: ./launch.sh stop {folder}")
         return 0
+    except Exception as error:  # aiohttp's, or what the dashboard answers
+        raise UserError(f"--address {address}: the job's log cannot be followed ({last_line(error)})") from None
     status = client.get_job_status(job)
     print(f"job {job}: {status}")
     return 0 if status == JobStatus.SUCCEEDED else 1
+
+
+def last_line(error: Exception) -> str:
+    """What Ray says: the last line of the traceback that its answer holds."""
+    return [type(error).__name__, *(line for line in str(error).splitlines() if line.strip(" ."))][-1]

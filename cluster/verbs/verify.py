@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from iteration.errors import UserError
@@ -35,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows", type=int, default=20, metavar="N", help="rows that are shown; 0 for all (default: %(default)s)"
     )
+    parser.add_argument("--json", action="store_true", help="JSON lines instead of text, one an answer, then a summary")
 
 
 def act(known: argparse.Namespace) -> int:
@@ -57,6 +60,12 @@ def act(known: argparse.Namespace) -> int:
     finally:
         grader.close()
     seconds = time.monotonic() - began
+    if known.json:
+        for name, verdict in zip(names, verdicts, strict=True):
+            print(json.dumps({"event": "verdict", "name": name, **asdict(verdict)}, ensure_ascii=False))
+        counted = {state: sum(verdict.state == state for verdict in verdicts) for state in State}
+        print(json.dumps({"event": "end", "verifier": grader.tag, "answers": len(verdicts), "seconds": seconds, **counted}))
+        return 0
     console.print(table_of(names, answers, verdicts, known.rows))
     counts = Counter(verdict.state for verdict in verdicts)
     told = ", ".join(f"{counts[state]} {state}" for state in State)

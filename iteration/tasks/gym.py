@@ -101,7 +101,7 @@ def plain(value: object) -> object:
 def check_name(name: str) -> None:
     """Raises UserError for a task that does not exist or cannot be trusted."""
     if importlib.util.find_spec("reasoning_gym") is None:
-        raise UserError("task.name=gym needs the package reasoning-gym; type: ./launch.sh setup gym")
+        raise UserError("task.name=gym needs the package reasoning-gym; ./launch.sh setup gym, or pip install reasoning-gym")
     import reasoning_gym  # noqa: F401
     from reasoning_gym.factory import DATASETS
 

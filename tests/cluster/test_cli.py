@@ -1,6 +1,8 @@
 """The command line: every verb is in the help, and what is cheap stays cheap."""
 
+import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from cluster.cli import VERBS, WIDTH, example, main, parser
+from cluster.config import load
+from iteration.config import read
 from tests.cluster.folder.folders import old, young
 
 TOP = Path(__file__).parents[2]
@@ -25,7 +29,7 @@ def said(capsys, *words):
 def test_help_teaches_every_verb(capsys):
     whole = said(capsys, "--help")
     for verb in VERBS:
-        assert f"\n    {verb} " in whole and f"usage: flywheel {verb} " in said(capsys, verb, "--help")
+        assert re.search(rf"\n    {verb}\s", whole) and f"usage: flywheel {verb} " in said(capsys, verb, "--help")
     for verb in ("run", "verify", "submit"):
         assert f"\n  flywheel {verb} " in whole, "an example"
 
@@ -80,7 +84,7 @@ def test_the_help_of_run_lists_every_option_with_default_and_meaning(capsys):
         "track.wandb.project=flywheel",
         "with verify.name=replay:",
         "with audit.name=NAME: the options of verify.name=NAME",
-        "end with a line: #### ANSWER  what the model is shown",
+        "end with a line: #### ANSWER\n" + " " * 48 + "what the model is shown",
         "name=(required)",
     ):
         assert line in text
@@ -145,3 +149,60 @@ def test_zero_and_negative_values_are_refused(tmp_path, capsys, words, said):
     assert main([str(tmp_path) if word == "RUN" else word for word in words]) == 2
     found = capsys.readouterr().err.strip()
     assert said in found and "\n" not in found
+
+
+def test_init_writes_a_config_that_loads_and_replaces_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": f"{i} + {i}", "solution": str(2 * i)} for i in range(40)]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "model").mkdir()
+    assert main(["init", "plain"]) == 0
+    assert main(["init", "own.yaml", "--model", "model", "--train", "sums.jsonl", "--verifier", "exact"]) == 0
+    plain, own = load("plain.yaml", []), load("own.yaml", [])
+    assert (plain.name, plain.task.name, plain.verify.name, plain.model.path) == ("plain", "expressions", "replay", "")
+    assert (own.name, own.task.name, own.verify.name, own.model.path) == ("own", "file", "exact", "model")
+    assert (own.task.train, own.task.prompt_key, own.task.answer_key) == ("sums.jsonl", "question", "solution")
+    quickstart = load(str(TOP / "configs/quickstart.yaml"), ["name=plain"])
+    assert plain == quickstart, "what init writes has been tried"
+    before = (tmp_path / "own.yaml").read_text()
+    assert main(["init", "own"]) == 2 and (tmp_path / "own.yaml").read_text() == before
+    assert "own.yaml: File exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "model"], "--model and --train go together"),
+        (["--verifier", "mth"], "did you mean 'math'?"),
+        (
+            ["--model", "model", "--train", "other.jsonl"],
+            "no column for task.prompt_key (found: a, b; expected prompt",
+        ),
+        (["--model", "model", "--train", "nothing.jsonl"], "there is no file nothing.jsonl"),
+    ],
+)
+def test_init_refuses_in_one_line_and_leaves_no_file(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.jsonl").write_text('{"a": 1, "b": 2}\n')
+    assert main(["init", "mine", *words]) == 2
+    found = capsys.readouterr().err
+    assert said in found and found.count("\n") == 1 and not (tmp_path / "mine.yaml").exists()
+
+
+def test_a_config_that_ships_is_found_from_any_folder_and_one_s_own_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read("configs/quickstart.yaml") == read(TOP / "configs/quickstart.yaml")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/quickstart.yaml").write_text("name: own\n")
+    assert read("configs/quickstart.yaml").name == "own"
+
+
+def test_report_and_verify_print_json_for_programs(tmp_path, capsys):
+    run = old(tmp_path) / "eval"
+    assert main(["report", str(run), "--to", str(tmp_path / "r.html"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"event": "end", "report": str(tmp_path / "r.html"), "pictures": []}
+    (tmp_path / "a.jsonl").write_text('{"id": "x", "answer": "1", "expected": "1"}\n{"answer": "2", "expected": "1"}\n')
+    assert main(["verify", "exact", str(tmp_path / "a.jsonl"), "--json"]) == 0
+    *rows, end = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [(row["name"], row["state"], row["reward"]) for row in rows] == [("x", "correct", 1.0), ("row 2", "wrong", 0.0)]
+    assert (end["answers"], end["correct"], end["wrong"], end["failed"]) == (2, 1, 1, 0)

@@ -1,12 +1,18 @@
-"""What is shipped for clusters, as far as it can be checked without one."""
+"""What is shipped: the wheel, and what is for clusters as far as it can be checked without one."""
 
+import os
+import re
+import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
 
-DEPLOY = Path(__file__).parents[2] / "cluster" / "deploy"
+TOP = Path(__file__).parents[2]
+DEPLOY = TOP / "cluster" / "deploy"
 
 
 @pytest.fixture
@@ -110,3 +116,78 @@ def test_the_sbatch_file_is_sound_bash_and_asks_for_what_it_needs():
     for wanted in ("--signal=B:TERM@", "--requeue", "--nodes=", "scontrol requeue", "RAY_AUTH_MODE=token"):
         assert wanted in text
     assert "ray stop" not in text and "pkill" not in text
+
+
+# the image and the wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from the files that the Dockerfile copies and no others."""
+    source = tmp_path_factory.mktemp("image")
+    copied = re.findall(r"^COPY (.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.M)
+    for name in " ".join(copied).replace("${LOCK}", "cpu").split():
+        if (TOP / name).is_dir():
+            shutil.copytree(TOP / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            (source / name).parent.mkdir(exist_ok=True)
+            shutil.copy(TOP / name, source / name)
+    code = "from setuptools.build_meta import build_wheel; build_wheel('.')"
+    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True)
+    return next(source.glob("*.whl"))
+
+
+@pytest.fixture
+def installed(wheel, tmp_path):
+    """flywheel as a command in an empty folder, from a folder like site-packages that holds the wheel's files."""
+    (tmp_path / "here").mkdir()
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(tmp_path / "site")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from cluster.cli import main; sys.exit(main())"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def flywheel(*words):
+        command = [sys.executable, "-c", code, *words]
+        return subprocess.run(command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True)
+
+    return flywheel
+
+
+def test_the_wheel_holds_every_file_that_is_needed(wheel):
+    held = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ("cluster", "iteration"):
+        files = [
+            path.relative_to(TOP) for path in (TOP / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
+        ]
+        assert {str(path) for path in files} <= held
+    assert {f"iteration/{path.relative_to(TOP)}" for path in (TOP / "configs").rglob("*.yaml")} <= held
+    own = wheel.name.removesuffix("-py3-none-any.whl") + ".dist-info"
+    assert {name.split("/")[0] for name in held} == {"cluster", "iteration", own}
+
+
+def test_a_wheel_works_in_an_empty_folder(installed, tmp_path):
+    shown = installed("--help")
+    assert shown.returncode == 0 and "init " in shown.stdout
+    made = installed("init", "mine", "--verifier", "exact")
+    assert made.stdout == "mine.yaml is written; run it with: flywheel run mine.yaml\n", made.stderr
+    text = (tmp_path / "here/mine.yaml").read_text()
+    assert "verify: {name: exact}" in text and "flywheel run mine.yaml" in text and "launch.sh" not in text
+
+
+def test_a_package_of_the_same_name_is_said(installed, tmp_path):
+    for others, warnings in (("", 0), ("cluster/__init__.py,,\n", 1)):
+        (tmp_path / "site/other-1.0.dist-info").mkdir(exist_ok=True)
+        (tmp_path / "site/other-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+        (tmp_path / "site/other-1.0.dist-info/RECORD").write_text(f"other.py,,\n{others}")
+        said = installed("quickstart", "seach.n=1").stderr.splitlines()
+        assert "did you mean 'search'?" in said[-1], "configs/quickstart.yaml was found"
+        assert said[:-1] == ["flywheel: WARNING: other installs a package cluster or iteration too; uninstall it"] * warnings
+
+
+def test_the_image_can_be_built_for_each_lock():
+    text = (DEPLOY / "Dockerfile").read_text()
+    for lock in ("cpu", "gpu"):
+        assert (TOP / f"locks/{lock}.txt").exists()
+    assert "COPY locks/${LOCK}.txt locks/" in text and '-r "locks/$LOCK.txt"' in text
+    for manifest in DEPLOY.glob("*.yaml"):
+        assert "image: IMAGE" in manifest.read_text()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import pyarrow as pa
@@ -39,8 +40,13 @@ def test_finished_work_is_status_0(tmp_path):
     assert guarded(lambda: None, tmp_path / "error.log", "again") == 0 and not list(tmp_path.iterdir())
 
 
-def test_sigterm_is_status_75_and_says_how_to_resume(tmp_path, capsys):
+@pytest.mark.parametrize("ray_starts", [False, True])
+def test_sigterm_is_status_75_and_says_how_to_resume(tmp_path, capsys, ray_starts):
+    """While Ray starts, SIGTERM is handled by Ray, which exits."""
+
     def work():
+        if ray_starts:
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)
 

@@ -1,5 +1,6 @@
 """`flywheel submit`: what is sent, and refusals, with a cluster's client that only remembers."""
 
+import os
 import shlex
 
 import pytest
@@ -12,10 +13,12 @@ from cluster.config import load
 
 class Client:
     sent: dict
+    headers: dict
     refusal = ""
 
-    def __init__(self, address):
+    def __init__(self, address, headers):
         assert address == "http://127.0.0.1:1"
+        type(self).headers = headers
 
     def submit_job(self, **job):
         if self.refusal:
@@ -68,6 +71,29 @@ def test_a_cluster_that_refuses_is_one_line(client, monkeypatch, tmp_path, capsy
         said.startswith("flywheel: --address http://127.0.0.1:1: the cluster does not take the job (") and said.count("\n") == 1
     )
     assert "No available agent" in said
+
+
+@pytest.mark.parametrize("mode", [None, "disabled"])
+def test_the_user_s_token_is_sent_and_no_variable_is_left(client, monkeypatch, tmp_path, mode):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("secret\n")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False) if mode is None else monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    assert submit(tmp_path) == 0
+    assert client.headers == ({} if mode else {"Authorization": "Bearer secret"})
+    assert os.environ.get("RAY_AUTH_MODE") == mode
+
+
+def test_a_log_that_breaks_off_is_one_line(client, monkeypatch, tmp_path, capsys):
+    async def tail_job_logs(self, job):
+        yield "a line\n"
+        raise RuntimeError("status code 500: Traceback (most recent call last):\n  ...\nNo available agent to submit job.\n")
+
+    monkeypatch.setattr(client, "tail_job_logs", tail_job_logs, raising=False)
+    words = ["configs/quickstart.yaml", f"run.dir={tmp_path / 'run'}", "--address", "http://127.0.0.1:1"]
+    assert main(["submit", *words]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be followed (No available agent" in said and said.count("\n") == 1
 
 
 def of_files(tmp_path, monkeypatch) -> None:
