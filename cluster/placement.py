@@ -19,7 +19,7 @@ from ray.util.placement_group import remove_placement_group
 from cluster import head
 from cluster.crew import Crew, Member, Spread, answers, busy, lost, ping, raise_first
 from cluster.engine import Generate, Ledger, environment
-from cluster.folder.layout import model_key
+from cluster.folder.layout import model_folder, model_key
 from cluster.folder.store import Store
 from cluster.generator import Generator, Judge
 from cluster.head import dashboard_url, start_actor, start_ray, why_late
@@ -130,7 +130,7 @@ class Actors:
                 self.trainers.hire(start_actor(Trainer, name, trainer, gpus=options.train.gpus, concurrency=4))
         url, where = dashboard_url(), f"Ray at {self._address}" if self._address else "Ray for this run"
         self._view.say(where + (f", dashboard {url}" if url else ""))
-        if not self._store.has(f"models/{model_key(0)}", ""):
+        if not self._store.has(model_folder(model_key(0)), ""):
             with self._view.phase(0, "first model"):
                 await self.train("begin", self._task)
         with self._view.phase(0, "engines"):
@@ -147,7 +147,7 @@ class Actors:
             searcher = i, root, options.seed, options.generate, tag(self._verify)
             self.searchers.hire(start_actor(Searcher, f"searcher-{i}", searcher, concurrency=1000))
         for i in range(where.judges if self._judge else 0):  # their engines start with the first value model
-            self.judges.hire(self._engine(Judge, f"judge-{i}", i, "judges"))
+            self.judges.hire(self._engine(Judge, f"judge-{i}", i))
         if not where.generators:
             self._growing = asyncio.create_task(self._grow())
         for kind in ("generator", "searcher", "verifier"):
@@ -164,14 +164,14 @@ class Actors:
                     reason = "; ".join(late) or f"no node of the cluster has room for a {kind}"
                     raise UserError(f"no {kind} was ready after {START_SECONDS} s: {reason}") from None
 
-    def _engine(self, kind: type, name: str, number: int, folder: str, node: str = "") -> Member:
+    def _engine(self, kind: type, name: str, number: int, node: str = "") -> Member:
         options = self._options.generate
-        arguments = number, self._store.place, folder, options
+        arguments = number, self._store.place, options
         return start_actor(kind, name, arguments, environment(options.gpus, options.transfer), options.gpus, 1000, node)
 
     def _hire_generator(self, node: str) -> None:
         name = f"generator-{self._born}"
-        self.generators.hire(self._engine(Generator, name, self._born, "models", node))
+        self.generators.hire(self._engine(Generator, name, self._born, node))
         self._born += 1
 
     async def _grow(self) -> None:

@@ -82,7 +82,8 @@ def solve_rates(nodes: pa.Table) -> dict[int, float]:
 def diversity(nodes: pa.Table, decisions: pa.Table, problems: int) -> Diversity:
     """Diversity of the answers of a round's search.
 
-    nodes: the columns node, token_ids, logprobs and origin; decisions: of its answers; problems: how many were searched.
+    nodes: the columns node, token_ids, logprobs (null where nothing asked for them: the entropy is of the others) and origin;
+    decisions: of its answers; problems: how many were searched.
     """
     right = decisions.filter(pc.equal(decisions["state"], State.CORRECT))
     counts = tally(decisions["problem_id"].to_pylist(), decisions["state"].to_pylist())

@@ -33,7 +33,7 @@ def test_who_is_asked_for_other_weights_than_it_serves_says_so():
         pass
 
     async def ask():
-        generator = Generator(0, "nowhere", "models", Generate())
+        generator = Generator(0, "nowhere", Generate())
         generator._engine = SimpleNamespace(version="m00002", wake=wake)
         with pytest.raises(RuntimeError, match="m00001 was asked for, but Generator 0 serves m00002"):
             await generator._serving("m00001")
