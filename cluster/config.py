@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from cluster.engine import Generate
+from cluster.engine import AUTO, Generate, shares
 from cluster.folder.forks import fork
 from cluster.folder.store import Store
+from cluster.head import gpus_at
 from cluster.placement import Placement
 from cluster.sandbox.walls import SandboxOptions
 from cluster.train.options import Model, Train, TrainJudge
 from iteration import config as settings
 from iteration.errors import UserError
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least, share
+
+DEVICES = ("generate.gpus", "generate.dtype", "generate.sleep", "generate.transfer", "train.gpus", "drift")
+DRIFT = {"float32": 1e-3, "bfloat16": 0.3, "float16": 0.3}  # nats; 0.15 were measured in bfloat16
 
 TRACK = Kind("track", "cluster.track", several=True)
 KINDS = {
@@ -69,7 +75,7 @@ class Config:
     retry: float = 0.0  # largest share of them taken from the unsolved problems of earlier rounds
     unit: int = 32  # problems searched and committed together
     budget: int = 1_000_000  # generated tokens that the search of one problem may spend
-    drift: float = 1e-3  # largest logprob difference (nats) between engine and trainer after an update
+    drift: float | int | str = AUTO  # largest logprob difference (nats) between engine and trainer; auto: by generate.dtype
     task: Any = MISSING
     search: Any = MISSING
     verify: Any = MISSING
@@ -91,9 +97,12 @@ class Config:
     run: RunFolder = field(default_factory=RunFolder)
 
     def __post_init__(self) -> None:
+        generate, train = self.generate, self.train
+        self.drift = DRIFT[generate.dtype] if self.drift == AUTO else self.drift
+        if isinstance(self.drift, str):
+            raise ValueError(f"drift is {self.drift}; expected auto or a number of nats")
         at_least(self, rounds=0, lag=0, problems=1, unit=1, budget=1, drift=0)
         share(self, "retry", "audit_share")
-        generate, train = self.generate, self.train
         shared = 0 < generate.gpus < 1 and 0 < train.gpus < 1
         if generate.transfer != "host" and not (train.gpus and generate.gpus):
             raise ValueError(
@@ -111,11 +120,13 @@ class Config:
             )
 
 
-def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
-    """A checked, read-only config. Raises UserError."""
+def load(file: str, dotlist: list[str], schema: type = Config, gpus: Callable[[], int] = gpus_at) -> DictConfig:
+    """A checked, read-only config, in which nothing is `auto` any more. gpus: counts those that the run can use. Raises
+    UserError."""
     config = settings.load(schema, KINDS, file, dotlist)
     file = file or "command line"
     try:
+        config = settled(config, gpus)
         settings.typed(config, schema)
         check_parts(config)
         check_temperature(config)
@@ -123,6 +134,29 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
             check_rows(config)
     except (ValueError, UserError) as error:
         raise UserError(f"{file}: {error}") from None
+    return config
+
+
+def settled(config: DictConfig, gpus: Callable[[], int]) -> DictConfig:
+    """The config with what `auto` stands for: of one GPU engine and trainer get a half each, of several a GPU each, as far as
+    they go; then the engines are no more than the GPUs left for them. Raises ValueError where only one of the two is typed."""
+    config = copy.deepcopy(config)
+    OmegaConf.set_readonly(config, False)
+    generate, train, where = config.generate, config.train, config.placement
+    if AUTO in (generate.gpus, train.gpus):
+        there = gpus()
+        if there and generate.gpus != train.gpus:
+            raise ValueError(f"generate.gpus is {generate.gpus}, but train.gpus {train.gpus}; type both, or none of them")
+        if there:
+            where.generators = min(where.generators, max(1, there - train.ranks))
+        judges = where.judges if config.judge and JUDGE.part_class(config.judge.name).learned else 0
+        shared = shares(there, (where.generators or 1) + judges, train.ranks)
+        generate.gpus, train.gpus = (each if old == AUTO else old for each, old in zip(shared, (generate.gpus, train.gpus), strict=True))
+    if generate.dtype == AUTO:  # a model of a few million parameters is exact in float32, and no slower
+        generate.dtype = "bfloat16" if generate.gpus and config.model.path else "float32"
+    if config.drift == AUTO and generate.dtype in DRIFT:
+        config.drift = DRIFT[generate.dtype]
+    OmegaConf.set_readonly(config, True)
     return config
 
 
@@ -172,8 +206,8 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
     for key, before, now in settings.differences(*(OmegaConf.create(OmegaConf.to_yaml(each)) for each in (old, config))):
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
-        # The folder may have been moved, and the transfer does not change the weights.
-        if key in ("run.dir", "generate.transfer") or key.startswith(("placement.", "report.", "track")):
+        # The folder may have been moved, to other devices too; the transfer does not change the weights.
+        if key in ("run.dir", *DEVICES) or key.startswith(("placement.", "report.", "track")):
             continue
         if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict names its verifier
             continue

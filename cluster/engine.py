@@ -69,9 +69,10 @@ class Generate:
     def __post_init__(self) -> None:
         at_least(self, temperature=0, max_tokens=1, context=2, max_seqs=1, cache_mb=1, pipeline=1)
         one_of(self, transfer=("host", "nccl", "ipc"), dtype=(AUTO, "float32", "bfloat16", "float16"))
-        share_of_gpus(self.gpus, 1024)
-        if self.pipeline > 1 and (self.gpus == AUTO or self.gpus < self.pipeline or self.gpus % self.pipeline):
-            raise ValueError(f"pipeline is {self.pipeline}, but gpus is {self.gpus}; expected a multiple of pipeline")
+        self.gpus = decided_gpus(self.gpus, 1024)
+        self.dtype = "float32" if self.dtype == AUTO else self.dtype
+        if self.pipeline > 1 and (self.gpus < self.pipeline or self.gpus % self.pipeline):
+            raise ValueError(f"pipeline is {self.pipeline}, but gpus is {self.gpus:g}; expected a multiple of pipeline")
         if not self.step_end:
             raise ValueError("step_end is empty; expected the delimiter of steps, e.g. a newline")
 
@@ -81,10 +82,14 @@ class Generate:
         return not self.gpus
 
 
-def share_of_gpus(gpus: float | str, most: int) -> None:
-    """Raises ValueError unless `gpus` is auto, a fraction of one GPU or a whole number up to `most`."""
-    if gpus != AUTO and (isinstance(gpus, str) or not 0 <= gpus <= most or (gpus > 1 and gpus != int(gpus))):
+def decided_gpus(gpus: float | str, most: int) -> float:
+    """`gpus`; 0 where `auto` was not decided (cluster/config.py, settled). Raises ValueError unless it is a fraction of one GPU
+    or a whole number up to `most`."""
+    if gpus == AUTO:
+        return 0
+    if isinstance(gpus, str) or not 0 <= gpus <= most or (gpus > 1 and gpus != int(gpus)):
         raise ValueError(f"gpus is {gpus}; expected auto, a share of a GPU or a whole number up to {most}")
+    return gpus
 
 
 def shares(gpus: int, engines: int, ranks: int) -> tuple[float, float]:

@@ -61,6 +61,17 @@ def join(address: str, say: Callable[[str], None]) -> None:
         )
 
 
+def gpus_at(address: str = "") -> int:
+    """The GPUs of the cluster at `address`, or of this machine as far as torch can use them. Raises UserError."""
+    if address:
+        if not ray.is_initialized():
+            start_ray(address, dashboard=False)
+        return int(ray.cluster_resources().get("GPU", 0))
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def without_token() -> bool:
     """Runs on the cluster: does it accept connections without a token?"""
     from ray._raylet import AuthenticationMode, get_authentication_mode
@@ -110,9 +121,15 @@ def start_actor(
     return Member(name, handle, node, needs={"GPU": gpus} if gpus else {}, group=group)
 
 
+def runs(each: Member) -> bool:
+    """Has an actor got its resources and a process, whether or not it is ready?"""
+    known = ray._private.state.actors(each.handle._actor_id.hex())
+    return bool(known) and known["Address"]["Port"] > 0
+
+
 def why_late(each: Member, free: dict[str, float], nodes: list[dict[str, float]]) -> str:
     """Why an actor has not started. free: unused resources of the cluster; nodes: total resources of each node."""
-    if each.group and placement_group_table(each.group)["state"] == "CREATED":  # its resources are reserved
+    if runs(each) or (each.group and placement_group_table(each.group)["state"] == "CREATED"):  # its resources are reserved
         return f"{each.name} is starting"
     for name, wanted in each.needs.items():
         most = max((node.get(name, 0) for node in nodes), default=0)

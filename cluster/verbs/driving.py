@@ -41,23 +41,24 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
 
 
-def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
-    """(what runs it, the checked config): a run, a comparison or an evaluation, by its sections. Raises UserError."""
+def kind_of(file: str, options: list[str], gpus: Callable[[], int]) -> tuple[type, DictConfig]:
+    """(what runs it, the checked config): a run, a comparison or an evaluation, by its sections. gpus: counts those that it can
+    use. Raises UserError."""
     from iteration.config import read
 
     sections = read(file)
     if "compare" in sections:
         from cluster import comparison
 
-        return comparison.Comparison, comparison.read(file, options)
+        return comparison.Comparison, comparison.read(file, options, gpus)
     if "eval" in sections:
         from cluster import evaluation
 
-        return evaluation.Evaluation, evaluation.read(file, options)
+        return evaluation.Evaluation, evaluation.read(file, options, gpus)
     from cluster.config import load
     from cluster.run import Run
 
-    return Run, load(file, options)
+    return Run, load(file, options, gpus=gpus)
 
 
 def turn(kind: type, config: DictConfig, known: argparse.Namespace, again: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,12 +44,13 @@ def act(known: argparse.Namespace) -> int:
 
     from cluster.evaluation import Evaluation, read
     from cluster.folder.place import store_at
+    from cluster.head import gpus_at
     from cluster.report.gather import gather
     from cluster.verbs.driving import turn
 
     file = known.task if known.task.endswith((".yaml", ".yml")) else ""
     given = words(known.model, known.task, known.search, known.budget, known.judge, known.options)
-    config = read(file, given)
+    config = read(file, given, partial(gpus_at, known.address))
     again = shlex.join(["./launch.sh", *sys.argv[1:]])
     status = turn(Evaluation, config, known, again)
     if not status and not known.json:

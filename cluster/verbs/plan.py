@@ -34,8 +34,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def act(known: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from cluster.head import gpus_at
+
     quiet()
-    _, config = kind_of(known.config, known.options)
+    _, config = kind_of(known.config, known.options, lambda: gpus_at() or int(known.gpu_gb > 0))
     return show(known.config, config, known.gpu_gb, Console(width=None if sys.stdout.isatty() else 120))
 
 

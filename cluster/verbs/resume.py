@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from cluster.verbs.driving import kind_of, ray_arguments, turn
 
 HELP = "resume a run, from its folder alone"
-DESCRIPTION = "Resume what the folder holds, here or on another cluster. rounds=N may grow, placement.* may change."
+DESCRIPTION = (
+    "Resume what the folder holds, here or on another cluster. rounds=N may grow, and placement.* may change. The run keeps its "
+    "GPUs unless it is told others: generate.gpus=auto train.gpus=auto counts those that are there now."
+)
 EXAMPLES = ("flywheel resume runs/quickstart  from its folder, after a stop or a crash",)
 
 
@@ -19,7 +23,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(known: argparse.Namespace) -> int:
     from cluster.folder.place import open_run
+    from cluster.head import gpus_at
 
     store = open_run(known.run)
-    kind, config = kind_of(str(store.local("config.yaml")), [*known.options, f"run.dir={store.place}"])
+    options = [*known.options, f"run.dir={store.place}"]
+    kind, config = kind_of(str(store.local("config.yaml")), options, partial(gpus_at, known.address))
     return turn(kind, config, known, f"./launch.sh resume {known.run}")

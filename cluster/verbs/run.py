@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+from functools import partial
 
 from cluster.verbs.driving import config_arguments, ray_arguments, turn
 
@@ -27,10 +28,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(known: argparse.Namespace) -> int:
     from cluster.config import load
+    from cluster.head import gpus_at
     from cluster.run import Run
 
     again = shlex.join(["./launch.sh", "run", known.config, *known.options])
-    return turn(Run, load(known.config, known.options), known, again)
+    config = load(known.config, known.options, gpus=partial(gpus_at, known.address))
+    return turn(Run, config, known, again)
 
 
 def ending() -> str:
