@@ -20,6 +20,7 @@ from iteration import config as settings
 from iteration.errors import UserError
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least, share
 
+FREE = ("run.dir", "failed_share")  # may change when a run is resumed, as may where its actors run
 DEVICES = ("generate.gpus", "generate.dtype", "generate.sleep", "generate.transfer", "train.gpus", "drift")
 DRIFT = {"float32": 1e-3, "bfloat16": 0.3, "float16": 0.3}  # nats; 0.15 were measured in bfloat16
 
@@ -81,6 +82,7 @@ class Config:
     verify: Any = MISSING
     audit: Any = None  # a second, stricter verifier that checks a sample of the accepted answers
     audit_share: float = 0.1  # share of a round's accepted answers that it checks
+    failed_share: float = 0.05  # largest share of failed verdicts (a verifier that broke); with more of them the run stops
     verdicts: str = ""  # a regrading whose verdicts later rounds train by (./launch.sh regrade); may be given on resume
     judge: Any = None  # a value model, retrained in each round, that scores steps in the next round's search
     learn: Any = field(default_factory=lambda: {"name": "sft"})
@@ -98,11 +100,12 @@ class Config:
 
     def __post_init__(self) -> None:
         generate, train = self.generate, self.train
-        self.drift = DRIFT[generate.dtype] if self.drift == AUTO else self.drift
-        if isinstance(self.drift, str):
-            raise ValueError(f"drift is {self.drift}; expected auto or a number of nats")
-        at_least(self, rounds=0, lag=0, problems=1, unit=1, budget=1, drift=0)
-        share(self, "retry", "audit_share")
+        at_least(self, rounds=0, lag=0, problems=1, unit=1, budget=1)
+        share(self, "retry", "audit_share", "failed_share")
+        if self.drift != AUTO and (isinstance(self.drift, str) or self.drift < 0):
+            raise ValueError(f"drift is {self.drift}; expected auto or at least 0 nats")
+        if AUTO in (generate.gpus, train.gpus):
+            return  # not decided yet
         shared = 0 < generate.gpus < 1 and 0 < train.gpus < 1
         if generate.transfer != "host" and not (train.gpus and generate.gpus):
             raise ValueError(
@@ -206,8 +209,7 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
     for key, before, now in settings.differences(*(OmegaConf.create(OmegaConf.to_yaml(each)) for each in (old, config))):
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
-        # The folder may have been moved, to other devices too; the transfer does not change the weights.
-        if key in ("run.dir", *DEVICES) or key.startswith(("placement.", "report.", "track")):
+        if key in (*FREE, *DEVICES) or key.startswith(("placement.", "report.", "track")):
             continue
         if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict names its verifier
             continue

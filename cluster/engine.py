@@ -69,22 +69,24 @@ class Generate:
     def __post_init__(self) -> None:
         at_least(self, temperature=0, max_tokens=1, context=2, max_seqs=1, cache_mb=1, pipeline=1)
         one_of(self, transfer=("host", "nccl", "ipc"), dtype=(AUTO, "float32", "bfloat16", "float16"))
-        self.gpus = decided_gpus(self.gpus, 1024)
-        self.dtype = "float32" if self.dtype == AUTO else self.dtype
-        if self.pipeline > 1 and (self.gpus < self.pipeline or self.gpus % self.pipeline):
-            raise ValueError(f"pipeline is {self.pipeline}, but gpus is {self.gpus:g}; expected a multiple of pipeline")
+        gpus = number_of(self.gpus, 1024)
+        if self.pipeline > 1 and (gpus < self.pipeline or gpus % self.pipeline):
+            raise ValueError(f"pipeline is {self.pipeline}, but gpus is {self.gpus}; expected a multiple of pipeline")
         if not self.step_end:
             raise ValueError("step_end is empty; expected the delimiter of steps, e.g. a newline")
 
     @property
+    def on_gpu(self) -> bool:
+        return number_of(self.gpus, 1024) > 0
+
+    @property
     def seeded(self) -> bool:
         """Has every wish a seed of its own, so that a run can be reproduced bit by bit? On GPUs sums depend on the batch."""
-        return not self.gpus
+        return not self.on_gpu
 
 
-def decided_gpus(gpus: float | str, most: int) -> float:
-    """`gpus`; 0 where `auto` was not decided (cluster/config.py, settled). Raises ValueError unless it is a fraction of one GPU
-    or a whole number up to `most`."""
+def number_of(gpus: float | str, most: int) -> float:
+    """`gpus`; 0 where `auto` is not decided yet. Raises ValueError unless it is a share of a GPU or a whole number up to `most`."""
     if gpus == AUTO:
         return 0
     if isinstance(gpus, str) or not 0 <= gpus <= most or (gpus > 1 and gpus != int(gpus)):
@@ -375,9 +377,9 @@ def engine_arguments(folder: str, options: Generate) -> dict:
         "logprobs_mode": "processed_logprobs",  # of the sampling distribution, temperature included
         "worker_extension_cls": "cluster.train.transfer.Worker",
         "weight_transfer_config": WeightTransferConfig(backend=options.transfer),
-        "dtype": options.dtype,
+        "dtype": "float32" if options.dtype == AUTO else options.dtype,
     }
-    if options.gpus:  # the actor reserves all GPUs of the engine for vLLM's worker processes
+    if options.on_gpu:  # the actor reserves all GPUs of the engine for vLLM's worker processes
         cut = {"tensor_parallel_size": int(options.gpus) // options.pipeline, "pipeline_parallel_size": options.pipeline}
         several = cut | {"distributed_executor_backend": "mp"} if options.gpus > 1 else {}
         return arguments | several | {

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from omegaconf import DictConfig, OmegaConf
 
 from cluster import pending
@@ -144,9 +147,10 @@ class Run:
         self.planning.held_out(self.test)
         if not self.book.recorded(0):
             drift = await self.search(self.test, 0, model_key(0))
-            report = self.report(answers(self.book.nodes(self.test, 0)))
-            first = Round(0, "", "", model_key(0), True, "the first model", self.scores(0), drift, verifier=report)
-            self.finish(first)
+            measured = answers(self.book.nodes(self.test, 0))
+            counts = {"failed_held_out": self.failed(0, "held-out", measured)}
+            report = self.report(measured)
+            self.finish(Round(0, "", "", model_key(0), True, "the first model", self.scores(0), drift, counts, verifier=report))
         return self.told(0)
 
     async def improve(self, number: int, previous: Awaitable[int], answered: int) -> int:
@@ -154,6 +158,7 @@ class Run:
         champion = await previous
         if not self.book.recorded(number):
             decisions = self.filter(number)
+            failed = {"failed": self.failed(number, "searched", decisions), "failed_held_out": 0}
             trained, drift, training, best = "", None, {}, champion
             reason = f"nothing to train on: no answer was kept, or learn.name={self.learning.name} makes nothing of them"
             if self.manifest(number):
@@ -162,6 +167,8 @@ class Run:
                 with self.view.phase(number, "train"):
                     training = await self.actors.train("train", trained, model_key(base), self.learning)
                 drift = await self.search(self.test, number, trained)
+                measured = self.book.nodes(self.test, number, ["problem_id", "state", "why"])
+                failed["failed_held_out"] = self.failed(number, "held-out", measured)
                 best, reason = self.promote(champion, number)
             judge = await self.judging.teach(number, best, self.judge, self.verify, self.train)
             record = Round(
@@ -172,7 +179,7 @@ class Run:
                 promoted=best == number,
                 reason=reason,
                 scores=self.scores(number if trained else champion),
-                counts=self.counts(number, decisions, training),
+                counts=self.counts(number, decisions, training) | failed,
                 solve_rate=solve_rates(self.book.nodes(self.train, number, ["level", "state"])),
                 tokens={"train": training.get("tokens", 0)},
                 logprob_drift=drift,
@@ -193,6 +200,23 @@ class Run:
         self.done = self.book.record(number)
         self.view.round_done(self.done)
         return model_number(self.done["model_out"])
+
+    def failed(self, number: int, which: str, graded: pa.Table) -> int:
+        """The failed verdicts among some (columns problem_id, state, why). Raises UserError where they are more than the share
+        `failed_share`: nothing that is measured on the rest would say much."""
+        graded = graded.filter(pc.is_valid(graded["state"]))
+        broken = graded.filter(pc.equal(graded["state"], State.FAILED))
+        if len(broken) > self.options.failed_share * len(graded):
+            judged = graded.filter(pc.not_equal(graded["state"], State.FAILED))
+            problems, left = set(graded["problem_id"].to_pylist()), set(judged["problem_id"].to_pylist())
+            reasons = Counter(" ".join((why or "no reason given").split()) for why in broken["why"].to_pylist()).most_common(2)
+            said = "; ".join(f"{why[:160]} ({n} times)" for why, n in reasons)
+            raise UserError(
+                f"round {number}: the verifier failed on {len(broken)} of {len(graded)} {which} answers, and on all answers to "
+                f"{len(problems - left)} of {len(problems)} problems: {said}. Nothing is lost: mend the verifier and type another "
+                f"run.dir, or type failed_share={math.ceil(100 * len(broken) / len(graded)) / 100:g} to resume without them"
+            )
+        return len(broken)
 
     # searching
 
@@ -339,7 +363,6 @@ class Run:
             "problems": len(self.book.plan(self.train, number, ["id"])),
             "answers": len(decisions),
             "correct": states.count(State.CORRECT),
-            "failed": states.count(State.FAILED),
             "kept": reasons.count(""),
             "units_aside": len(self.book.asides(self.train, number)),
             "pool": sum(len(kept(self.decisions(r))) for r in range(1, number + 1)),

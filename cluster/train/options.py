@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cluster.engine import AUTO, decided_gpus
+from cluster.engine import AUTO, number_of
 from iteration import tiny
 from iteration.parts import above, at_least, one_of
 
@@ -68,7 +68,11 @@ class Train(Optimise):
         super().__post_init__()
         at_least(self, tokens=1, checkpoint=0, threads=0, ranks=1, lora=0)
         one_of(self, start=("previous", "base"), pool=("all", "last"), save_dtype=("float32", "bfloat16", "same"))
-        self.gpus = decided_gpus(self.gpus, 1)
+        number_of(self.gpus, 1)
+
+    @property
+    def device(self) -> str:
+        return "cuda" if number_of(self.gpus, 1) else "cpu"
 
 
 @dataclass
