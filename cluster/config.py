@@ -150,9 +150,9 @@ def settled(config: DictConfig, gpus: Callable[[], int]) -> DictConfig:
         there = gpus()
         if there and generate.gpus != train.gpus:
             raise ValueError(f"generate.gpus is {generate.gpus}, but train.gpus {train.gpus}; type both, or none of them")
-        if there:
-            where.generators = min(where.generators, max(1, there - train.ranks))
         judges = where.judges if config.judge and JUDGE.part_class(config.judge.name).learned else 0
+        if there:
+            where.generators = min(where.generators, max(1, there - train.ranks - judges))
         shared = shares(there, (where.generators or 1) + judges, train.ranks)
         generate.gpus, train.gpus = (each if old == AUTO else old for each, old in zip(shared, (generate.gpus, train.gpus), strict=True))
     if generate.dtype == AUTO:  # a model of a few million parameters is exact in float32, and no slower

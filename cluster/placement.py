@@ -327,20 +327,10 @@ class Actors:
 
     async def progress(self) -> tuple[dict[str, Ledger], Progress]:
         """({engine's name: its counters since it started}, the current training)."""
-
-        async def ask(call: Any, otherwise: Any) -> Any:
-            try:
-                async with asyncio.timeout(5):  # not wait_for, which may lose a cancellation
-                    return await asyncio.ensure_future(call)
-            except Exception as error:
-                if not (lost(error) or isinstance(error, TimeoutError)):
-                    raise
-                return otherwise
-
         ready = [each for each in self.generators.members if each.ready]
-        ledgers = await asyncio.gather(*(ask(each.handle.ledger.remote(), Ledger()) for each in ready))
+        ledgers = await asyncio.gather(*(within(5, each.handle.ledger.remote(), Ledger()) for each in ready))
         if self.trainers.members and self.trainers.members[0].ready:
-            self._training = await ask(self.trainers.members[0].handle.progress.remote(), self._training)
+            self._training = await within(5, self.trainers.members[0].handle.progress.remote(), self._training)
         return {each.name: ledger for each, ledger in zip(ready, ledgers, strict=True)}, self._training
 
     async def check_alive(self) -> None:
@@ -366,13 +356,8 @@ class Actors:
         attempts = list(self._spread.going.values()) if self._spread else []
         searchers = {attempt.team["searcher"] for attempt in attempts}
 
-        async def ask(searcher: Member) -> list:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(2):
-                    return await asyncio.ensure_future(searcher.handle.waiting.remote())
-            return []
-
-        waiting = {each.unit: each for units in await asyncio.gather(*map(ask, searchers)) for each in units}
+        asked = await asyncio.gather(*(within(2, each.handle.waiting.remote(), []) for each in searchers))
+        waiting = {each.unit: each for units in asked for each in units}
         nothing = Waiting("", {}, [])
         now = time.monotonic()
         units = [
@@ -388,7 +373,27 @@ class Actors:
             for attempt in attempts
         ]
         late = [{"actor": name, "seconds": seconds, "why": why} for name, seconds, why in await asyncio.to_thread(self.missing)]
+        for each, said in zip(late, await asyncio.gather(*(self._doing(each["actor"]) for each in late)), strict=True):
+            each["why"] += f": {said}" if said else ""
         return {"units": units, "actors": late, "steps": [self._training.done, self._training.steps]}
+
+    async def _doing(self, name: str) -> str:
+        """What an engine that has a process does while it starts; "" for other actors."""
+        for each in [*self.generators.members, *self.judges.members]:
+            if each.name == name and each.where:
+                return await within(2, each.handle.doing.remote(), "")
+        return ""
+
+
+async def within(seconds: float, call: Any, otherwise: Any) -> Any:
+    """The result of a call; `otherwise` where its actor is lost or does not answer in time."""
+    try:
+        async with asyncio.timeout(seconds):  # not wait_for, which may lose a cancellation
+            return await asyncio.ensure_future(call)
+    except Exception as error:
+        if not (lost(error) or isinstance(error, TimeoutError)):
+            raise
+        return otherwise
 
 
 def partners(team: dict[str, Member], verifiers: Sequence[Member] = ()) -> Partners:
