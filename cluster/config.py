@@ -153,8 +153,9 @@ def settled(config: DictConfig, gpus: Callable[[], int]) -> DictConfig:
         judges = where.judges if config.judge and JUDGE.part_class(config.judge.name).learned else 0
         if there:
             where.generators = min(where.generators, max(1, there - train.ranks - judges))
-        shared = shares(there, (where.generators or 1) + judges, train.ranks)
-        generate.gpus, train.gpus = (each if old == AUTO else old for each, old in zip(shared, (generate.gpus, train.gpus), strict=True))
+        engine, trainer = shares(there, (where.generators or 1) + judges, train.ranks)
+        generate.gpus = engine if generate.gpus == AUTO else generate.gpus
+        train.gpus = trainer if train.gpus == AUTO else train.gpus
     if generate.dtype == AUTO:  # a model of a few million parameters is exact in float32, and no slower
         generate.dtype = "bfloat16" if generate.gpus and config.model.path else "float32"
     if config.drift == AUTO and generate.dtype in DRIFT:

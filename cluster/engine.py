@@ -86,7 +86,7 @@ class Generate:
 
 
 def number_of(gpus: float | str, most: int) -> float:
-    """`gpus`; 0 where `auto` is not decided yet. Raises ValueError unless it is a share of a GPU or a whole number up to `most`."""
+    """`gpus`; 0 where `auto` is not decided yet. Raises ValueError unless it is a share of a GPU or a whole number."""
     if gpus == AUTO:
         return 0
     if isinstance(gpus, str) or not 0 <= gpus <= most or (gpus > 1 and gpus != int(gpus)):
@@ -382,13 +382,14 @@ def engine_arguments(folder: str, options: Generate) -> dict:
     if options.on_gpu:  # the actor reserves all GPUs of the engine for vLLM's worker processes
         cut = {"tensor_parallel_size": int(options.gpus) // options.pipeline, "pipeline_parallel_size": options.pipeline}
         several = cut | {"distributed_executor_backend": "mp"} if options.gpus > 1 else {}
-        return arguments | several | {
+        gpu = {
             "gpu_memory_utilization": memory_share(options),
             "max_num_batched_tokens": max(8192, options.context),
             "enable_sleep_mode": options.sleep,
             "cudagraph_capture_sizes": batches(options.max_seqs),
             "seed": secrets.randbits(31),  # requests have none, and two engines must not draw the same numbers
         }
+        return arguments | several | gpu
     return arguments | {
         "enforce_eager": True,
         "kv_cache_memory_bytes": options.cache_mb << 20,

@@ -19,7 +19,6 @@ from cluster.folder.layout import model_folder
 from cluster.folder.place import store_at
 from cluster.verifier import here
 
-
 LOG_BYTES = 20_000  # of the end of an actor's log that are searched for the last message
 
 

@@ -213,8 +213,8 @@ class Run:
             said = "; ".join(f"{why[:160]} ({n} times)" for why, n in reasons)
             raise UserError(
                 f"round {number}: the verifier failed on {len(broken)} of {len(graded)} {which} answers, and on all answers to "
-                f"{len(problems - left)} of {len(problems)} problems: {said}. Nothing is lost: mend the verifier and type another "
-                f"run.dir, or type failed_share={math.ceil(100 * len(broken) / len(graded)) / 100:g} to resume without them"
+                f"{len(problems - left)} of {len(problems)} problems: {said}. Nothing is lost: mend the verifier and type "
+                f"another run.dir, or failed_share={math.ceil(100 * len(broken) / len(graded)) / 100:g} to resume without them"
             )
         return len(broken)
 

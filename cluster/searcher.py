@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cluster.engine import Generate, lists
 from cluster.folder.arm import Arm
 from cluster.folder.layout import SCORE, TRACE, model_key, trace_id, unit_key, unit_of
 from cluster.folder.place import store_at
-from cluster.engine import Generate, lists
 from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge
 from cluster.verifier import here
 from iteration.examples import flat
@@ -166,7 +166,7 @@ class Searcher:
                 units.setdefault(unit_key(*unit_of(history.tree)), set()).add(history.tree)
         by_tree: dict[str, list[Begun]] = {}
         columns = ["id", "node", "parent", "token_ids", "logprobs", "text", "final", "model_version", "state"]
-        decode = partial(self._tokenizer.decode, skip_special_tokens=True)
+        decode = partial(self._tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         for key, trees in units.items():
             by_tree |= begun(self._store.table(key, columns), trees, self._ends, decode)
         return by_tree

@@ -58,7 +58,7 @@ class Train(Optimise):
     pool: str = "all"  # training data: the kept answers of all rounds (all), or of the last one only (last)
     checkpoint: float = 60.0  # seconds between two checkpoints during a training
     threads: int = 0  # CPU threads of each rank; 0: all cores
-    gpus: float | int | str = AUTO  # of each rank: 0 trains on the CPU, 1 on a GPU, 0.5 on one that an engine shares; auto: as there are
+    gpus: float | int | str = AUTO  # of each rank: 0 is the CPU, 1 a GPU, 0.5 one that an engine shares; auto: what there is
     ranks: int = 1  # processes that share the model (FSDP2); with gpus=1, one GPU each
     bf16: bool = True  # on GPUs: compute in bfloat16, with weights and moments in float32
     save_dtype: str = "float32"  # of the weights in the run folder: float32, bfloat16, or the same as the model trained

@@ -9,8 +9,8 @@ from cluster.verbs.driving import kind_of, ray_arguments, turn
 
 HELP = "resume a run, from its folder alone"
 DESCRIPTION = (
-    "Resume what the folder holds, here or on another cluster. rounds=N may grow, and placement.* may change. The run keeps its "
-    "GPUs unless it is told others: generate.gpus=auto train.gpus=auto counts those that are there now."
+    "Resume what the folder holds, here or on another cluster. rounds=N may grow and placement.* may change. The run keeps the "
+    "GPUs that it began with unless it is told otherwise; generate.gpus=auto train.gpus=auto counts those that are there."
 )
 EXAMPLES = ("flywheel resume runs/quickstart  from its folder, after a stop or a crash",)
 

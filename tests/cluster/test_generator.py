@@ -115,7 +115,8 @@ def asked(step_end: str, texts: list[str], whole: bool = False, **wish):
     engine = Engine.__new__(Engine)
     engine.options, engine._ends = Generate(step_end=step_end, temperature=0.5), {1}
     engine._stops = stops(StepEnds(texts, step_end), step_end)
-    return engine._sampling({"n": 2, "whole": whole, "temperature": 2.0, "max_tokens": 9, "logprobs": False, "seed": None} | wish)
+    lean = {"n": 2, "whole": whole, "temperature": 2.0, "max_tokens": 9, "logprobs": False, "seed": None}
+    return engine._sampling(lean | wish)
 
 
 def test_a_request_asks_for_no_more_than_its_wish():
@@ -129,7 +130,8 @@ def test_a_request_asks_for_no_more_than_its_wish():
 def test_the_end_of_a_step_is_a_token_where_the_tokenizer_allows():
     """Else vLLM looks for it in the text, and only then it decodes."""
     assert asked("\n", ["a", "<eos>", "\n", ".\n"]).stop_token_ids == [1, 2, 3], "inside a token, too"
-    for step_end, texts in (("\n\n", ["a", "<eos>", "\n", "\n\n"]), ("\n", ["a", "<eos>"]), ("\n", ["\n"] * 999), ("。", ["。"])):
+    spelt = ("\n\n", ["a", "<eos>", "\n", "\n\n"]), ("\n", ["a", "<eos>"]), ("\n", ["\n"] * 999), ("。", ["。"])
+    for step_end, texts in spelt:
         text = asked(step_end, texts)
         assert text.stop == [step_end] and text.detokenize and text.stop_token_ids == [1]
     whole = asked("\n\n", ["a", "<eos>", "\n"], whole=True)

@@ -165,4 +165,5 @@ def test_what_an_engine_does_while_it_starts_is_told(monkeypatch):
     actors._spread, actors._training = None, SimpleNamespace(done=0, steps=0)
     actors.missing = lambda: [(name, 5.0, f"{name} is starting") for name in ("engine", "placed", "dead", "searcher")]
     late = asyncio.run(actors.pending())["actors"]
-    assert [each["why"].partition(" is ")[2] for each in late] == ["starting", "starting: Loading weights", "starting", "starting"]
+    said = [each["why"].partition(" is ")[2] for each in late]
+    assert said == ["starting", "starting: Loading weights", "starting", "starting"]

@@ -92,7 +92,6 @@ def test_what_no_wish_asks_for_changes_nothing_else(generator):
     assert ask(generator, PROMPTS, logprobs=False, seeds=[None] * 3)["token_ids"] != before["token_ids"]
 
 
-
 def test_a_prompt_that_is_too_long_is_said(generator):
     with pytest.raises(ValueError, match="a prompt has 70 tokens but generate.context is 64"):
         ask(generator, [[3] * 70])
