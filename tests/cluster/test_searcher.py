@@ -1,20 +1,22 @@
 """The searcher's parts without Ray: one message for all problems, steps and rows as they came."""
 
 import asyncio
+import dataclasses
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from cluster.engine import STEP, Generate
-from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
+from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, continued, lists
 from cluster.verifier import Grader, Verifier
 from iteration.judge.process import Process
 from iteration.parts import VERIFY, Part
 from iteration.respond import respond
+from iteration.search.mcts import Mcts
 from iteration.search.sample import Sample
 from iteration.types import Expand, Problem, State, Tree, Verdict
-from tests.worlds import step
+from tests.worlds import TRAIN, step, unit
 
 
 class Words:
@@ -132,9 +134,9 @@ def test_a_verifier_that_breaks_on_one_answer_fails_that_one_alone(monkeypatch):
     assert "RuntimeError: boom" in verdicts[1].why
 
 
-@pytest.mark.parametrize("arrays", [[], [[]], [[1], [], [2, 3]]])
+@pytest.mark.parametrize("arrays", [[], [[]], [[1], [], [2, 3]], [None], [[1], None, [], None, [2]]])
 def test_lists(arrays):
-    found = lists([np.array(array, np.int32) for array in arrays], pa.int32())
+    found = lists([array if array is None else np.array(array, np.int32) for array in arrays], pa.int32())
     assert found.type == pa.list_(pa.int32()) and found.to_pylist() == arrays
 
 
@@ -221,3 +223,54 @@ def test_stored_answers_can_be_scored_by_a_judge_without_generating():
     assert [len(tree.nodes) for tree in trees] == [3, 4] and trees[1].problem.id.endswith("t001/n0000")
     assert [node.index for tree in trees for node in tree.nodes if node.verdict] == [1, 2, 3]
     assert trees[1].answer(3) == "tu" and trees[1].nodes[3].step.token_ids.tolist() == [0, 1, 2, 3]
+
+
+def test_a_piece_of_text_reads_as_it_does_behind_the_token_before_it():
+    """As vLLM decodes step by step; a letter of several tokens that the cut divides is decoded by itself."""
+    tokens = lambda text: np.array([ord(letter) for letter in text], np.int32)  # noqa: E731
+    assert continued(Words(), [tokens("x"), tokens("")], [tokens(" b c"), tokens(" b")]) == [" b c", "b"]
+    assert continued(Words(), [], []) == []
+    bytes_of = lambda text: np.array(list(text.encode()), np.int32)  # noqa: E731
+    assert continued(Bytes(), [bytes_of("a\n")[-1:]], [bytes_of("ü 1")]) == ["ü 1"]
+    assert continued(Bytes(), [bytes_of("ü")[:1]], [bytes_of("ü1")[1:]]) == ["\ufffd1"]
+
+
+class Bytes:
+    """A tokenizer of one token a byte."""
+
+    def batch_decode(self, token_ids, skip_special_tokens, clean_up_tokenization_spaces):
+        return [bytes(each).decode(errors="replace") for each in token_ids]
+
+
+def test_seeds_and_logprobs_are_asked_for_where_they_are_read():
+    asked = []
+
+    async def generate(wishes):
+        asked.append(wishes.to_pylist())
+        raise ConnectionError
+
+    def wish(options, sampled=False, **how):
+        policy = RemotePolicy(Words(), {}, options, generate, sampled)
+        with pytest.raises(ConnectionError):
+            asyncio.run(policy.propose(tree_of_steps(), [Expand(1, 2, **how)]))
+        return asked[-1][0]
+
+    cpu, gpu = Generate(), Generate(gpus=0.5)
+    assert wish(cpu)["seed"] is not None and wish(gpu)["seed"] is None, "a GPU's sums depend on the batch"
+    assert [wish(cpu)["logprobs"], wish(cpu, logprobs=True)["logprobs"], wish(cpu, sampled=True)["logprobs"]] == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_one_unit_of_a_round_samples_the_logprobs():
+    assert [unit(number=number).logprobs for number in (0, 1)] == [True, False]
+    blind = dataclasses.replace(TRAIN, blind=True)
+    assert not dataclasses.replace(unit(), arm=blind).logprobs, "nobody reads those of held-out answers"
+
+
+def test_puct_asks_for_what_its_priors_are_made_of():
+    tree = Tree.root(Problem("p", "", ""), step("x", False), 0)
+    assert next(Mcts().explore(tree, np.random.default_rng(0)))[0].logprobs
+    assert not next(Sample().explore(tree, np.random.default_rng(0)))[0].logprobs
