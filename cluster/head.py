@@ -121,16 +121,16 @@ def start_actor(
     return Member(name, handle, node, needs={"GPU": gpus} if gpus else {}, group=group)
 
 
-def runs(each: Member) -> bool:
-    """Has an actor got its resources and a process, whether or not it is ready?"""
+def placed(each: Member) -> bool:
+    """Has an actor got its resources, whether or not it is ready?"""
+    if each.group and placement_group_table(each.group)["state"] == "CREATED":
+        return True
     known = ray._private.state.actors(each.handle._actor_id.hex())
-    return bool(known) and known["Address"]["Port"] > 0
+    return bool(known) and known["Address"]["Port"] > 0  # it has a process
 
 
 def why_late(each: Member, free: dict[str, float], nodes: list[dict[str, float]]) -> str:
-    """Why an actor has not started. free: unused resources of the cluster; nodes: total resources of each node."""
-    if runs(each) or (each.group and placement_group_table(each.group)["state"] == "CREATED"):  # its resources are reserved
-        return f"{each.name} is starting"
+    """Why an actor has no place. free: unused resources of the cluster; nodes: total resources of each node."""
     for name, wanted in each.needs.items():
         most = max((node.get(name, 0) for node in nodes), default=0)
         if most < wanted:

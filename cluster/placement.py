@@ -22,7 +22,7 @@ from cluster.engine import Generate, Ledger, environment
 from cluster.folder.layout import model_folder, model_key
 from cluster.folder.store import Store
 from cluster.generator import Generator, Judge
-from cluster.head import dashboard_url, start_actor, start_ray, why_late
+from cluster.head import dashboard_url, placed, start_actor, start_ray, why_late
 from cluster.sandbox.walls import SandboxOptions
 from cluster.searcher import Done, Partners, Searcher, Unit, Waiting
 from cluster.train.options import Model, Train, TrainJudge
@@ -349,7 +349,8 @@ class Actors:
         if not late:
             return []
         free, nodes = ray.available_resources(), [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        return [(each.name, time.monotonic() - each.since, why_late(each, free, nodes)) for each in late]
+        why = [f"{each.name} is starting" if placed(each) else why_late(each, free, nodes) for each in late]
+        return [(each.name, time.monotonic() - each.since, said) for each, said in zip(late, why, strict=True)]
 
     async def pending(self) -> dict:
         """What is running and for how long, as plain data: units with their actors and problems, and actors that are late."""

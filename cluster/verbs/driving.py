@@ -41,12 +41,13 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
 
 
-def kind_of(file: str, options: list[str], gpus: Callable[[], int]) -> tuple[type, DictConfig]:
+def kind_of(file: str, options: list[str], gpus: Callable[[], int] | None = None) -> tuple[type, DictConfig]:
     """(what runs it, the checked config): a run, a comparison or an evaluation, by its sections. gpus: counts those that it can
-    use. Raises UserError."""
+    use (default: this machine's). Raises UserError."""
+    from cluster.head import gpus_at
     from iteration.config import read
 
-    sections = read(file)
+    sections, gpus = read(file), gpus or gpus_at
     if "compare" in sections:
         from cluster import comparison
 

@@ -53,15 +53,15 @@ def test_who_starts_does_not_wait_for_what_it_has(machine):
     """All GPUs are taken: by one that imports its libraries, and by others; one more has none."""
     import ray
 
-    from cluster.head import gpus_at, runs, start_actor, why_late
+    from cluster.head import gpus_at, placed, start_actor, why_late
 
     assert gpus_at("auto") == 5
     starts = start_actor(Slow, "starts", (), gpus=0.5)
-    waited(lambda: runs(starts))
+    waited(lambda: placed(starts))
     others = [start_actor(Engine, f"engine-{i}", (), gpus=0.75) for i in range(5)]
-    waited(lambda: sum(map(runs, others)) == 4)
-    (late,), nodes = [each for each in others if not runs(each)], [node["Resources"] for node in ray.nodes()]
-    assert why_late(starts, {"GPU": 0.5}, nodes) == why_late(starts, {}, nodes) == "starts is starting"
+    waited(lambda: sum(map(placed, others)) == 4)
+    (late,), nodes = [each for each in others if not placed(each)], [node["Resources"] for node in ray.nodes()]
+    assert placed(starts), "though its constructor has not returned"
     assert why_late(late, {"GPU": 0.5}, nodes) == f"{late.name} waits for 0.75 GPU; 0.5 of the cluster's are free"
     for each in (starts, *others):
         ray.kill(each.handle)
@@ -78,7 +78,7 @@ def waited(done):
 def test_an_engine_on_several_gpus_has_a_placement_group_of_its_own(machine):
     import ray
 
-    from cluster.head import start_actor, why_late
+    from cluster.head import placed, start_actor, why_late
 
     engines = [
         start_actor(Engine, "a", (), gpus=2),
@@ -94,6 +94,6 @@ def test_an_engine_on_several_gpus_has_a_placement_group_of_its_own(machine):
     again = ray.get(engines[0].handle.sees.remote(), timeout=60)
     assert again == seen[0], "restarted, it has its place back"
     late, free = start_actor(Engine, "d", (), gpus=8), ray.available_resources()
-    assert free.get("GPU", 0) == 0 and why_late(engines[0], free, []) == "a is starting", "its GPUs are kept for it"
+    assert free.get("GPU", 0) == 0 and placed(engines[0]) and not placed(late), "its GPUs are kept for it"
     nodes = [node["Resources"] for node in ray.nodes()]
     assert why_late(late, free, nodes) == "d needs 8 GPU on one node, but the largest of 1 nodes has 5"
