@@ -81,8 +81,8 @@ def without_token() -> bool:
 
 def dashboard_url() -> str:
     """The address of Ray's dashboard; "" where it does not run."""
-    url = getattr(ray._private.worker._global_node, "webui_url", "") or ""
-    return f"http://{url}" if url else ""
+    node = ray._private.worker._global_node
+    return f"http://{node.webui_url}" if node and node.webui_url else ""
 
 
 async def check_alive() -> None:

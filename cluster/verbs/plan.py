@@ -56,7 +56,7 @@ def show(file: str, config: DictConfig, gpu_gb: float, console: Any) -> int:
         f"{name}: {shape.parameters / 1e6:,.2f} million parameters, {shape.layers} layers; "
         + f"{wanted_gpus(config, processes):g} GPUs"
         + (f" of {gpu / GB:.0f} GB" if gpu else "")
-        + f"; lag={config.lag}",
+        + f"; engines in {config.generate.dtype}; lag={config.lag}",
         highlight=False,
     )
     console.print(table)
