@@ -8,7 +8,6 @@ round, where it sees verdicts, and a model is trained on its traces.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,6 @@ from cluster.config import Config, load
 from cluster.folder.arm import Arm
 from cluster.folder.layout import filter_key, judge_key, manifest_key, model_key, model_number
 from cluster.folder.measured import Measured
-from cluster.head import gpus_at
 from cluster.run import Run, kept
 from iteration import config as settings
 from iteration.errors import UserError
@@ -62,9 +60,9 @@ class CompareConfig(Config):
     compare: Compare = field(default_factory=Compare)
 
 
-def read(file: str, dotlist: list[str], gpus: Callable[[], int] = gpus_at) -> DictConfig:
+def read(file: str, dotlist: list[str]) -> DictConfig:
     """A checked config of a comparison. Raises UserError."""
-    config = load(file, dotlist, CompareConfig, gpus)
+    config = load(file, dotlist, CompareConfig)
     if not config.judge:
         raise UserError(f"{file}: judge is missing; a comparison needs one, e.g. judge: {{name: process}}")
     for kind in ("arms", "sources"):

@@ -12,7 +12,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from cluster.engine import AUTO, Generate, shares
 from cluster.folder.forks import fork
 from cluster.folder.store import Store
-from cluster.head import gpus_at
+from cluster.head import usable_gpus
 from cluster.placement import Placement
 from cluster.sandbox.walls import SandboxOptions
 from cluster.train.options import Model, Train, TrainJudge
@@ -123,7 +123,7 @@ class Config:
             )
 
 
-def load(file: str, dotlist: list[str], schema: type = Config, gpus: Callable[[], int] = gpus_at) -> DictConfig:
+def load(file: str, dotlist: list[str], schema: type = Config, gpus: Callable[[], int] = usable_gpus) -> DictConfig:
     """A checked, read-only config, in which nothing is `auto` any more. gpus: counts those that the run can use. Raises
     UserError."""
     config = settings.load(schema, KINDS, file, dotlist)

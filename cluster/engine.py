@@ -308,19 +308,9 @@ class Engine(Served):
 
     async def greedy(self, prompt: np.ndarray, max_tokens: int = 32) -> tuple[np.ndarray, np.ndarray]:
         """One greedy answer: token_ids int32 [t], prompt excluded, and their logprobs float32 [t]."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
         limit = min(max_tokens, self.options.context - len(prompt))
-        sampling = SamplingParams(
-            temperature=0,
-            max_tokens=limit,
-            logprobs=0,
-            flat_logprobs=True,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        (answer,) = await self._one(prompt, sampling)
+        wish = {"n": 1, "seed": None, "temperature": 0.0, "max_tokens": limit, "logprobs": True, "whole": True}
+        (answer,) = await self._one(prompt, self._sampling(wish))
         return np.array(answer.token_ids, np.int32), np.array(answer.logprobs.logprobs, np.float32)
 
 

@@ -6,7 +6,6 @@ It is a run without rounds: folder, units, resume and report are those of a run.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from omegaconf import DictConfig
 from cluster.config import Config, load
 from cluster.folder.arm import Arm
 from cluster.folder.layout import judge_key, model_folder, model_key
-from cluster.head import gpus_at
 from cluster.run import Run
 from iteration import config as settings
 from iteration.errors import UserError
@@ -44,9 +42,9 @@ class EvaluateConfig(Config):
     eval: Evaluate = field(default_factory=Evaluate)
 
 
-def read(file: str, dotlist: list[str], gpus: Callable[[], int] = gpus_at) -> DictConfig:
+def read(file: str, dotlist: list[str]) -> DictConfig:
     """A checked config of an evaluation; file "" for none. Raises UserError."""
-    config = load(file, dotlist, EvaluateConfig, gpus)
+    config = load(file, dotlist, EvaluateConfig)
     where = file or "command line"
     if config.rounds:
         raise UserError(f"{where}: rounds is {config.rounds}; an evaluation trains nothing, expected 0")

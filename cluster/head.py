@@ -61,11 +61,9 @@ def join(address: str, say: Callable[[str], None]) -> None:
         )
 
 
-def gpus_at(address: str = "") -> int:
-    """The GPUs of the cluster at `address`, or of this machine as far as torch can use them. Raises UserError."""
-    if address:
-        if not ray.is_initialized():
-            start_ray(address, dashboard=False)
+def usable_gpus() -> int:
+    """The GPUs of the cluster that this process has joined, else of this machine as far as torch can use them."""
+    if ray.is_initialized():
         return int(ray.cluster_resources().get("GPU", 0))
     import torch
 

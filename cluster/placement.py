@@ -166,12 +166,11 @@ class Actors:
 
     def _engine(self, kind: type, name: str, number: int, node: str = "") -> Member:
         options = self._options.generate
-        arguments = number, self._store.place, options
-        return start_actor(kind, name, arguments, environment(options.gpus, options.transfer), options.gpus, 1000, node)
+        told = (number, self._store.place, options), environment(options.gpus, options.transfer), options.gpus
+        return start_actor(kind, name, *told, 1000, node)
 
     def _hire_generator(self, node: str) -> None:
-        name = f"generator-{self._born}"
-        self.generators.hire(self._engine(Generator, name, self._born, node))
+        self.generators.hire(self._engine(Generator, f"generator-{self._born}", self._born, node))
         self._born += 1
 
     async def _grow(self) -> None:
@@ -349,8 +348,8 @@ class Actors:
         if not late:
             return []
         free, nodes = ray.available_resources(), [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        why = [f"{each.name} is starting" if placed(each) else why_late(each, free, nodes) for each in late]
-        return [(each.name, time.monotonic() - each.since, said) for each, said in zip(late, why, strict=True)]
+        why = lambda each: f"{each.name} is starting" if placed(each) else why_late(each, free, nodes)  # noqa: E731
+        return [(each.name, time.monotonic() - each.since, why(each)) for each in late]
 
     async def pending(self) -> dict:
         """What is running and for how long, as plain data: units with their actors and problems, and actors that are late."""
@@ -359,8 +358,7 @@ class Actors:
 
         asked = await asyncio.gather(*(within(2, each.handle.waiting.remote(), []) for each in searchers))
         waiting = {each.unit: each for units in asked for each in units}
-        nothing = Waiting("", {}, [])
-        now = time.monotonic()
+        nothing, now = Waiting("", {}, []), time.monotonic()
         units = [
             {
                 "unit": str(attempt.job.each),
@@ -374,16 +372,14 @@ class Actors:
             for attempt in attempts
         ]
         late = [{"actor": name, "seconds": seconds, "why": why} for name, seconds, why in await asyncio.to_thread(self.missing)]
-        for each, said in zip(late, await asyncio.gather(*(self._doing(each["actor"]) for each in late)), strict=True):
-            each["why"] += f": {said}" if said else ""
+        await asyncio.gather(*(self._add_doing(each) for each in late))
         return {"units": units, "actors": late, "steps": [self._training.done, self._training.steps]}
 
-    async def _doing(self, name: str) -> str:
-        """What an engine that has a process does while it starts; "" for other actors."""
+    async def _add_doing(self, late: dict) -> None:
+        """What an engine does that has a process and starts."""
         for each in [*self.generators.members, *self.judges.members]:
-            if each.name == name and each.where:
-                return await within(2, each.handle.doing.remote(), "")
-        return ""
+            if each.where and each.name == late["actor"] and (doing := await within(2, each.handle.doing.remote(), "")):
+                late["why"] += f": {doing}"
 
 
 async def within(seconds: float, call: Any, otherwise: Any) -> Any:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from omegaconf import DictConfig, OmegaConf
 
 from cluster import pending
@@ -37,7 +34,7 @@ from cluster.view import View
 from iteration import config as settings
 from iteration.errors import UserError
 from iteration.examples import DECISION, answers, decide, generated, order
-from iteration.measuring import Results, diversity, promotion, solve_rates
+from iteration.measuring import Results, diversity, failed, promotion, solve_rates
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Part
 from iteration.protocols import FromFiles, Reports
 from iteration.respond import seed_of
@@ -148,9 +145,8 @@ class Run:
         if not self.book.recorded(0):
             drift = await self.search(self.test, 0, model_key(0))
             measured = answers(self.book.nodes(self.test, 0))
-            counts = {"failed_held_out": self.failed(0, "held-out", measured)}
-            report = self.report(measured)
-            self.finish(Round(0, "", "", model_key(0), True, "the first model", self.scores(0), drift, counts, verifier=report))
+            said = self.scores(0), drift, {"failed_held_out": failed(measured, self.options.failed_share, "held-out")}
+            self.finish(Round(0, "", "", model_key(0), True, "the first model", *said, verifier=self.report(measured)))
         return self.told(0)
 
     async def improve(self, number: int, previous: Awaitable[int], answered: int) -> int:
@@ -158,7 +154,8 @@ class Run:
         champion = await previous
         if not self.book.recorded(number):
             decisions = self.filter(number)
-            failed = {"failed": self.failed(number, "searched", decisions), "failed_held_out": 0}
+            most = self.options.failed_share
+            counts = {"failed": failed(decisions, most, "searched"), "failed_held_out": 0}
             trained, drift, training, best = "", None, {}, champion
             reason = f"nothing to train on: no answer was kept, or learn.name={self.learning.name} makes nothing of them"
             if self.manifest(number):
@@ -167,8 +164,8 @@ class Run:
                 with self.view.phase(number, "train"):
                     training = await self.actors.train("train", trained, model_key(base), self.learning)
                 drift = await self.search(self.test, number, trained)
-                measured = self.book.nodes(self.test, number, ["problem_id", "state", "why"])
-                failed["failed_held_out"] = self.failed(number, "held-out", measured)
+                measured = self.book.nodes(self.test, number, ["state", "why"])
+                counts["failed_held_out"] = failed(measured, most, "held-out")
                 best, reason = self.promote(champion, number)
             judge = await self.judging.teach(number, best, self.judge, self.verify, self.train)
             record = Round(
@@ -179,7 +176,7 @@ class Run:
                 promoted=best == number,
                 reason=reason,
                 scores=self.scores(number if trained else champion),
-                counts=self.counts(number, decisions, training) | failed,
+                counts=self.counts(number, decisions, training) | counts,
                 solve_rate=solve_rates(self.book.nodes(self.train, number, ["level", "state"])),
                 tokens={"train": training.get("tokens", 0)},
                 logprob_drift=drift,
@@ -200,23 +197,6 @@ class Run:
         self.done = self.book.record(number)
         self.view.round_done(self.done)
         return model_number(self.done["model_out"])
-
-    def failed(self, number: int, which: str, graded: pa.Table) -> int:
-        """The failed verdicts among some (columns problem_id, state, why). Raises UserError where they are more than the share
-        `failed_share`: nothing that is measured on the rest would say much."""
-        graded = graded.filter(pc.is_valid(graded["state"]))
-        broken = graded.filter(pc.equal(graded["state"], State.FAILED))
-        if len(broken) > self.options.failed_share * len(graded):
-            judged = graded.filter(pc.not_equal(graded["state"], State.FAILED))
-            problems, left = set(graded["problem_id"].to_pylist()), set(judged["problem_id"].to_pylist())
-            reasons = Counter(" ".join((why or "no reason given").split()) for why in broken["why"].to_pylist()).most_common(2)
-            said = "; ".join(f"{why[:160]} ({n} times)" for why, n in reasons)
-            raise UserError(
-                f"round {number}: the verifier failed on {len(broken)} of {len(graded)} {which} answers, and on all answers to "
-                f"{len(problems - left)} of {len(problems)} problems: {said}. Nothing is lost: mend the verifier and type "
-                f"another run.dir, or failed_share={math.ceil(100 * len(broken) / len(graded)) / 100:g} to resume without them"
-            )
-        return len(broken)
 
     # searching
 

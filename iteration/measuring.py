@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from iteration.errors import UserError
 from iteration.examples import flat, generated, tally
 from iteration.filters.distinct import fingerprints
 from iteration.statistics import bootstrap, paired_bootstrap, pass_at_k, wilson
@@ -54,6 +56,20 @@ class Results:
             one, many = bootstrap(correct / judged), float(pass_at_k(judged, correct, k).mean())
             by_level.append(Score(level, int(of.sum()), int(judged.max()), one.mean, one.low, one.high, k, many))
         return by_level
+
+
+def failed(answers: pa.Table, most: float, which: str) -> int:
+    """The number of failed verdicts (columns state and why). Raises UserError where their share is more than `most`."""
+    broken = answers.filter(pc.equal(answers["state"], State.FAILED))
+    share = len(broken) / max(1, len(answers) - answers["state"].null_count)
+    if share > most:
+        reasons = Counter(" ".join((why or "no reason given").split())[:160] for why in broken["why"].to_pylist())
+        said = "; ".join(f"{why} ({n} times)" for why, n in reasons.most_common(2))
+        raise UserError(
+            f"the verifier failed on {len(broken)} {which} answers, {share:.1%}: {said}. Nothing is lost: mend the verifier and "
+            f"type another run.dir, or failed_share={math.ceil(100 * share) / 100:g} to resume without them"
+        )
+    return len(broken)
 
 
 def promotion(before: Results, after: Results, champion: str) -> tuple[bool, str]:

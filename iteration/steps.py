@@ -91,16 +91,8 @@ def begun(nodes: pa.Table, trees: set[str], ends: Ends, decode: Callable[[np.nda
                 last = end == stop
                 cut = last and not finals[i] and states[i] is not None  # truncated by a limit
                 shift = int(shifted[i]) - first
-                steps.append(
-                    Step(
-                        tokens[begin:end],
-                        logprobs[begin + shift : end + shift] if known[i] else None,
-                        piece,
-                        last and finals[i],
-                        models[i],
-                        cut,
-                    )
-                )
+                scores = logprobs[begin + shift : end + shift] if known[i] else None
+                steps.append(Step(tokens[begin:end], scores, piece, last and finals[i], models[i], cut))
         if steps:
             by_tree[tree_of(names[route[-1]])].append(Begun(names[route[-1]], steps))
     return by_tree

@@ -41,25 +41,31 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
 
 
-def kind_of(file: str, options: list[str], gpus: Callable[[], int] | None = None) -> tuple[type, DictConfig]:
-    """(what runs it, the checked config): a run, a comparison or an evaluation, by its sections. gpus: counts those that it can
-    use (default: this machine's). Raises UserError."""
-    from cluster.head import gpus_at
+def join(known: argparse.Namespace) -> None:
+    """Join the cluster of --address, if one is given, before a config is loaded: `auto` counts its GPUs. Raises UserError."""
+    if known.address:
+        from cluster.head import start_ray
+
+        start_ray(known.address, dashboard=False, say=lambda line: print(line, file=sys.stderr))
+
+
+def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
+    """(what runs it, the checked config): a run, a comparison or an evaluation, by its sections. Raises UserError."""
     from iteration.config import read
 
-    sections, gpus = read(file), gpus or gpus_at
+    sections = read(file)
     if "compare" in sections:
         from cluster import comparison
 
-        return comparison.Comparison, comparison.read(file, options, gpus)
+        return comparison.Comparison, comparison.read(file, options)
     if "eval" in sections:
         from cluster import evaluation
 
-        return evaluation.Evaluation, evaluation.read(file, options, gpus)
+        return evaluation.Evaluation, evaluation.read(file, options)
     from cluster.config import load
     from cluster.run import Run
 
-    return Run, load(file, options, gpus=gpus)
+    return Run, load(file, options)
 
 
 def turn(kind: type, config: DictConfig, known: argparse.Namespace, again: str) -> int:

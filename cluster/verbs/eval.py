@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,13 +43,13 @@ def act(known: argparse.Namespace) -> int:
 
     from cluster.evaluation import Evaluation, read
     from cluster.folder.place import store_at
-    from cluster.head import gpus_at
     from cluster.report.gather import gather
-    from cluster.verbs.driving import turn
+    from cluster.verbs.driving import join, turn
 
+    join(known)
     file = known.task if known.task.endswith((".yaml", ".yml")) else ""
     given = words(known.model, known.task, known.search, known.budget, known.judge, known.options)
-    config = read(file, given, partial(gpus_at, known.address))
+    config = read(file, given)
     again = shlex.join(["./launch.sh", *sys.argv[1:]])
     status = turn(Evaluation, config, known, again)
     if not status and not known.json:

@@ -27,17 +27,19 @@ EXAMPLES = ("flywheel plan configs/gpu.yaml --gpu-gb 24  whether a run fits on a
 def arguments(parser: argparse.ArgumentParser) -> None:
     config_arguments(parser)
     parser.add_argument(
-        "--gpu-gb", type=float, default=0.0, metavar="N", help="memory of a GPU (default: that of this machine's GPU)"
+        "--gpu-gb",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="memory of a GPU (default: that of this machine's GPU)",
     )
 
 
 def act(known: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from cluster.head import gpus_at
-
     quiet()
-    _, config = kind_of(known.config, known.options, lambda: gpus_at() or int(known.gpu_gb > 0))
+    _, config = kind_of(known.config, known.options)
     return show(known.config, config, known.gpu_gb, Console(width=None if sys.stdout.isatty() else 120))
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
-from cluster.verbs.driving import kind_of, ray_arguments, turn
+from cluster.verbs.driving import join, kind_of, ray_arguments, turn
 
 HELP = "resume a run, from its folder alone"
 DESCRIPTION = (
@@ -23,9 +22,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(known: argparse.Namespace) -> int:
     from cluster.folder.place import open_run
-    from cluster.head import gpus_at
 
     store = open_run(known.run)
-    options = [*known.options, f"run.dir={store.place}"]
-    kind, config = kind_of(str(store.local("config.yaml")), options, partial(gpus_at, known.address))
+    join(known)
+    kind, config = kind_of(str(store.local("config.yaml")), [*known.options, f"run.dir={store.place}"])
     return turn(kind, config, known, f"./launch.sh resume {known.run}")

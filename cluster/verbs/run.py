@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
-from functools import partial
 
-from cluster.verbs.driving import config_arguments, ray_arguments, turn
+from cluster.verbs.driving import config_arguments, join, ray_arguments, turn
 
 HELP = "start a run, or resume it"
 DESCRIPTION = (
@@ -28,12 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(known: argparse.Namespace) -> int:
     from cluster.config import load
-    from cluster.head import gpus_at
     from cluster.run import Run
 
+    join(known)
     again = shlex.join(["./launch.sh", "run", known.config, *known.options])
-    config = load(known.config, known.options, gpus=partial(gpus_at, known.address))
-    return turn(Run, config, known, again)
+    return turn(Run, load(known.config, known.options), known, again)
 
 
 def ending() -> str:
