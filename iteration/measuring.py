@@ -66,8 +66,8 @@ def failed(answers: pa.Table, most: float, which: str) -> int:
         reasons = Counter(" ".join((why or "no reason given").split())[:160] for why in broken["why"].to_pylist())
         said = "; ".join(f"{why} ({n} times)" for why, n in reasons.most_common(2))
         raise UserError(
-            f"the verifier failed on {len(broken)} {which} answers, {share:.1%}: {said}. Nothing is lost: mend the verifier and "
-            f"type another run.dir, or failed_share={math.ceil(100 * share) / 100:g} to resume without them"
+            f"the verifier failed on {len(broken)} {which} answers, {share:.1%}: {said}. Nothing is lost: mend the verifier "
+            f"and type another run.dir, or failed_share={math.ceil(100 * share) / 100:g} to resume without them"
         )
     return len(broken)
 
