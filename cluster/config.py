@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from cluster.engine import Generate
+from cluster.engine import AUTO, Generate, shares
 from cluster.folder.forks import fork
 from cluster.folder.layout import CONFIG
 from cluster.folder.store import Store
+from cluster.head import usable_gpus
 from cluster.placement import Placement
 from cluster.sandbox.walls import SandboxOptions
 from cluster.train.options import Model, Train, TrainJudge
 from iteration import config as settings
 from iteration.errors import UserError
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least, one_of, share
+
+FREE = ("run.dir", "failed_share")  # may change when a run is resumed, as may where its actors run
+DEVICES = ("generate.gpus", "generate.dtype", "generate.sleep", "generate.transfer", "train.gpus", "drift")
+DRIFT = {"float32": 1e-3, "bfloat16": 0.3, "float16": 0.3}  # nats; 0.15 were measured in bfloat16
 
 TRACK = Kind("track", "cluster.track", several=True)
 KINDS = {
@@ -75,12 +83,13 @@ class Config:
     retry: float = 0.0  # largest share of them taken from the unsolved problems of earlier rounds
     unit: int = 32  # problems searched and committed together
     budget: int = 1_000_000  # generated tokens that the search of one problem may spend
-    drift: float = 1e-3  # largest logprob difference (nats) between engine and trainer after an update
+    drift: float | int | str = AUTO  # largest logprob difference (nats) between engine and trainer; auto: by generate.dtype
     task: Any = MISSING
     search: Any = MISSING
     verify: Any = MISSING
     audit: Any = None  # a second, stricter verifier that checks a sample of the accepted answers
     audit_share: float = 0.1  # share of a round's accepted answers that it checks
+    failed_share: float = 0.05  # largest share of failed verdicts (a verifier that broke); with more of them the run stops
     verdicts: str = ""  # a regrading whose verdicts later rounds train by (./launch.sh regrade); may be given on resume
     judge: Any = None  # a value model, retrained in each round, that scores steps in the next round's search
     learn: Any = field(default_factory=lambda: {"name": "sft"})
@@ -97,11 +106,15 @@ class Config:
     run: RunFolder = field(default_factory=RunFolder)
 
     def __post_init__(self) -> None:
-        at_least(self, seed=0, rounds=0, lag=0, problems=1, unit=1, budget=1, drift=0)
-        share(self, "retry", "audit_share")
+        at_least(self, seed=0, rounds=0, lag=0, problems=1, unit=1, budget=1)
+        share(self, "retry", "audit_share", "failed_share")
         if not self.name.strip() or not self.name.isprintable() or "/" in self.name or self.name in (".", ".."):
             raise ValueError(f"name is {self.name!r}; expected a name for a folder, without /")
+        if self.drift != AUTO and (isinstance(self.drift, str) or not 0 <= self.drift < math.inf):
+            raise ValueError(f"drift is {self.drift}; expected auto or at least 0 nats")
         generate, train = self.generate, self.train
+        if AUTO in (generate.gpus, train.gpus):
+            return  # not decided yet
         shared = 0 < generate.gpus < 1 and 0 < train.gpus < 1
         if generate.transfer != "host" and not (train.gpus and generate.gpus):
             raise ValueError(
@@ -119,11 +132,13 @@ class Config:
             )
 
 
-def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
-    """A checked, read-only config. Raises UserError."""
+def load(file: str, dotlist: list[str], schema: type = Config, gpus: Callable[[], int] = usable_gpus) -> DictConfig:
+    """A checked, read-only config, in which nothing is `auto` any more. gpus: counts those that the run can use. Raises
+    UserError."""
     config = settings.load(schema, KINDS, file, dotlist)
     file = file or "command line"
     try:
+        config = settled(config, gpus)
         settings.typed(config, schema)
         check_parts(config)
         check_temperature(config)
@@ -131,6 +146,30 @@ def load(file: str, dotlist: list[str], schema: type = Config) -> DictConfig:
             check_rows(config)
     except (ValueError, UserError) as error:
         raise UserError(f"{file}: {error}") from None
+    return config
+
+
+def settled(config: DictConfig, gpus: Callable[[], int]) -> DictConfig:
+    """The config with what `auto` stands for: of one GPU engine and trainer get a half each, of several a GPU each, as far as
+    they go; then the engines are no more than the GPUs left for them. Raises ValueError where only one of the two is typed."""
+    config = copy.deepcopy(config)
+    OmegaConf.set_readonly(config, False)
+    generate, train, where = config.generate, config.train, config.placement
+    if AUTO in (generate.gpus, train.gpus):
+        there = gpus()
+        if there and generate.gpus != train.gpus:
+            raise ValueError(f"generate.gpus is {generate.gpus}, but train.gpus {train.gpus}; type both, or none of them")
+        judges = where.judges if config.judge and JUDGE.part_class(config.judge.name).learned else 0
+        if there:
+            where.generators = min(where.generators, max(1, there - train.ranks - judges))
+        engine, trainer = shares(there, (where.generators or 1) + judges, train.ranks)
+        generate.gpus = engine if generate.gpus == AUTO else generate.gpus
+        train.gpus = trainer if train.gpus == AUTO else train.gpus
+    if generate.dtype == AUTO:  # a model of a few million parameters is exact in float32, and no slower
+        generate.dtype = "bfloat16" if generate.gpus and config.model.path else "float32"
+    if config.drift == AUTO and generate.dtype in DRIFT:
+        config.drift = DRIFT[generate.dtype]
+    OmegaConf.set_readonly(config, True)
     return config
 
 
@@ -182,8 +221,7 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
     for key, before, now in settings.differences(*(OmegaConf.create(OmegaConf.to_yaml(each)) for each in (old, config))):
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
-        # The folder may have been moved, and the transfer does not change the weights.
-        if key in ("run.dir", "generate.transfer") or key.startswith(("placement.", "report.", "track")):
+        if key in (*FREE, *DEVICES) or key.startswith(("placement.", "report.", "track")):
             continue
         if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict names its verifier
             continue

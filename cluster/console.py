@@ -35,7 +35,6 @@ def rounds_table(records: list[dict]) -> Table:
         for score in map(scores.get, levels):
             one = score and f"{100 * score['pass_1']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
             cells += [one, f"{100 * score['pass_k']:.1f}"] if score else ["", ""]
-        counts = record["counts"]
-        cells += [str(counts["kept"]) if counts else "", f"{record['tokens'].get('search', 0):,}"]
+        cells += [str(record["counts"].get("kept", "")), f"{record['tokens'].get('search', 0):,}"]
         table.add_row(*cells, f"{sum(record['seconds'].values()):.0f}")
     return table

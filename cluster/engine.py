@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import math
 import os
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,9 +19,13 @@ import numpy as np
 import pyarrow as pa
 
 from iteration.parts import at_least, one_of
+from iteration.steps import StepEnds, step_ends
+
+AUTO = "auto"  # decided when a run begins (cluster/config.py, settled)
+MOST_STOPS = 256  # vLLM searches the list of stop tokens for every token
 
 # One row is one wish: continue `token_ids` n times, by one step or (whole) to the end, up to `max_tokens` tokens; `temperature`
-# multiplies the engine's own.
+# multiplies the engine's own. What costs time is asked for by itself: `logprobs`, and a `seed` (null: none).
 WISH = pa.schema(
     [
         ("token_ids", pa.list_(pa.int32())),
@@ -27,16 +33,16 @@ WISH = pa.schema(
         ("whole", pa.bool_()),
         ("temperature", pa.float32()),
         ("max_tokens", pa.int32()),
+        ("logprobs", pa.bool_()),
         ("seed", pa.int64()),
     ],
 )
-# One row is one continuation; `wish` is the row of the wish in its batch.
+# One row is one continuation; `wish` is the row of the wish in its batch. Its text is the reader's to decode.
 STEP = pa.schema(
     [
         ("wish", pa.int32()),
         ("token_ids", pa.list_(pa.int32())),
-        ("logprobs", pa.list_(pa.float32())),
-        ("text", pa.large_string()),
+        ("logprobs", pa.list_(pa.float32())),  # null where the wish did not ask for them
         ("final", pa.bool_()),
         ("cut", pa.bool_()),
         ("model", pa.string()),
@@ -52,28 +58,50 @@ class Generate:
     max_tokens: int = 96  # of one answer; a longer answer is truncated and counts as unparseable
     context: int = 128  # tokens of prompt and answer together
     step_end: str = "\n"  # the delimiter of steps, for searches over steps and judges that score steps
-    dtype: str = "auto"  # auto: float32 on CPU, the model's own dtype on GPU
+    dtype: str = "auto"  # auto: bfloat16 on GPUs where model.path names a model, else float32
     max_seqs: int = 256  # sequences that the engine batches
     cache_mb: int = 256  # MiB of key-value cache on CPU; on GPU vLLM takes the free memory
-    gpus: float = 0  # per engine: 0.5 shares a GPU, 2 and more are tensor parallel
+    gpus: float | int | str = AUTO  # per engine: 0.5 shares a GPU, 2 and more are tensor parallel; auto: what there is
     pipeline: int = 1  # pipeline stages, each on gpus/pipeline GPUs
     transfer: str = "host"  # of new weights: host (from the folder), nccl (from the trainer's GPU), ipc (on a shared GPU)
     sleep: bool = False  # on a shared GPU: the engine frees its memory while the trainer works, and has all of it otherwise
 
     def __post_init__(self) -> None:
         at_least(self, temperature=0, max_tokens=1, context=2, max_seqs=1, cache_mb=1, pipeline=1)
-        one_of(self, transfer=("host", "nccl", "ipc"), dtype=("auto", "float32", "bfloat16", "float16"))
-        share_of_gpus(self.gpus, 1024)
-        if self.pipeline > 1 and (self.gpus < self.pipeline or self.gpus % self.pipeline):
-            raise ValueError(f"pipeline is {self.pipeline}, but gpus is {self.gpus:g}; expected a multiple of pipeline")
+        one_of(self, transfer=("host", "nccl", "ipc"), dtype=(AUTO, "float32", "bfloat16", "float16"))
+        gpus = number_of(self.gpus, 1024)
+        if self.pipeline > 1 and (gpus < self.pipeline or gpus % self.pipeline):
+            raise ValueError(f"pipeline is {self.pipeline}, but gpus is {self.gpus}; expected a multiple of pipeline")
         if not self.step_end:
             raise ValueError("step_end is empty; expected the delimiter of steps, e.g. a newline")
 
+    @property
+    def on_gpu(self) -> bool:
+        return number_of(self.gpus, 1024) > 0
 
-def share_of_gpus(gpus: float, most: int) -> None:
-    """Raises ValueError unless `gpus` is a fraction of one GPU or a whole number up to `most`."""
-    if not 0 <= gpus <= most or (gpus > 1 and gpus != int(gpus)):
-        raise ValueError(f"gpus is {gpus:g}; expected a share of a GPU or a whole number up to {most}")
+    @property
+    def seeded(self) -> bool:
+        """Has every wish a seed of its own, so that a run can be reproduced bit by bit? On GPUs sums depend on the batch."""
+        return not self.on_gpu
+
+
+def number_of(gpus: float | str, most: int) -> float:
+    """`gpus`; 0 where `auto` is not decided yet. Raises ValueError unless it is a share of a GPU or a whole number."""
+    if gpus == AUTO:
+        return 0
+    if isinstance(gpus, str) or not 0 <= gpus <= most or (gpus > 1 and gpus != int(gpus)):
+        raise ValueError(f"gpus is {gpus}; expected auto, a share of a GPU or a whole number up to {most}")
+    return gpus
+
+
+def shares(gpus: int, engines: int, ranks: int) -> tuple[float, float]:
+    """(GPUs of each engine, GPUs of each of the trainer's ranks) on so many GPUs: a GPU each where there are enough, else the
+    engines share those that the trainer leaves, or all of them with it."""
+    if not gpus:
+        return 0, 0
+    left, trainer = (gpus - ranks, 1) if ranks < gpus else (gpus, 0.5)
+    share = trainer / math.ceil(engines / left)
+    return math.floor(10_000 * share) / 10_000, trainer  # Ray counts in ten-thousandths
 
 
 def environment(gpus: float, transfer: str = "host") -> dict[str, str]:
@@ -87,8 +115,14 @@ def environment(gpus: float, transfer: str = "host") -> dict[str, str]:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TQDM_DISABLE": "1",
     }
-    if gpus:  # vLLM's processes pickle handles of GPU memory
-        return quiet | ({"VLLM_ALLOW_INSECURE_SERIALIZATION": "1"} if transfer == "ipc" else {})
+    if gpus:
+        gpu = {
+            "VLLM_LOGGING_LEVEL": "INFO",  # in the actor's log: what takes its time while it starts
+            "VLLM_CACHE_ROOT": os.environ.get("VLLM_CACHE_ROOT", "~/.cache/vllm"),  # what the first start compiled
+            "VLLM_USE_FLASHINFER_SAMPLER": "0",  # compiles for 80 s, for top-k and top-p that no wish asks for
+        }
+        # vLLM's processes pickle handles of GPU memory.
+        return quiet | gpu | ({"VLLM_ALLOW_INSECURE_SERIALIZATION": "1"} if transfer == "ipc" else {})
     return quiet | {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the worker runs inside the engine's process: half the memory
         "OMP_NUM_THREADS": "1",
@@ -110,7 +144,7 @@ class Ledger:
 
 
 class Served:
-    """One vLLM engine whose weights can be updated. Create it inside a running event loop."""
+    """One vLLM engine whose weights can be updated. Creating it takes long: in a thread, while the event loop answers."""
 
     def __init__(self, folder: str, version: str, options: Generate, **extra):
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -214,23 +248,27 @@ class Engine(Served):
     """A policy: continues prompts."""
 
     def __init__(self, folder: str, version: str, options: Generate):
+        from transformers import AutoTokenizer
+
         self._ends = end_tokens(folder)
+        self._stops = stops(step_ends(AutoTokenizer.from_pretrained(folder), options.step_end), options.step_end)
         super().__init__(folder, version, options)
 
     def _sampling(self, wish: dict):
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
+        ids, text = ([], None) if wish["whole"] else self._stops
         return SamplingParams(
             n=wish["n"],
             seed=wish["seed"],
             temperature=wish["temperature"] * self.options.temperature,
             max_tokens=wish["max_tokens"],
-            logprobs=0,
+            logprobs=0 if wish["logprobs"] else None,
             flat_logprobs=True,
-            stop=None if wish["whole"] else [self.options.step_end],
-            include_stop_str_in_output=True,
-            stop_token_ids=sorted(self._ends),
+            stop=text,
+            detokenize=text is not None,  # vLLM looks for a text in the text; nothing else needs it
+            stop_token_ids=[*sorted(self._ends), *ids],
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
@@ -255,13 +293,12 @@ class Engine(Served):
         lengths = np.array([len(each.token_ids) for each in answers], np.int32)
         offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
         tokens = np.fromiter(itertools.chain.from_iterable(each.token_ids for each in answers), np.int32)
-        logprobs = np.fromiter(itertools.chain.from_iterable(each.logprobs.logprobs for each in answers), np.float32)
+        logprobs = [each.logprobs and np.array(each.logprobs.logprobs, np.float32) for each in answers]
         return pa.table(
             [
                 pa.array(np.repeat(np.arange(len(outputs), dtype=np.int32), [len(wish) for wish in outputs])),
                 pa.ListArray.from_arrays(offsets, pa.array(tokens)),
-                pa.ListArray.from_arrays(offsets, pa.array(logprobs)),
-                pa.array([each.text for each in answers], pa.large_string()),
+                lists(logprobs, pa.float32()),
                 pa.array(finals),
                 pa.array([each.finish_reason == "length" and not final for each, final in zip(answers, finals, strict=True)]),
                 pa.array([version] * len(answers)),
@@ -271,15 +308,26 @@ class Engine(Served):
 
     async def greedy(self, prompt: np.ndarray, max_tokens: int = 32) -> tuple[np.ndarray, np.ndarray]:
         """One greedy answer: token_ids int32 [t], prompt excluded, and their logprobs float32 [t]."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
         limit = min(max_tokens, self.options.context - len(prompt))
-        sampling = SamplingParams(
-            temperature=0, max_tokens=limit, logprobs=0, flat_logprobs=True, output_kind=RequestOutputKind.FINAL_ONLY
-        )
-        (answer,) = await self._one(prompt, sampling)
+        wish = {"n": 1, "seed": None, "temperature": 0.0, "max_tokens": limit, "logprobs": True, "whole": True}
+        (answer,) = await self._one(prompt, self._sampling(wish))
         return np.array(answer.token_ids, np.int32), np.array(answer.logprobs.logprobs, np.float32)
+
+
+def stops(ends: StepEnds, step_end: str) -> tuple[list[int], list[str] | None]:
+    """What ends a step: (token ids, None), which is fast, or ([], texts) where no token or too many tokens show it."""
+    ids = ends.tokens()
+    return (ids, None) if ids and len(ids) <= MOST_STOPS else ([], [step_end])
+
+
+def lists(arrays: list[np.ndarray | None], kind: pa.DataType) -> pa.ListArray:
+    """Arrays as one Arrow list column, without a Python object per element; None becomes null."""
+    known = [array for array in arrays if array is not None]
+    lengths = [0 if array is None else len(array) for array in arrays]
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    values = pa.array(np.concatenate(known) if known else np.zeros(0), kind)
+    absent = pa.array([array is None for array in arrays]) if len(known) < len(arrays) else None
+    return pa.ListArray.from_arrays(offsets, values, mask=absent)
 
 
 def end_tokens(folder: str | Path) -> set[int]:
@@ -291,6 +339,17 @@ def end_tokens(folder: str | Path) -> set[int]:
         ends = GenerationConfig.from_pretrained(folder).eos_token_id
         tokens |= set(ends if isinstance(ends, list) else [ends])
     return tokens - {None}
+
+
+def memory_share(options: Generate) -> float:
+    """The share of a GPU's memory that vLLM may take. With `sleep` the trainer's half belongs to the engines, too."""
+    return 0.9 * min(1.0, options.gpus * (2 if options.sleep else 1))
+
+
+def batches(most: int) -> list[int]:
+    """The batch sizes whose CUDA graphs are captured: powers of two up to `most`, and `most`. vLLM runs a larger batch without
+    a graph, and a smaller one in the next larger graph."""
+    return [*(2**k for k in range(most.bit_length()) if 2**k < most), most]
 
 
 def engine_arguments(folder: str, options: Generate) -> dict:
@@ -308,16 +367,20 @@ def engine_arguments(folder: str, options: Generate) -> dict:
         "logprobs_mode": "processed_logprobs",  # of the sampling distribution, temperature included
         "worker_extension_cls": "cluster.train.transfer.Worker",
         "weight_transfer_config": WeightTransferConfig(backend=options.transfer),
-        "dtype": options.dtype,
+        "dtype": "float32" if options.dtype == AUTO else options.dtype,
     }
-    if options.gpus:  # the actor reserves all GPUs of the engine for vLLM's worker processes
-        share = {"gpu_memory_utilization": 0.9 * (1.0 if options.sleep else min(1.0, options.gpus))}
+    if options.on_gpu:  # the actor reserves all GPUs of the engine for vLLM's worker processes
         cut = {"tensor_parallel_size": int(options.gpus) // options.pipeline, "pipeline_parallel_size": options.pipeline}
         several = cut | {"distributed_executor_backend": "mp"} if options.gpus > 1 else {}
-        size = {"max_num_batched_tokens": max(8192, options.context), "enable_sleep_mode": options.sleep}
-        return arguments | size | share | several
+        gpu = {
+            "gpu_memory_utilization": memory_share(options),
+            "max_num_batched_tokens": max(8192, options.context),
+            "enable_sleep_mode": options.sleep,
+            "cudagraph_capture_sizes": batches(options.max_seqs),
+            "seed": secrets.randbits(31),  # requests have none, and two engines must not draw the same numbers
+        }
+        return arguments | several | gpu
     return arguments | {
-        "dtype": "float32" if options.dtype == "auto" else options.dtype,
         "enforce_eager": True,
         "kv_cache_memory_bytes": options.cache_mb << 20,
         # On CPU, a seeded request whose prompt is split by chunked prefill kills the engine.

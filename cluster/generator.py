@@ -5,27 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from cluster.engine import Engine, Generate, Ledger, Scorer, Served
+from cluster.folder.layout import model_folder
 from cluster.folder.place import store_at
 from cluster.verifier import here
+
+LOG_BYTES = 20_000  # of the end of an actor's log that are searched for the last message
 
 
 class Server:
     """Async Ray actor: concurrent batches on one engine. A call names the weights that it needs, so a restarted actor can
-    answer it. The weights are in `folder` of the store `root`, by version."""
+    answer it. The weights are in the store `root`, by version."""
 
     kind: type[Served]
 
-    def __init__(self, number: int, root: str, folder: str, options: Generate):
-        self._number, self._options = number, options
-        self._store, self._folder = store_at(root), folder
+    def __init__(self, number: int, root: str, options: Generate):
+        self._number, self._options, self._store = number, options, store_at(root)
         self._engine: Served | None = None
         self._updating = asyncio.Lock()
 
@@ -40,18 +44,22 @@ class Server:
         """Is the engine running, so that its weights can be updated?"""
         return self._engine is not None
 
+    async def doing(self) -> str:
+        """What the engine does while it starts, as its log tells; "" where it tells nothing."""
+        return "" if self._engine else await asyncio.to_thread(last_line, Path("/proc/self/fd/1"))
+
     async def update(self, version: str, senders: Sequence[Any] = ()) -> None:
         """Serve these weights; starts the engine if it does not run yet. senders: handles of the trainer's ranks that send them
         together, empty where the engine reads the folder."""
+        folder = str(self._store.folder(model_folder(version)))
         async with self._updating:
-            if self._engine is None:  # it needs the actor's event loop
-                self._engine = self.kind(str(self._store.folder(f"{self._folder}/{version}")), version, self._options)
+            if self._engine is None:
+                self._engine = await asyncio.to_thread(self.kind, folder, version, self._options)
                 return
             with alive():
                 await self._engine.wake()
                 if self._engine.version != version:
-                    push = partial(self._pushed, version, senders) if senders else None
-                    await self._engine.update(str(self._store.folder(f"{self._folder}/{version}")), version, push)
+                    await self._engine.update(folder, version, partial(self._pushed, version, senders) if senders else None)
 
     async def _pushed(self, version: str, senders: Sequence[Any]) -> None:
         """Ask the trainer's ranks to send weights: rank 0 calls the five methods below, which have vLLM's names."""
@@ -125,6 +133,18 @@ class Judge(Server):
         engine = await self._serving(version)
         with alive():
             return await engine.score(prefixes)
+
+
+def last_line(log: Path) -> str:
+    """The last message in a log of vLLM's lines "INFO 11-27 19:40:27 [loader.py:1] message"; "" where there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:  # no file: a terminal, a pipe
+        return ""
+    found = (re.search(r"\b(?:INFO|WARNING) [\d: -]+\[[\w./]+:\d+\] (.+)", line) for line in reversed(lines))
+    return next((match[1].strip() for match in found if match), "")
 
 
 @contextlib.contextmanager

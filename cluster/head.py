@@ -61,6 +61,15 @@ def join(address: str, say: Callable[[str], None]) -> None:
         )
 
 
+def usable_gpus() -> int:
+    """The GPUs of the cluster that this process has joined, else of this machine as far as torch can use them."""
+    if ray.is_initialized():
+        return int(ray.cluster_resources().get("GPU", 0))
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def without_token() -> bool:
     """Runs on the cluster: does it accept connections without a token?"""
     from ray._raylet import AuthenticationMode, get_authentication_mode
@@ -70,8 +79,8 @@ def without_token() -> bool:
 
 def dashboard_url() -> str:
     """The address of Ray's dashboard; "" where it does not run."""
-    url = getattr(ray._private.worker._global_node, "webui_url", "") or ""
-    return f"http://{url}" if url else ""
+    node = ray._private.worker._global_node
+    return f"http://{node.webui_url}" if node and node.webui_url else ""
 
 
 async def check_alive() -> None:
@@ -110,10 +119,16 @@ def start_actor(
     return Member(name, handle, node, needs={"GPU": gpus} if gpus else {}, group=group)
 
 
+def placed(each: Member) -> bool:
+    """Has an actor got its resources, whether or not it is ready?"""
+    if each.group and placement_group_table(each.group)["state"] == "CREATED":
+        return True
+    known = ray._private.state.actors(each.handle._actor_id.hex())
+    return bool(known) and known["Address"]["Port"] > 0  # it has a process
+
+
 def why_late(each: Member, free: dict[str, float], nodes: list[dict[str, float]]) -> str:
-    """Why an actor has not started. free: unused resources of the cluster; nodes: total resources of each node."""
-    if each.group and placement_group_table(each.group)["state"] == "CREATED":  # its resources are reserved
-        return f"{each.name} is starting"
+    """Why an actor has no place. free: unused resources of the cluster; nodes: total resources of each node."""
     for name, wanted in each.needs.items():
         most = max((node.get(name, 0) for node in nodes), default=0)
         if most < wanted:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.crew import Member
+from cluster.engine import lists
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import SCORE, audit_key, judge_key, model_folder, score_key
@@ -16,7 +17,7 @@ from cluster.folder.measured import Measured
 from cluster.folder.verdicts import verdict_table
 from cluster.placement import Actors
 from cluster.planning import Planning
-from cluster.remote import encode, lists
+from cluster.remote import encode
 from cluster.verifier import tag
 from cluster.view import View
 from iteration.errors import UserError

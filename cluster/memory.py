@@ -15,6 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from cluster.engine import memory_share
 from cluster.train.checkpoint import FILE_BYTES
 from iteration import config as settings
 from iteration.errors import UserError
@@ -23,7 +24,6 @@ from iteration.parts import JUDGE, TASK
 from iteration.protocols import Corpus
 
 GB = 1e9
-ENGINE_SHARE = 0.9  # of a GPU's memory that vLLM takes, activations included
 OVERHEAD = 1.5 * GB  # of a process on a GPU: CUDA's context, NCCL's and the allocator's buffers
 LIBRARIES = 0.9 * GB  # of a trainer on CPU: Python, torch and its buffers (tests/bench/bench_memory.py)
 
@@ -115,8 +115,7 @@ def trainer(shape: Shape, options: Any, device: float, alone: bool = False) -> H
 
 def engine(shape: Shape, options: Any, count: int, device: float, name: str = "generator") -> Holding:
     """An engine. options: the section `generate`; device: bytes of a GPU."""
-    half = shape.sixteen if options.dtype == "auto" else options.dtype in ("bfloat16", "float16")
-    own = (2 if half else 4) if options.gpus else 4
+    own = 2 if options.dtype in ("bfloat16", "float16") else 4
     gpus = max(1, int(options.gpus))  # tensor and pipeline parallelism split weights and cache
     token = shape.cached * own / gpus
     weights = shape.parameters * own / gpus
@@ -125,7 +124,7 @@ def engine(shape: Shape, options: Any, count: int, device: float, name: str = "g
         return Holding(
             name, count, 0, {"weights": weights, "key-value cache": cache}, float("inf"), room(cache, token, options)
         )
-    limit = device * (1.0 if options.sleep else min(1.0, options.gpus)) * ENGINE_SHARE
+    limit = device * memory_share(options)
     work = 2 * shape.vocabulary * 4 * min(options.max_seqs, 1024) / gpus + OVERHEAD
     cache = max(0.0, limit - weights - work)
     parts = {

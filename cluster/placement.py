@@ -22,7 +22,7 @@ from cluster.engine import Generate, Ledger, environment
 from cluster.folder.layout import model_folder, model_key
 from cluster.folder.store import Store
 from cluster.generator import Generator, Judge
-from cluster.head import dashboard_url, start_actor, start_ray, why_late
+from cluster.head import dashboard_url, placed, start_actor, start_ray, why_late
 from cluster.sandbox.walls import SandboxOptions
 from cluster.searcher import Done, Partners, Searcher, Unit, Waiting
 from cluster.train.options import Model, Train, TrainJudge
@@ -148,7 +148,7 @@ class Actors:
             searcher = i, root, options.seed, options.generate, tag(self._verify)
             self.searchers.hire(start_actor(Searcher, f"searcher-{i}", searcher, concurrency=1000))
         for i in range(where.judges if self._judge else 0):  # their engines start with the first value model
-            self.judges.hire(self._engine(Judge, f"judge-{i}", i, "judges"))
+            self.judges.hire(self._engine(Judge, f"judge-{i}", i))
         if not where.generators:
             self._growing = asyncio.create_task(self._grow())
         for kind in ("generator", "searcher", "verifier"):
@@ -165,14 +165,13 @@ class Actors:
                     reason = "; ".join(late) or f"no node of the cluster has room for a {kind}"
                     raise UserError(f"no {kind} was ready after {START_SECONDS} s: {reason}") from None
 
-    def _engine(self, kind: type, name: str, number: int, folder: str, node: str = "") -> Member:
+    def _engine(self, kind: type, name: str, number: int, node: str = "") -> Member:
         options = self._options.generate
-        arguments = number, self._store.place, folder, options
-        return start_actor(kind, name, arguments, environment(options.gpus, options.transfer), options.gpus, 1000, node)
+        told = (number, self._store.place, options), environment(options.gpus, options.transfer), options.gpus
+        return start_actor(kind, name, *told, 1000, node)
 
     def _hire_generator(self, node: str) -> None:
-        name = f"generator-{self._born}"
-        self.generators.hire(self._engine(Generator, name, self._born, "models", node))
+        self.generators.hire(self._engine(Generator, f"generator-{self._born}", self._born, node))
         self._born += 1
 
     async def _grow(self) -> None:
@@ -328,20 +327,10 @@ class Actors:
 
     async def progress(self) -> tuple[dict[str, Ledger], Progress]:
         """({engine's name: its counters since it started}, the current training)."""
-
-        async def ask(call: Any, otherwise: Any) -> Any:
-            try:
-                async with asyncio.timeout(5):  # not wait_for, which may lose a cancellation
-                    return await asyncio.ensure_future(call)
-            except Exception as error:
-                if not (lost(error) or isinstance(error, TimeoutError)):
-                    raise
-                return otherwise
-
         ready = [each for each in self.generators.members if each.ready]
-        ledgers = await asyncio.gather(*(ask(each.handle.ledger.remote(), Ledger()) for each in ready))
+        ledgers = await asyncio.gather(*(within(5, each.handle.ledger.remote(), Ledger()) for each in ready))
         if self.trainers.members and self.trainers.members[0].ready:
-            self._training = await ask(self.trainers.members[0].handle.progress.remote(), self._training)
+            self._training = await within(5, self.trainers.members[0].handle.progress.remote(), self._training)
         return {each.name: ledger for each, ledger in zip(ready, ledgers, strict=True)}, self._training
 
     async def check_alive(self) -> None:
@@ -360,22 +349,17 @@ class Actors:
         if not late:
             return []
         free, nodes = ray.available_resources(), [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        return [(each.name, time.monotonic() - each.since, why_late(each, free, nodes)) for each in late]
+        why = lambda each: f"{each.name} is starting" if placed(each) else why_late(each, free, nodes)  # noqa: E731
+        return [(each.name, time.monotonic() - each.since, why(each)) for each in late]
 
     async def pending(self) -> dict:
         """What is running and for how long, as plain data: units with their actors and problems, and actors that are late."""
         attempts = list(self._spread.going.values()) if self._spread else []
         searchers = {attempt.team["searcher"] for attempt in attempts}
 
-        async def ask(searcher: Member) -> list:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(2):
-                    return await asyncio.ensure_future(searcher.handle.waiting.remote())
-            return []
-
-        waiting = {each.unit: each for units in await asyncio.gather(*map(ask, searchers)) for each in units}
-        nothing = Waiting("", {}, [])
-        now = time.monotonic()
+        asked = await asyncio.gather(*(within(2, each.handle.waiting.remote(), []) for each in searchers))
+        waiting = {each.unit: each for units in asked for each in units}
+        nothing, now = Waiting("", {}, []), time.monotonic()
         units = [
             {
                 "unit": str(attempt.job.each),
@@ -389,7 +373,25 @@ class Actors:
             for attempt in attempts
         ]
         late = [{"actor": name, "seconds": seconds, "why": why} for name, seconds, why in await asyncio.to_thread(self.missing)]
+        await asyncio.gather(*(self._add_doing(each) for each in late))
         return {"units": units, "actors": late, "steps": [self._training.done, self._training.steps]}
+
+    async def _add_doing(self, late: dict) -> None:
+        """What an engine does that has a process and starts."""
+        for each in [*self.generators.members, *self.judges.members]:
+            if each.where and each.name == late["actor"] and (doing := await within(2, each.handle.doing.remote(), "")):
+                late["why"] += f": {doing}"
+
+
+async def within(seconds: float, call: Any, otherwise: Any) -> Any:
+    """The result of a call; `otherwise` where its actor is lost or does not answer in time."""
+    try:
+        async with asyncio.timeout(seconds):  # not wait_for, which may lose a cancellation
+            return await asyncio.ensure_future(call)
+    except Exception as error:
+        if not (lost(error) or isinstance(error, TimeoutError)):
+            raise
+        return otherwise
 
 
 def partners(team: dict[str, Member], verifiers: Sequence[Member] = ()) -> Partners:

@@ -12,9 +12,10 @@ import pyarrow as pa
 from jinja2 import TemplateError
 from ray.exceptions import RayActorError
 
-from cluster.engine import WISH, Generate
+from cluster.engine import WISH, Generate, lists
 from iteration.chat import messages_of
 from iteration.errors import UserError
+from iteration.examples import flat
 from iteration.protocols import Ends, Value
 from iteration.respond import seed_of
 from iteration.types import Expand, Node, Problem, State, Step, Tree, Verdict
@@ -68,10 +69,10 @@ class Batcher:
 class RemotePolicy:
     """`Policy` over a Generator actor: the wishes of all problems are sent as one Arrow table."""
 
-    def __init__(self, tokenizer, prompts: dict[str, str], options: Generate, send: Callable):
+    def __init__(self, tokenizer, prompts: dict[str, str], options: Generate, send: Callable, logprobs: bool = False):
         self._tokenizer = tokenizer
         self._prompts = prompts  # by problem id
-        self._options = options
+        self._options, self._logprobs = options, logprobs  # of every token, whatever a wish asks for
         self.batch = Batcher(self._propose)
         self._send = send  # takes a table WISH, returns an awaitable table STEP
 
@@ -90,7 +91,7 @@ class RemotePolicy:
             for wish in wishes:
                 pieces = [node.step.token_ids for node in tree.path(wish.node)]
                 prompts.append(np.concatenate(pieces))
-                seeds.append(seed_of(tree.seed, wish.node, born))
+                seeds.append(seed_of(tree.seed, wish.node, born) if self._options.seeded else None)
                 answered = len(prompts[-1]) - len(pieces[0])
                 rooms.append(min(self._options.max_tokens - answered, self._options.context - len(prompts[-1])))
                 wanted.append(wish)
@@ -106,11 +107,13 @@ class RemotePolicy:
                     pa.array([wanted[i].whole for i in going]),
                     pa.array([wanted[i].temperature for i in going], pa.float32()),
                     pa.array([max(1, rooms[i]) for i in going], pa.int32()),
+                    pa.array([self._logprobs or wanted[i].logprobs for i in going]),
                     pa.array([seeds[i] for i in going], pa.int64()),
                 ],
                 schema=WISH,
             )
-            for i, replies in zip(going, steps(await self._send(wishes), len(going)), strict=True):
+            before = [prompts[i][-1:] for i in going]
+            for i, replies in zip(going, steps(await self._send(wishes), before, self._tokenizer), strict=True):
                 grown[i] = replies
         each = iter(grown)
         return [[next(each) for _ in wishes] for _, wishes in asked]
@@ -248,21 +251,38 @@ def shown(tokenizer, prompt: str) -> str:
     return prompt
 
 
-def lists(arrays: list[np.ndarray], kind: pa.DataType) -> pa.ListArray:
-    """Arrays as one Arrow list column, without a Python object per element."""
-    offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int32)
-    values = np.concatenate(arrays) if arrays else np.zeros(0)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, kind))
-
-
-def steps(replies: pa.Table, wishes: int) -> list[list[Step]]:
-    """The steps of a table STEP, by wish; token_ids and logprobs are views into the table."""
-    grown: list[list[Step]] = [[] for _ in range(wishes)]
-    tokens, logprobs = replies["token_ids"].combine_chunks(), replies["logprobs"].combine_chunks()
-    offsets = tokens.offsets.to_numpy()
-    flat_tokens, flat_logprobs = tokens.values.to_numpy(), logprobs.values.to_numpy()
-    rows = zip(*(replies[name].to_pylist() for name in ("wish", "text", "final", "model", "cut")), strict=True)
-    for i, (wish, *rest) in enumerate(rows):
-        part = slice(offsets[i], offsets[i + 1])
-        grown[wish].append(Step(flat_tokens[part], flat_logprobs[part], *rest))
+def steps(replies: pa.Table, before: list[np.ndarray], tokenizer) -> list[list[Step]]:
+    """The steps of a table STEP, by wish; token_ids and logprobs are views into the table. before: each wish's last token."""
+    grown: list[list[Step]] = [[] for _ in before]
+    tokens, logprobs = flat(replies, "token_ids"), flat(replies, "logprobs")
+    known = replies["logprobs"].is_valid().to_pylist()
+    wishes, finals, models, cuts = (replies[name].to_pylist() for name in ("wish", "final", "model", "cut"))
+    pieces = [row_of(tokens, i) for i in range(len(replies))]
+    texts = continued(tokenizer, [before[wish] for wish in wishes], pieces)
+    for i, wish in enumerate(wishes):
+        scores = row_of(logprobs, i) if known[i] else None
+        grown[wish].append(Step(pieces[i], scores, texts[i], finals[i], models[i], cuts[i]))
     return grown
+
+
+def row_of(column: tuple[np.ndarray, np.ndarray], i: int) -> np.ndarray:
+    """A row of a list column, given as values and offsets: a view."""
+    values, offsets = column
+    return values[offsets[i] : offsets[i + 1]]
+
+
+def continued(tokenizer, before: list[np.ndarray], pieces: list[np.ndarray]) -> list[str]:
+    """The text of each piece of tokens behind the tokens `before` it, without special tokens."""
+
+    def decode(token_ids: list[np.ndarray]) -> list[str]:
+        whole = [each.tolist() for each in token_ids]
+        return tokenizer.batch_decode(whole, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    # Some tokenizers add a leading space only after another token.
+    both = decode([np.concatenate(each) for each in zip(before, pieces, strict=True)])
+    distinct = {each.tobytes(): each for each in before}
+    known = dict(zip(distinct, decode(list(distinct.values())), strict=True))
+    leads = [known[each.tobytes()] for each in before]
+    odd = [i for i, (text, lead) in enumerate(zip(both, leads, strict=True)) if not text.startswith(lead)]
+    alone = dict(zip(odd, decode([pieces[i] for i in odd]), strict=True)) if odd else {}
+    return [alone.get(i, text[len(lead) :]) for i, (text, lead) in enumerate(zip(both, leads, strict=True))]

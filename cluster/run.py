@@ -35,7 +35,7 @@ from cluster.view import View
 from iteration import config as settings
 from iteration.errors import UserError
 from iteration.examples import DECISION, answers, decide, generated, order
-from iteration.measuring import Results, diversity, promotion, solve_rates
+from iteration.measuring import Results, diversity, failed, promotion, solve_rates
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Part
 from iteration.protocols import FromFiles, Reports
 from iteration.respond import seed_of
@@ -147,9 +147,9 @@ class Run:
         self.planning.held_out(self.test)
         if not self.book.recorded(0):
             drift = await self.search(self.test, 0, model_key(0))
-            report = self.report(answers(self.book.nodes(self.test, 0)))
-            first = Round(0, "", "", model_key(0), True, "the first model", self.scores(0), drift, verifier=report)
-            self.finish(first)
+            measured = answers(self.book.nodes(self.test, 0))
+            said = self.scores(0), drift, {"failed_held_out": failed(measured, self.options.failed_share, "held-out")}
+            self.finish(Round(0, "", "", model_key(0), True, "the first model", *said, verifier=self.report(measured)))
         return self.shown(0)
 
     async def improve(self, number: int, previous: Awaitable[int], answered: int) -> int:
@@ -157,6 +157,8 @@ class Run:
         champion = await previous
         if not self.book.recorded(number):
             decisions = self.filter(number)
+            most = self.options.failed_share
+            counts = {"failed": failed(decisions, most, "searched"), "failed_held_out": 0}
             trained, drift, training, best = "", None, {}, champion
             reason = f"nothing to train on: no answer was kept, or learn.name={self.learning.name} makes nothing of them"
             if self.manifest(number):
@@ -165,6 +167,8 @@ class Run:
                 with self.view.phase(number, "train"):
                     training = await self.actors.train("train", trained, model_key(base), self.learning)
                 drift = await self.search(self.test, number, trained)
+                measured = self.book.nodes(self.test, number, ["state", "why"])
+                counts["failed_held_out"] = failed(measured, most, "held-out")
                 best, reason = self.promote(champion, number)
             judge = await self.judging.teach(number, best, self.judge, self.verify, self.train)
             record = Round(
@@ -175,7 +179,7 @@ class Run:
                 promoted=best == number,
                 reason=reason,
                 scores=self.scores(number if trained else champion),
-                counts=self.counts(number, decisions, training),
+                counts=self.counts(number, decisions, training) | counts,
                 solve_rate=solve_rates(self.book.nodes(self.train, number, ["level", "state"])),
                 tokens={"train": training.get("tokens", 0)},
                 logprob_drift=drift,
@@ -344,7 +348,6 @@ class Run:
             "problems": len(self.book.plan(self.train, number, ["id"])),
             "answers": len(decisions),
             "correct": states.count(State.CORRECT),
-            "failed": states.count(State.FAILED),
             "kept": reasons.count(""),
             "units_aside": len(self.book.asides(self.train, number)),
             "pool": sum(len(kept(self.decisions(r))) for r in range(1, number + 1)),

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cluster.engine import Generate
+from cluster.engine import Generate, lists
 from cluster.folder.arm import Arm
 from cluster.folder.layout import SCORE, TRACE, model_folder, model_key, node_id, tree_id, unit_key, unit_of
 from cluster.folder.place import store_at
-from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
+from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge
 from cluster.verifier import here
 from iteration.examples import flat, tree_of
 from iteration.parts import Part
@@ -44,6 +44,11 @@ class Unit:
     @property
     def key(self) -> str:
         return unit_key(self.round, self.arm.name, self.number)
+
+    @property
+    def logprobs(self) -> bool:
+        """Are the logprobs of all its answers stored? Of one unit of a round's training problems, for the report's entropy."""
+        return self.number == 0 and not self.arm.blind
 
     def __str__(self) -> str:
         return self.key
@@ -123,7 +128,7 @@ class Searcher:
         explorer = unit.arm.search.make()
         prompts = {problem.id: prompt for problem, prompt in zip(unit.problems, unit.prompts, strict=True)}
         generate = lambda wishes: partners.generator.generate.remote(wishes, unit.model)  # noqa: E731
-        policy = RemotePolicy(self._tokenizer, prompts, self._generate, generate)
+        policy = RemotePolicy(self._tokenizer, prompts, self._generate, generate, unit.logprobs)
         ends = RemoteVerifier([each.verify.remote for each in (partners.verifier, *partners.others)])
         led = unit.arm.judge if uses_judge(explorer) else None
         scorer = self._judge(partners, led, unit.judge) if led else None
@@ -162,7 +167,7 @@ class Searcher:
                 units.setdefault(unit_key(*unit_of(history.tree)), set()).add(history.tree)
         by_tree: dict[str, list[Begun]] = {}
         columns = ["id", "node", "parent", "token_ids", "logprobs", "text", "final", "model_version", "state"]
-        decode = partial(self._tokenizer.decode, skip_special_tokens=True)
+        decode = partial(self._tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         for key, trees in units.items():
             by_tree |= begun(self._store.table(key, columns), trees, self._ends, decode)
         return by_tree

@@ -179,10 +179,11 @@ class View:
                 f"round {record['number']}  search: {varied['distinct_correct']:.1f} distinct correct answers per problem, "
                 f"{varied['pass_k']:.1%} solved by {varied['k']} answers, entropy {varied['entropy']:.2f} nats per token"
             )
-        failed = record["counts"].get("failed", 0)
-        if failed:
+        failed, held_out = (record["counts"].get(name, 0) for name in ("failed", "failed_held_out"))
+        if failed or held_out:
             self.say(
-                f"round {record['number']}  WARNING: the verifier failed on {failed} answers; see the column why in traces/"
+                f"round {record['number']}  WARNING: the verifier failed on {failed} searched and {held_out} held-out answers, "
+                "which do not count; see the column why in traces/"
             )
         audit = record.get("audit")
         if audit and audit["checked"]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from iteration.errors import UserError
 from iteration.examples import flat, generated, tally
 from iteration.filters.distinct import fingerprints
 from iteration.statistics import Interval, bootstrap, paired_bootstrap, pass_at_k, wilson
@@ -64,6 +66,20 @@ def paired(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[Int
     return paired_bootstrap(np.array([before[p] for p in shared]), np.array([after[p] for p in shared])), shared
 
 
+def failed(answers: pa.Table, most: float, which: str) -> int:
+    """The number of failed verdicts (columns state and why). Raises UserError where their share is more than `most`."""
+    broken = answers.filter(pc.equal(answers["state"], State.FAILED))
+    share = len(broken) / max(1, len(answers) - answers["state"].null_count)
+    if share > most:
+        reasons = Counter(" ".join((why or "no reason given").split())[:160] for why in broken["why"].to_pylist())
+        said = "; ".join(f"{why} ({n} times)" for why, n in reasons.most_common(2))
+        raise UserError(
+            f"the verifier failed on {len(broken)} {which} answers, {share:.1%}: {said}. Nothing is lost: mend the verifier "
+            f"and type another run.dir, or failed_share={math.ceil(100 * share) / 100:g} to resume without them"
+        )
+    return len(broken)
+
+
 def promotion(before: Results, after: Results, champion: str) -> tuple[bool, str]:
     """Whether a new model is promoted, and why: it is, unless it is significantly worse than the best model so far.
 
@@ -88,7 +104,8 @@ def solve_rates(nodes: pa.Table) -> dict[int, float]:
 def diversity(nodes: pa.Table, decisions: pa.Table, problems: int) -> Diversity:
     """Diversity of the answers of a round's search.
 
-    nodes: the columns node, token_ids, logprobs and origin; decisions: of its answers; problems: how many were searched.
+    nodes: the columns node, token_ids, logprobs (null where nothing asked for them: the entropy is of the others) and origin;
+    decisions: of its answers; problems: how many were searched.
     """
     right = decisions.filter(pc.equal(decisions["state"], State.CORRECT))
     counts = tally(decisions["problem_id"].to_pylist(), decisions["state"].to_pylist())

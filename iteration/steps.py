@@ -25,10 +25,16 @@ class StepEnds:
         self._texts, self._step_end = np.array(known, object), step_end
         self._lengths = np.array([len(text) for text in known], np.int64)
         self._inside = np.array([step_end in text for text in known], bool)
+        begins = tuple(step_end[:k] for k in range(1, len(step_end)))
+        self._spans = not step_end.isascii() or any(text.endswith(begins) for text in known)
+
+    def tokens(self) -> list[int] | None:
+        """The ids that end a step; None where the delimiter may span tokens: no single token then shows the end of a step."""
+        return None if self._spans else np.flatnonzero(self._inside).tolist()
 
     def __getitem__(self, token_ids: np.ndarray) -> np.ndarray:
         token_ids = np.minimum(token_ids, len(self._texts) - 1)
-        if len(self._step_end) == 1:  # it cannot span tokens
+        if not self._spans:
             return self._inside[token_ids]
         ends = np.zeros(len(token_ids), bool)
         text, stops = "".join(self._texts[token_ids]), np.cumsum(self._lengths[token_ids])
@@ -68,7 +74,8 @@ def begun(nodes: pa.Table, trees: set[str], ends: Ends, decode: Callable[[np.nda
     names = nodes["id"].to_pylist()
     wanted = [i for i in leaves(nodes) if tree_of(names[i]) in trees]
     tokens, offsets = flat(nodes, "token_ids")
-    logprobs, _ = flat(nodes, "logprobs")
+    logprobs, shifted = flat(nodes, "logprobs")
+    known = nodes["logprobs"].is_valid().to_pylist()
     texts, finals, models, states = (nodes[name].to_pylist() for name in ("text", "final", "model_version", "state"))
     by_tree: dict[str, list[Begun]] = {tree: [] for tree in trees}
     for route in paths(nodes, np.array(wanted, np.int64)):
@@ -83,7 +90,9 @@ def begun(nodes: pa.Table, trees: set[str], ends: Ends, decode: Callable[[np.nda
             for begin, end, piece in zip([first, *cuts], cuts, pieces, strict=False):
                 last = end == stop
                 cut = last and not finals[i] and states[i] is not None  # truncated by a limit
-                steps.append(Step(tokens[begin:end], logprobs[begin:end], piece, last and finals[i], models[i], cut))
+                shift = int(shifted[i]) - first
+                scores = logprobs[begin + shift : end + shift] if known[i] else None
+                steps.append(Step(tokens[begin:end], scores, piece, last and finals[i], models[i], cut))
         if steps:
             by_tree[tree_of(names[route[-1]])].append(Begun(names[route[-1]], steps))
     return by_tree
@@ -93,9 +102,8 @@ def spoken(token_ids: np.ndarray, cuts: list[int], text: str, decode: Callable[[
     """A text split where its tokens are split (the last cut is their end); empty where the pieces do not add up to the text."""
     pieces = []
     for begin, end in zip([0, *cuts], cuts, strict=False):
-        before = (
-            decode(token_ids[begin - 1 : begin]) if begin else ""
-        )  # some tokenizers add a leading space only after another token
+        # Some tokenizers add a leading space only after another token.
+        before = decode(token_ids[begin - 1 : begin]) if begin else ""
         piece = decode(token_ids[max(0, begin - 1) : end])
         if not piece.startswith(before):
             return []
@@ -149,9 +157,8 @@ def exact(verdicts: Sequence[Verdict], state: str | None, final: bool, cuts: int
     """
     right = np.array([verdict.state == State.CORRECT for verdict in verdicts], np.float32)[:cuts]
     if final and cuts and right.all() and cuts - 1 <= len(right) <= cuts:
-        right = np.append(
-            right[: cuts - 1], np.float32(state == State.CORRECT)
-        )  # also where only the end-of-text token is left
+        # Also where only the end-of-text token is left.
+        right = np.append(right[: cuts - 1], np.float32(state == State.CORRECT))
     return np.append(right, np.full(cuts - len(right), np.nan, np.float32))
 
 

@@ -43,13 +43,14 @@ class Problem:
 class Step:
     """A proposed move, as the policy sampled it.
 
-    token_ids: int32 [t]; logprobs: float32 [t], of the sampled tokens under the sampling distribution (nats);
+    token_ids: int32 [t]; logprobs: float32 [t], of the sampled tokens under the sampling distribution (nats), None where
+    nothing asked for them;
     `final` is true where the policy ended the answer (an end-of-text token), `cut` where a token limit truncated it: the
     answer is then unfinished and cannot be continued. A step with neither ended at a step boundary.
     """
 
     token_ids: np.ndarray
-    logprobs: np.ndarray
+    logprobs: np.ndarray | None
     text: str
     final: bool
     model: str = ""
@@ -142,13 +143,15 @@ class Cost:
 class Expand:
     """A search's wish: `n` continuations of `node`, each one step, or up to the end of the answer if `whole`.
 
-    `temperature` multiplies the policy's own; above 1 siblings differ more, 0 is greedy (then n is 1).
+    `temperature` multiplies the policy's own; above 1 siblings differ more, 0 is greedy (then n is 1). `logprobs`: the search
+    reads them; they cost a quarter of the engine's speed.
     """
 
     node: int
     n: int
     whole: bool = False
     temperature: float = 1.0
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

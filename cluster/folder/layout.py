@@ -37,7 +37,7 @@ TRACE = pa.schema(
         ("parent", pa.int32()),  # -1 at the root, which holds the prompt
         ("depth", pa.int32()),
         ("token_ids", pa.list_(pa.int32())),
-        ("logprobs", pa.list_(pa.float32())),  # nats, under the sampling distribution; zeros at the root
+        ("logprobs", pa.list_(pa.float32())),  # nats, of the sampling distribution; zeros at the root, null unless asked
         ("text", pa.large_string()),
         ("final", pa.bool_()),  # the model ended the answer itself
         ("value", pa.float32()),  # the judge's score after the node's last step; null without a judge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cluster.engine import share_of_gpus
+from cluster.engine import AUTO, number_of
 from iteration import tiny
 from iteration.parts import above, at_least, one_of
 
@@ -59,7 +59,7 @@ class Train(Optimise):
     pool: str = "all"  # training data: the kept answers of all rounds (all), or of the last one only (last)
     checkpoint: float = 60.0  # seconds between two checkpoints during a training
     threads: int = 0  # CPU threads of each rank; 0: all cores
-    gpus: float = 0  # of each rank: 0 trains on the CPU, 1 on a GPU, 0.5 on a GPU that an engine shares
+    gpus: float | int | str = AUTO  # of each rank: 0 is the CPU, 1 a GPU, 0.5 one that an engine shares; auto: what there is
     ranks: int = 1  # processes that share the model (FSDP2); with gpus=1, one GPU each
     bf16: bool = True  # on GPUs: compute in bfloat16, with weights and moments in float32
     save_dtype: str = "float32"  # of the weights in the run folder: float32, bfloat16, or the same as the model trained
@@ -69,7 +69,11 @@ class Train(Optimise):
         super().__post_init__()
         at_least(self, tokens=1, checkpoint=0, threads=0, ranks=1, lora=0)
         one_of(self, start=("previous", "base"), pool=("all", "last"), save_dtype=("float32", "bfloat16", "same"))
-        share_of_gpus(self.gpus, 1)
+        number_of(self.gpus, 1)
+
+    @property
+    def device(self) -> str:
+        return "cuda" if number_of(self.gpus, 1) else "cpu"
 
 
 @dataclass

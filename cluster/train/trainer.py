@@ -92,7 +92,7 @@ class Trainer:
 
         self._store, self._model, self._train, self._train_judge, self._seed = store_at(root), model, train, train_judge, seed
         self._book = Book(self._store)
-        self._device = "cuda" if train.gpus else "cpu"
+        self._device = train.device
         self._progress = Progress()
         self._stays, self._resident = resident, None
         self._loading = threading.Lock()  # two models loaded at once, in two threads, get each other's weights or none

@@ -9,6 +9,7 @@ Source: vllm/distributed/weight_transfer (0.32).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -52,6 +53,7 @@ class Folder(WeightSource):
                     yield name, opened.get_tensor(name)
 
 
+PIECE_BYTES = 2**28  # of the buffer that both processes of `ipc` see, unless a tensor is larger
 TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -157,7 +159,9 @@ def send(weights: WeightSource, engine: Any, how: str, gpus: int, address: str, 
     elif how == "ipc":
         from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 
-        info = IPCTrainerInitInfo(rank=rank)
+        # In pieces: whole, the second copy of the model would have to fit beside the engine.
+        largest = max(math.prod(each.shape) * each.dtype.itemsize for each in weights.metadata())
+        info = IPCTrainerInitInfo(rank=rank, packed=True, packed_buffer_size_bytes=max(PIECE_BYTES, largest))
     else:
         info = Told(rank=rank)
     sender = WeightTransferTrainerFactory.trainer_init(info, client=client, source=weights)

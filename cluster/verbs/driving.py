@@ -41,6 +41,14 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
 
 
+def join(known: argparse.Namespace) -> None:
+    """Join the cluster of --address, if one is given, before a config is loaded: `auto` counts its GPUs. Raises UserError."""
+    if known.address:
+        from cluster.head import start_ray
+
+        start_ray(known.address, dashboard=False, say=lambda line: print(line, file=sys.stderr))
+
+
 def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
     """(what runs it, the checked config): a run, a comparison or an evaluation, by its sections. Raises UserError."""
     from iteration.config import read

@@ -44,8 +44,9 @@ def act(known: argparse.Namespace) -> int:
     from cluster.evaluation import Evaluation, read
     from cluster.folder.place import store_at
     from cluster.report.gather import gather
-    from cluster.verbs.driving import turn
+    from cluster.verbs.driving import join, turn
 
+    join(known)
     file = known.task if known.task.endswith((".yaml", ".yml")) else ""
     given = words(known.model, known.task, known.search, known.budget, known.judge, known.options)
     config = read(file, given)

@@ -27,7 +27,11 @@ EXAMPLES = ("flywheel plan configs/gpu.yaml --gpu-gb 24  whether a run fits on a
 def arguments(parser: argparse.ArgumentParser) -> None:
     config_arguments(parser)
     parser.add_argument(
-        "--gpu-gb", type=float, default=0.0, metavar="N", help="memory of a GPU (default: that of this machine's GPU)"
+        "--gpu-gb",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="memory of a GPU (default: that of this machine's GPU)",
     )
 
 
@@ -54,7 +58,7 @@ def show(file: str, config: DictConfig, gpu_gb: float, console: Any) -> int:
         f"{name}: {shape.parameters / 1e6:,.2f} million parameters, {shape.layers} layers; "
         + f"{sum(each.gpus * each.count for each in processes):g} GPUs"
         + (f" of {gpu / GB:.0f} GB" if gpu else "")
-        + f"; lag={config.lag}",
+        + f"; engines in {config.generate.dtype}; lag={config.lag}",
         highlight=False,
     )
     console.print(table)

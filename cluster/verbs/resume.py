@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from cluster.verbs.driving import kind_of, ray_arguments, turn
+from cluster.verbs.driving import join, kind_of, ray_arguments, turn
 
 HELP = "resume a run, from its folder alone"
-DESCRIPTION = "Resume what the folder holds, here or on another cluster. rounds=N may grow, placement.* may change."
+DESCRIPTION = (
+    "Resume what the folder holds, here or on another cluster. rounds=N may grow and placement.* may change. The run keeps the "
+    "GPUs that it began with unless it is told otherwise; generate.gpus=auto train.gpus=auto counts those that are there."
+)
 EXAMPLES = ("flywheel resume runs/quickstart  from its folder, after a stop or a crash",)
 
 
@@ -22,5 +25,6 @@ def act(known: argparse.Namespace) -> int:
     from cluster.folder.place import open_run
 
     store = open_run(known.run)
+    join(known)
     kind, config = kind_of(str(store.local(CONFIG)), [*known.options, f"run.dir={store.place}"])
     return turn(kind, config, known, f"./launch.sh resume {known.run}")

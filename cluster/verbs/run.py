@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import shlex
 
-from cluster.verbs.driving import config_arguments, ray_arguments, turn
+from cluster.verbs.driving import config_arguments, join, ray_arguments, turn
 
 HELP = "start a run, or resume it"
 DESCRIPTION = (
@@ -29,6 +29,7 @@ def act(known: argparse.Namespace) -> int:
     from cluster.config import load
     from cluster.run import Run
 
+    join(known)
     again = shlex.join(["./launch.sh", "run", known.config, *known.options])
     return turn(Run, load(known.config, known.options), known, again)
 

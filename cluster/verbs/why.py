@@ -59,7 +59,7 @@ def story(book: Book, trace: str) -> list[str]:
         f"problem   {last['problem_id']} (level {last['level']})",
         *(f"          | {line}" for line in rows[0]["text"].rstrip().splitlines()),
         f"searched  round {number}, unit {key}.parquet, {last['created_at']:%Y-%m-%d %H:%M:%S} UTC, seed {last['seed']}",
-        f"model     {last['model_version']} ({len(last['token_ids'])} tokens, log-probability {sum(last['logprobs']):.2f})",
+        f"model     {last['model_version']} ({len(last['token_ids'])} tokens{likely(last['logprobs'])})",
         *(f"          | {line}" for row in rows[1:] for line in row["text"].strip().splitlines()),
         *taken_from(rows),
         f"verdict   {last['state'] or 'none: the answer did not end here'}" + (f": {last['why']}" if last["why"] else ""),
@@ -68,6 +68,10 @@ def story(book: Book, trace: str) -> list[str]:
         scores = " ".join(f"{each:.2f}" for row in rows[1:] for each in row["values"])
         lines.append(f"judged    {last['judge_version'] or 'by the verifier'}: steps {scores}, worth {last['value']:.3f}")
     return lines + decided(book, arm, number, trace)
+
+
+def likely(logprobs: list[float] | None) -> str:
+    return "" if logprobs is None else f", log-probability {sum(logprobs):.2f}"
 
 
 def decided(book: Book, arm: Arm, number: int, trace: str) -> list[str]:

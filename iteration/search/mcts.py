@@ -56,7 +56,7 @@ class Mcts:
                 back_up(node)
                 continue
             n = self.width if not sampled[node.index] else 1
-            grown = yield [Expand(node.index, n, temperature=self.temperature)]
+            grown = yield [Expand(node.index, n, temperature=self.temperature, logprobs=True)]
             sampled[node.index] += n
             below = children[node.index]
             for each in grown:

@@ -1,10 +1,12 @@
 """Tokens per second of the running system in its search phase, against raw LLM.generate.
 
-    python -m tests.bench.bench_generation
+    python -m tests.bench.bench_generation            the ratio
+    python -m tests.bench.bench_generation --options  what each option of a request costs: raw LLM.generate with and without it
 
-Same model, prompts, seeds and engine settings. The system: Ray actors, searcher, verifier, Arrow tables and committed units
-included. The baseline: vLLM's own offline loop in one process, which does nothing with the answers. They take turns. Where
-the rest goes: CPU seconds of each process during the phase, and wall time from the first wish to the last commit.
+Same model, prompts and engine settings. The system: Ray actors, searcher, verifier, Arrow tables and committed units included.
+The baseline: vLLM's own offline loop in one process, which does nothing with the answers, not even decode them: no seeds, no
+logprobs, no texts. They take turns. Where the rest goes: CPU seconds of each process during the phase, and wall time from the
+first wish to the last commit.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from cluster.config import load
 from cluster.engine import engine_arguments, environment
 from cluster.run import Run
 from cluster.view import View
+from iteration.tasks.expressions import END, VOCABULARY
 
 PROBLEMS, N, TURNS = 768, 16, 3
 
@@ -31,33 +34,61 @@ def config(folder: str):
     return load("configs/quickstart.yaml", [*options, "task.first_level=4", "placement.dashboard=false", "measure.problems=8"])
 
 
+LOGPROBS = {"logprobs": 0, "flat_logprobs": True}
+STRING = {"stop": ["\n"], "include_stop_str_in_output": True, "detokenize": True}
+NEWLINE = {"stop_token_ids": [END, VOCABULARY.index("\n")]}
+OPTIONS = [  # of whole answers, and of single steps
+    ("whole answers", {}),
+    ("... with seeds", {"seed": 0}),
+    ("... with logprobs", LOGPROBS),
+    ("... with texts", {"detokenize": True}),
+    ("... with all three", {"seed": 0, "detokenize": True} | LOGPROBS),
+    ("steps to a newline's token", NEWLINE),
+    ("... with texts", NEWLINE | {"detokenize": True}),
+    ("steps to a newline in the text", STRING),
+    ("... with seeds and logprobs", STRING | {"seed": 0} | LOGPROBS),
+]
+
+
+class Raw:
+    """vLLM's offline loop on the prompts of round 1."""
+
+    def __init__(self, folder: str):
+        from vllm import LLM
+
+        run = Run(config(folder))
+        self.options = run.options.generate
+        self.llm = LLM(**engine_arguments(str(run.store.root / "models/m00000"), self.options))
+        units = run.planning.units(run.train, 1, "m00000", "")
+        tokenizer = run.planning.tokenizer
+        self.prompts = [{"prompt_token_ids": tokenizer(prompt).input_ids} for unit in units for prompt in unit.prompts]
+
+    def rate(self, problems: int, **options) -> float:
+        """Tokens per second; requests with `seed` get one each."""
+        from vllm import SamplingParams
+
+        asked = {"n": N, "max_tokens": self.options.max_tokens, "detokenize": False, "stop_token_ids": [END]} | options
+        sampling = [SamplingParams(**asked | ({"seed": 1000 * i} if "seed" in asked else {})) for i in range(problems)]
+        start = time.perf_counter()
+        outputs = self.llm.generate(self.prompts[:problems], sampling, use_tqdm=False)
+        tokens = sum(len(answer.token_ids) for output in outputs for answer in output.outputs)
+        return tokens / (time.perf_counter() - start)
+
+
 def raw(folder: str) -> None:
     """The baseline, in a process of its own."""
-    from vllm import LLM, SamplingParams
+    engine = Raw(folder)
+    engine.rate(32)
+    print("tokens/s", engine.rate(PROBLEMS))
 
-    run = Run(config(folder))
-    options = run.options.generate
-    llm = LLM(**engine_arguments(str(run.store.root / "models/m00000"), options))
-    tokenizer = run.planning.tokenizer
-    units = run.planning.units(run.train, 1, "m00000", "")
-    prompts = [{"prompt_token_ids": tokenizer(prompt).input_ids} for unit in units for prompt in unit.prompts]
-    sampling = [
-        SamplingParams(
-            n=N,
-            seed=1000 * i,
-            temperature=1.0,
-            max_tokens=options.max_tokens,
-            logprobs=0,
-            flat_logprobs=True,
-            stop_token_ids=[1],
-        )
-        for i in range(len(prompts))
-    ]
-    llm.generate(prompts[:32], sampling[:32], use_tqdm=False)
-    start = time.perf_counter()
-    outputs = llm.generate(prompts, sampling, use_tqdm=False)
-    seconds = time.perf_counter() - start
-    print("tokens/s", sum(len(answer.token_ids) for output in outputs for answer in output.outputs) / seconds)
+
+def options(folder: str) -> None:
+    """What each option of a request costs, interleaved."""
+    engine = Raw(folder)
+    engine.rate(32)
+    rates = np.array([[engine.rate(PROBLEMS // 6, **each) for _, each in OPTIONS] for _ in range(2 * TURNS)])
+    for (name, _), each in zip(OPTIONS, rates.T, strict=True):
+        print(f"{name:<32} {np.median(each):8,.0f} tokens/s ({each.min():,.0f} to {each.max():,.0f})")
 
 
 def processes() -> dict[str, float]:
@@ -94,19 +125,32 @@ async def system(folder: str, turn: int) -> tuple[float, dict[str, float], float
     return tokens / seconds, spent, seconds
 
 
+async def prepare(folder: str) -> None:
+    """Train the model and draw the problems."""
+    run = Run(config(folder), view=View())
+    async with run.actors:
+        run.planning.held_out(run.test)
+        run.planning.round(1)
+
+
+def run_apart(*words: str, **how) -> str:
+    """Call this script with other words, in a process with an engine's environment. Returns what it printed, if piped."""
+    command = [sys.executable, "-m", "tests.bench.bench_generation", *words]
+    return subprocess.run(command, env=os.environ | environment(0), text=True, check=True, **how).stdout
+
+
 def main() -> None:
-    if len(sys.argv) > 1:
-        return raw(sys.argv[1])
+    if len(sys.argv) > 2:
+        return (options if sys.argv[1] == "--options" else raw)(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder:
+        if "--options" in sys.argv:
+            asyncio.run(prepare(folder))
+            return run_apart("--options", folder)
         ours, theirs, spent = [], [], {}
         for turn in range(TURNS):
             rate, spent, seconds = asyncio.run(system(folder, turn))
             ours.append(rate)
-            command = [sys.executable, "-m", "tests.bench.bench_generation", folder]
-            said = subprocess.run(
-                command, env=os.environ | environment(0), stdout=subprocess.PIPE, text=True, check=True
-            ).stdout
-            theirs.append(float(said.split("tokens/s ")[1]))
+            theirs.append(float(run_apart("--raw", folder, stdout=subprocess.PIPE).split("tokens/s ")[1]))
             print(
                 f"turn {turn + 1}: system {rate:,.0f} tokens/s in {seconds:.1f} s, raw LLM.generate {theirs[-1]:,.0f}",
                 flush=True,

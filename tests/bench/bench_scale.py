@@ -51,7 +51,6 @@ class Script:
                 pa.array(np.repeat(np.arange(len(counts), dtype=np.int32), counts)),
                 pa.ListArray.from_arrays(offsets, tokens),
                 pa.ListArray.from_arrays(offsets, logprobs),
-                pa.array(["1+2\n3"] * rows, pa.large_string()),
                 pa.array([True] * rows),
                 pa.array([False] * rows),
                 pa.array([version] * rows),

@@ -155,3 +155,15 @@ def test_all_engines_rest_though_one_of_them_died(monkeypatch):
     actors, *_ = world(monkeypatch, [{"train": "trained"}], {"sleep": ValueError("out of order")}, gpus=0.5, sleep=True)
     with pytest.raises(ValueError, match="out of order"):
         asyncio.run(actors.train("train", "m00004"))
+
+
+def test_what_an_engine_does_while_it_starts_is_told(monkeypatch):
+    """An engine that waits for its GPU is not asked: it has no process."""
+    actors, starting, told, _ = world(monkeypatch, [], {"doing": "Capturing CUDA graphs"})
+    placed = Member("placed", Scripted("placed", told, doing="Loading weights"), where="node")
+    actors.generators.members = [starting, placed, Member("dead", Scripted("dead", told, doing=ActorDiedError()), where="node")]
+    actors._spread, actors._training = None, SimpleNamespace(done=0, steps=0)
+    actors.missing = lambda: [(name, 5.0, f"{name} is starting") for name in ("engine", "placed", "dead", "searcher")]
+    late = asyncio.run(actors.pending())["actors"]
+    said = [each["why"].partition(" is ")[2] for each in late]
+    assert said == ["starting", "starting: Loading weights", "starting", "starting"]

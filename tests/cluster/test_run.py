@@ -17,10 +17,12 @@ from cluster.run import Run
 from cluster.searcher import Unit, table
 from iteration import tiny
 from iteration.errors import UserError
-from iteration.measuring import solve_rates
+from iteration.examples import DECISION
+from iteration.measuring import diversity, solve_rates
 from iteration.parts import JUDGE, Part
 from iteration.tasks.expressions import VOCABULARY
 from iteration.types import Expand, Problem, State, Tree, Verdict
+from tests import worlds
 from tests.worlds import step
 
 needs_rocq = pytest.mark.skipif(not shutil.which("coqc"), reason="coqc is not installed; apt-get install coq")
@@ -256,6 +258,16 @@ def test_diversity_of_a_round(run):
     found = run.diversity(1, run.decisions(1))
     assert (found.distinct_correct, found.k, found.pass_k) == (2.0, 3, 1.0)
     assert found.entropy == pytest.approx(1.0), "every scripted token has log p = -1"
+
+
+def test_the_entropy_is_of_the_answers_whose_logprobs_were_asked_for():
+    tree = Tree.root(Problem("p", "?", "1"), step("?", False), 0)
+    answers = [step("1 2", logprob=-0.5), dataclasses.replace(step("1 2 3"), logprobs=None), step("4", logprob=-2.0)]
+    for node in tree.grow([Expand(0, 3, True)], [answers]):
+        node.verdict = Verdict(State.WRONG)
+    nodes = table(worlds.unit(tree.problem), [tree])
+    assert nodes["logprobs"].to_pylist() == [[-1.0], [-0.5, -0.5], None, [-2.0]]
+    assert diversity(nodes, DECISION.empty_table(), 1).entropy == pytest.approx(1.0)
 
 
 def test_an_oracle_needs_a_verifier_that_judges_steps(tmp_path):

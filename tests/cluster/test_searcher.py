@@ -1,29 +1,35 @@
 """The searcher's parts without Ray: one message for all problems, steps and rows as they came."""
 
 import asyncio
+import dataclasses
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from cluster.engine import STEP, Generate
-from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, lists
+from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, continued, lists
 from cluster.verifier import Grader, Verifier
 from iteration.judge.process import Process
 from iteration.parts import VERIFY, Part
 from iteration.respond import respond
+from iteration.search.mcts import Mcts
 from iteration.search.sample import Sample
 from iteration.types import Expand, Problem, State, Tree, Verdict
-from tests.worlds import step
+from tests.worlds import TRAIN, step, unit
 
 
 class Words:
-    """A tokenizer of one token a letter."""
+    """A tokenizer of one token a letter; token 32, a space, is dropped at the start of a text."""
 
     chat_template = eos_token_id = None
 
     def __call__(self, text):
         return type("Encoded", (), {"input_ids": [ord(letter) for letter in text]})
+
+    def batch_decode(self, token_ids, skip_special_tokens, clean_up_tokenization_spaces):
+        assert skip_special_tokens and not clean_up_tokenization_spaces
+        return ["".join(map(chr, each)).removeprefix(" ") for each in token_ids]
 
 
 def test_hundreds_of_problems_cross_as_one_message():
@@ -32,13 +38,12 @@ def test_hundreds_of_problems_cross_as_one_message():
     async def generate(wishes: pa.Table) -> pa.Table:
         messages.append(wishes)
         rows = [(w, k) for w, n in enumerate(wishes["n"].to_pylist()) for k in range(n)]
-        tokens = [np.array([w, k], np.int32) for w, k in rows]
+        tokens = [np.array([ord(each) for each in f"{w}.{k}"], np.int32) for w, k in rows]
         flat = [tokens and lists(tokens, pa.int32()), lists([t.astype(np.float32) * -0.5 for t in tokens], pa.float32())]
         return pa.table(
             [
                 [w for w, _ in rows],
                 *flat,
-                [f"{w}.{k}" for w, k in rows],
                 [k == 0 for _, k in rows],
                 [k != 0 for _, k in rows],
                 ["m00007"] * len(rows),
@@ -62,9 +67,9 @@ def test_hundreds_of_problems_cross_as_one_message():
     assert messages[0]["token_ids"].to_pylist()[2] == [ord("x")] * 3
     assert len(set(messages[0]["seed"].to_pylist())) == 300
     for i, tree in enumerate(trees):
-        assert [node.step.token_ids.tolist() for node in tree.nodes[1:]] == [[i, 0], [i, 1]]
+        assert [node.step.text for node in tree.nodes[1:]] == [f"{i}.0", f"{i}.1"]
         assert [node.verdict.state for node in tree.nodes[1:]] == [State.CORRECT, State.UNPARSEABLE]
-        assert tree.nodes[1].step.logprobs.tolist() == [-0.5 * i, 0] and tree.nodes[1].step.model == "m00007"
+        assert tree.nodes[1].step.logprobs.tolist()[-1] == -0.5 * ord("0") and tree.nodes[1].step.model == "m00007"
 
 
 def test_what_a_verifier_failed_at_is_asked_of_another_and_moves_nobody():
@@ -129,9 +134,9 @@ def test_a_verifier_that_breaks_on_one_answer_fails_that_one_alone(monkeypatch):
     assert "RuntimeError: boom" in verdicts[1].why
 
 
-@pytest.mark.parametrize("arrays", [[], [[]], [[1], [], [2, 3]]])
+@pytest.mark.parametrize("arrays", [[], [[]], [[1], [], [2, 3]], [None], [[1], None, [], None, [2]]])
 def test_lists(arrays):
-    found = lists([np.array(array, np.int32) for array in arrays], pa.int32())
+    found = lists([array if array is None else np.array(array, np.int32) for array in arrays], pa.int32())
     assert found.type == pa.list_(pa.int32()) and found.to_pylist() == arrays
 
 
@@ -149,7 +154,7 @@ def test_an_answer_without_room_for_a_token_is_cut_without_asking_the_engine():
     async def generate(wishes):
         asked.extend(wishes.to_pylist())
         one = [lists([np.array([1], np.int32)], pa.int32()), lists([np.zeros(1)], pa.float32())]
-        return pa.table([[0], *one, ["."], [True], [False], ["m"]], schema=STEP)
+        return pa.table([[0], *one, [True], [False], ["m"]], schema=STEP)
 
     async def go(**limits):
         asked.clear()
@@ -218,3 +223,54 @@ def test_stored_answers_can_be_scored_by_a_judge_without_generating():
     assert [len(tree.nodes) for tree in trees] == [3, 4] and trees[1].problem.id.endswith("t001/n0000")
     assert [node.index for tree in trees for node in tree.nodes if node.verdict] == [1, 2, 3]
     assert trees[1].answer(3) == "tu" and trees[1].nodes[3].step.token_ids.tolist() == [0, 1, 2, 3]
+
+
+def test_a_piece_of_text_reads_as_it_does_behind_the_token_before_it():
+    """As vLLM decodes step by step; a letter of several tokens that the cut divides is decoded by itself."""
+    tokens = lambda text: np.array([ord(letter) for letter in text], np.int32)  # noqa: E731
+    assert continued(Words(), [tokens("x"), tokens("")], [tokens(" b c"), tokens(" b")]) == [" b c", "b"]
+    assert continued(Words(), [], []) == []
+    bytes_of = lambda text: np.array(list(text.encode()), np.int32)  # noqa: E731
+    assert continued(Bytes(), [bytes_of("a\n")[-1:]], [bytes_of("ü 1")]) == ["ü 1"]
+    assert continued(Bytes(), [bytes_of("ü")[:1]], [bytes_of("ü1")[1:]]) == ["\ufffd1"]
+
+
+class Bytes:
+    """A tokenizer of one token a byte."""
+
+    def batch_decode(self, token_ids, skip_special_tokens, clean_up_tokenization_spaces):
+        return [bytes(each).decode(errors="replace") for each in token_ids]
+
+
+def test_seeds_and_logprobs_are_asked_for_where_they_are_read():
+    asked = []
+
+    async def generate(wishes):
+        asked.append(wishes.to_pylist())
+        raise ConnectionError
+
+    def wish(options, sampled=False, **how):
+        policy = RemotePolicy(Words(), {}, options, generate, sampled)
+        with pytest.raises(ConnectionError):
+            asyncio.run(policy.propose(tree_of_steps(), [Expand(1, 2, **how)]))
+        return asked[-1][0]
+
+    cpu, gpu = Generate(), Generate(gpus=0.5)
+    assert wish(cpu)["seed"] is not None and wish(gpu)["seed"] is None, "a GPU's sums depend on the batch"
+    assert [wish(cpu)["logprobs"], wish(cpu, logprobs=True)["logprobs"], wish(cpu, sampled=True)["logprobs"]] == [
+        False,
+        True,
+        True,
+    ]
+
+
+def test_one_unit_of_a_round_samples_the_logprobs():
+    assert [unit(number=number).logprobs for number in (0, 1)] == [True, False]
+    blind = dataclasses.replace(TRAIN, blind=True)
+    assert not dataclasses.replace(unit(), arm=blind).logprobs, "nobody reads those of held-out answers"
+
+
+def test_puct_asks_for_what_its_priors_are_made_of():
+    tree = Tree.root(Problem("p", "", ""), step("x", False), 0)
+    assert next(Mcts().explore(tree, np.random.default_rng(0)))[0].logprobs
+    assert not next(Sample().explore(tree, np.random.default_rng(0)))[0].logprobs

@@ -57,7 +57,7 @@ def test_what_needs_attention_is_said():
     view = View(5, Console(file=io.StringIO()))
     view.round_done(record(1, promoted=False, failed=3))
     said = view.console.file.getvalue()
-    assert "WARNING: the verifier failed on 3 answers" in said and "worse beyond noise" in said
+    assert "WARNING: the verifier failed on 3 searched and 0 held-out answers" in said and "worse beyond noise" in said
     assert "1.5 distinct correct answers per problem, 50.0% solved by 4 answers, entropy 0.25" in said
     assert "j00001-process at level 4: AUC 0.900, vote by the judge 60.0%, plain vote 50.0%" in said
 

@@ -11,14 +11,15 @@ from cluster.remote import lists
 from iteration import tiny
 from iteration.tasks.expressions import VOCABULARY
 
-OPTIONS = Generate(max_tokens=24, context=64, cache_mb=32, max_seqs=64)
+OPTIONS = Generate(max_tokens=24, context=64, cache_mb=32, max_seqs=64, gpus=0, dtype="float32")
 
 
-def wishes(prompts, n=4, seeds=None, whole=True):
+def wishes(prompts, n=4, seeds=None, whole=True, logprobs=True):
     seeds = seeds or [1000 * i for i in range(len(prompts))]
     arrays = [np.array(prompt, np.int32) for prompt in prompts]
     rows = len(prompts)
-    columns = [lists(arrays, pa.int32()), [n] * rows, [whole] * rows, [1.0] * rows, [OPTIONS.max_tokens] * rows, seeds]
+    limits = [1.0] * rows, [OPTIONS.max_tokens] * rows
+    columns = [lists(arrays, pa.int32()), [n] * rows, [whole] * rows, *limits, [logprobs] * rows, seeds]
     return pa.table(
         [pa.array(c, f.type) if isinstance(c, list) else c for c, f in zip(columns, WISH, strict=True)], schema=WISH
     )
@@ -43,7 +44,7 @@ def generator(models):
     from cluster.head import start_actor, start_ray
 
     start_ray("", dashboard=False)
-    arguments = 0, str(models.parent), models.name, OPTIONS
+    arguments = 0, str(models.parent), OPTIONS
     found = start_actor(Generator, "generator", arguments, environment(0), concurrency=100).handle
     ray.get(found.update.remote("a"), timeout=300)
     yield found
@@ -80,7 +81,15 @@ def test_a_step_ends_at_the_line(generator):
     assert cut, "some answer has a line end"
     for step in cut:
         assert step["token_ids"].index(2) == len(step["token_ids"]) - 1 and not step["final"]
-        assert "\n" in step["text"] and not step["cut"]
+        assert not step["cut"]
+
+
+def test_what_no_wish_asks_for_changes_nothing_else(generator):
+    """Without logprobs the same tokens come, and none of their logprobs; without a seed others come."""
+    before = ask(generator, PROMPTS)
+    lean = ask(generator, PROMPTS, logprobs=False)
+    assert lean["token_ids"] == before["token_ids"] and lean["logprobs"].null_count == len(lean) == 12
+    assert ask(generator, PROMPTS, logprobs=False, seeds=[None] * 3)["token_ids"] != before["token_ids"]
 
 
 def test_a_prompt_that_is_too_long_is_said(generator):
@@ -192,12 +201,13 @@ def judges(models):
     """Two value models: fresh heads on the two policies."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    folder = models.parent / "judges"
     for name in ("a", "b"):
         model = AutoModelForSequenceClassification.from_pretrained(models / name, num_labels=1)
         model.score.weight.data *= 20  # scores that differ
-        model.save_pretrained(models / f"judge-{name}")
-        AutoTokenizer.from_pretrained(models / name).save_pretrained(models / f"judge-{name}")
-    return models
+        model.save_pretrained(folder / f"judge-{name}")
+        AutoTokenizer.from_pretrained(models / name).save_pretrained(folder / f"judge-{name}")
+    return folder
 
 
 def test_a_value_model_is_served_updated_and_reads_shared_prefixes_once(generator, judges):
@@ -217,7 +227,7 @@ def test_a_value_model_is_served_updated_and_reads_shared_prefixes_once(generato
         with torch.no_grad():
             return [model(input_ids=torch.from_numpy(p.astype(np.int64))[None]).logits.sigmoid().item() for p in prefixes]
 
-    arguments = 0, str(judges.parent), judges.name, OPTIONS
+    arguments = 0, str(judges.parent), OPTIONS
     judge = start_actor(Judge, "judge", arguments, environment(0), concurrency=100).handle
     ray.get(judge.update.remote("judge-a"), timeout=300)
     assert ray.get(judge.score.remote(table, "judge-a"), timeout=60) == pytest.approx(own("a"), abs=1e-4)
@@ -245,7 +255,7 @@ def test_a_killed_engine_process_takes_its_actor_along_and_both_come_back(models
     from cluster.head import start_actor
 
     apart = environment(0) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
-    arguments = 1, str(models.parent), models.name, OPTIONS
+    arguments = 1, str(models.parent), OPTIONS
     handle = start_actor(Generator, "generator-apart", arguments, apart, concurrency=100).handle
     before = ask(handle, PROMPTS)
     actor = ray.get(handle.__ray_call__.remote(lambda self: os.getpid()))

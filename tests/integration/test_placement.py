@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 
 import pytest
 
@@ -43,10 +44,41 @@ async def another(member, process):
     await crew.first(60)
 
 
+class Slow(Engine):
+    def __init__(self):
+        time.sleep(5)
+
+
+def test_who_starts_does_not_wait_for_what_it_has(machine):
+    """All GPUs are taken: by one that imports its libraries, and by others; one more has none."""
+    import ray
+
+    from cluster.head import placed, start_actor, usable_gpus, why_late
+
+    assert usable_gpus() == 5
+    starts = start_actor(Slow, "starts", (), gpus=0.5)
+    waited(lambda: placed(starts))
+    others = [start_actor(Engine, f"engine-{i}", (), gpus=0.75) for i in range(5)]
+    waited(lambda: sum(map(placed, others)) == 4)
+    (late,), nodes = [each for each in others if not placed(each)], [node["Resources"] for node in ray.nodes()]
+    assert placed(starts), "though its constructor has not returned"
+    assert why_late(late, {"GPU": 0.5}, nodes) == f"{late.name} waits for 0.75 GPU; 0.5 of the cluster's are free"
+    for each in (starts, *others):
+        ray.kill(each.handle)
+    waited(lambda: ray.available_resources().get("GPU") == 5)
+
+
+def waited(done):
+    until = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
 def test_an_engine_on_several_gpus_has_a_placement_group_of_its_own(machine):
     import ray
 
-    from cluster.head import start_actor, why_late
+    from cluster.head import placed, start_actor, why_late
 
     engines = [
         start_actor(Engine, "a", (), gpus=2),
@@ -60,8 +92,8 @@ def test_an_engine_on_several_gpus_has_a_placement_group_of_its_own(machine):
     ray.kill(engines[0].handle, no_restart=False)
     asyncio.run(another(engines[0], process))
     again = ray.get(engines[0].handle.sees.remote(), timeout=60)
-    assert again == seen[0], "started anew, it has its place back"
+    assert again == seen[0], "restarted, it has its place back"
     late, free = start_actor(Engine, "d", (), gpus=8), ray.available_resources()
-    assert free.get("GPU", 0) == 0 and why_late(engines[0], free, []) == "a is starting", "its GPUs are kept for it"
+    assert free.get("GPU", 0) == 0 and placed(engines[0]) and not placed(late), "its GPUs are kept for it"
     nodes = [node["Resources"] for node in ray.nodes()]
     assert why_late(late, free, nodes) == "d needs 8 GPU on one node, but the largest of 1 nodes has 5"

@@ -57,6 +57,15 @@ def test_answers_are_cut_where_their_steps_end():
     assert np.concatenate([step.token_ids for step in right.steps]).tolist() == spelt("ab.cd.").token_ids.tolist()
 
 
+def test_steps_without_logprobs_are_cut_as_well():
+    """Rows with and without them stand in one table: their logprobs are found by offsets of their own."""
+    bare = dataclasses.replace(spelt("ab.x"), logprobs=None)
+    name, found = earlier(bare, spelt("ab.cd."))
+    wrong, right = found[name]
+    assert [step.logprobs for step in wrong.steps] == [None, None]
+    assert [step.logprobs.tolist() for step in right.steps] == [[0, -1, -2], [-3, -4, -5]]
+
+
 def test_what_a_limit_cut_is_marked_and_a_text_that_cannot_be_cut_stays_whole():
     name, found = earlier(spelt("ab.cd", False, cut=True), dataclasses.replace(spelt("ab.cd."), text="AB.CD."))
     assert [[(step.text, step.cut) for step in each.steps] for each in found[name]] == [

@@ -28,7 +28,7 @@ def test_what_does_not_fit_says_what_to_type(model, capsys):
     assert main(["plan", "configs/gpus.yaml", "model.path=nowhere", "--gpu-gb", "80"]) == 2
     assert "model.path nowhere: no Hugging Face model there" in capsys.readouterr().err
     assert main(["plan", "configs/gpus.yaml", f"model.path={model['8']}"]) in (1, 2)
-    with pytest.raises(UserError, match="generate.gpus is 1.5; expected a share of a GPU or a whole number"):
+    with pytest.raises(UserError, match="generate.gpus is 1.5; expected auto, a share of a GPU or a whole number"):
         load("configs/gpus.yaml", ["generate.gpus=1.5"])
 
 
