@@ -18,7 +18,7 @@ from cluster.config import Config, load
 from cluster.folder.arm import Arm
 from cluster.folder.layout import COMPARED, filter_key, judge_key, manifest_key, model_key, model_number
 from cluster.folder.measured import Measured
-from cluster.run import Run, kept
+from cluster.run import Run
 from iteration import config as settings
 from iteration.errors import UserError
 from iteration.parts import JUDGE, SEARCH, Part, at_least

@@ -38,7 +38,6 @@ class Shape:
     width: int
     vocabulary: int
     cached: int  # values that one token has in the key-value cache
-    sixteen: bool  # its own type has 16 bits
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,7 @@ def shape_of(config: Any) -> Shape:
     head = given.get("head_dim") or config.hidden_size // heads
     kv = 2 * config.num_hidden_layers * (given.get("num_key_value_heads") or heads) * head
     parameters = sum(p.numel() for p in model.parameters())
-    sixteen = str(given.get("dtype")).removeprefix("torch.") in ("bfloat16", "float16")
-    return Shape(
-        parameters, max(blocks, default=0), config.num_hidden_layers, config.hidden_size, config.vocab_size, kv, sixteen
-    )
+    return Shape(parameters, max(blocks, default=0), config.num_hidden_layers, config.hidden_size, config.vocab_size, kv)
 
 
 def trainer(shape: Shape, options: Any, device: float, alone: bool = False) -> Holding:

@@ -167,8 +167,8 @@ class Actors:
 
     def _engine(self, kind: type, name: str, number: int, node: str = "") -> Member:
         options = self._options.generate
-        told = (number, self._store.place, options), environment(options.gpus, options.transfer), options.gpus
-        return start_actor(kind, name, *told, 1000, node)
+        given, process = (number, self._store.place, options), environment(options.gpus, options.transfer)
+        return start_actor(kind, name, given, process, options.gpus, 1000, node)
 
     def _hire_generator(self, node: str) -> None:
         self.generators.hire(self._engine(Generator, f"generator-{self._born}", self._born, node))
@@ -349,14 +349,13 @@ class Actors:
         if not late:
             return []
         free, nodes = ray.available_resources(), [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        why = lambda each: f"{each.name} is starting" if placed(each) else why_late(each, free, nodes)  # noqa: E731
-        return [(each.name, time.monotonic() - each.since, why(each)) for each in late]
+        why = {each.name: f"{each.name} is starting" if placed(each) else why_late(each, free, nodes) for each in late}
+        return [(each.name, time.monotonic() - each.since, why[each.name]) for each in late]
 
     async def pending(self) -> dict:
         """What is running and for how long, as plain data: units with their actors and problems, and actors that are late."""
         attempts = list(self._spread.going.values()) if self._spread else []
         searchers = {attempt.team["searcher"] for attempt in attempts}
-
         asked = await asyncio.gather(*(within(2, each.handle.waiting.remote(), []) for each in searchers))
         waiting = {each.unit: each for units in asked for each in units}
         nothing, now = Waiting("", {}, []), time.monotonic()

@@ -34,7 +34,7 @@ from cluster.verifier import check_walls
 from cluster.view import View
 from iteration import config as settings
 from iteration.errors import UserError
-from iteration.examples import DECISION, answers, decide, generated, order
+from iteration.examples import DECISION, answers, decide, generated, kept, order
 from iteration.measuring import Results, diversity, failed, promotion, solve_rates
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Part
 from iteration.protocols import FromFiles, Reports
@@ -398,8 +398,3 @@ async def ended(task: asyncio.Task) -> None:
         await asyncio.wait({task}, timeout=1)
     if not task.cancelled():
         task.exception()  # retrieved; it is raised where the task is awaited, or the run fails with another error
-
-
-def kept(decisions: pa.Table) -> pa.Table:
-    """The rows of a decision table that are kept."""
-    return decisions.filter(pa.array([not reason for reason in decisions["reason"].to_pylist()], pa.bool_()))

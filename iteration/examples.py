@@ -140,3 +140,8 @@ def flat(nodes: pa.Table, column: str) -> tuple[np.ndarray, np.ndarray]:
     offsets = lists.offsets.to_numpy().astype(np.int64)
     values = lists.values.to_numpy()
     return values[offsets[0] : offsets[-1]] if len(offsets) else values, offsets - offsets[0]
+
+
+def kept(decisions: pa.Table) -> pa.Table:
+    """The rows of a decision table that are kept."""
+    return decisions.filter(pa.array([not reason for reason in decisions["reason"].to_pylist()], pa.bool_()))
