@@ -21,6 +21,7 @@ from cluster.folder.measured import Measured
 from cluster.run import Run
 from iteration import config as settings
 from iteration.errors import UserError
+from iteration.examples import kept
 from iteration.parts import JUDGE, SEARCH, Part, at_least
 
 

@@ -1,6 +1,7 @@
 """What a text states as its final answer: in boxes, in tags, behind "the answer is" in many languages, else at its end.
 
 `explicit` finds what is marked as the answer, `stated` also what merely stands last, `number` reads one number.
+Over 400 lines: its tables of markers, denials and numbers in words cover some twenty languages.
 
 - A value that the text denies ("not 3", "3 is wrong", "3? No") is never the answer; what the text puts in its place is.
 - Words that change a value ("less than 5", "5 squared") stay with it.

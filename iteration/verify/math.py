@@ -108,6 +108,7 @@ _PHRASE = re.compile(r"[^\W\d_]{3,}\s+[^\W\d_]{2,}|[^\W\d_]{2,}\s+[^\W\d_]{3,}|\
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|lt|gt)(?![A-Za-z])")
 _REGION = re.compile(rf"{_RELATION.pattern}|\\(?:cup|cap|in|mathbb)(?![A-Za-z])")
 
+
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """One value. text: plain, without name, unit and percent sign; name: of "x = 3"; label: of "(C) 12"."""

@@ -31,7 +31,7 @@ ZERO = {
     "Lookahead ahead temperature": "none; greedy",
     "Mcts c noise power temperature widen": "no prior; no noise; constant width; greedy",
     "Expressions corpus_wrong_share": "none is wrong",
-    "Config seed rounds lag retry audit_share drift": "a seed; only measure; in turns; none; none; to the bit",
+    "Config seed rounds lag retry audit_share failed_share drift": "a seed; only measure; in turns; none (3); to the bit",
     "Measure levels": "the level of tasks that have none",
     "Code tolerance": "exact",
 }

@@ -170,7 +170,7 @@ def test_read_only_after_merging(config):
         ("learn=null", "learn is null; expected a way to learn, e.g. learn=sft"),
         ("name=a/b", "small.yaml: name is 'a/b'; expected a name for a folder, without /"),
         ("run.dir=", "run.dir is empty; expected a folder"),
-        ("drift=nan", "drift is nan; expected at least 0"),
+        ("drift=nan", "drift is nan; expected auto or at least 0"),
         ("train.lr=inf", "train.lr is inf; expected more than 0"),
         ("generate.dtype=foo", "generate.dtype is 'foo'; expected auto or float32"),
         ("lag=-1", "lag is -1; expected at least 0"),
