@@ -134,11 +134,12 @@ setup)
 test)
     shift
     pytest=(.venv/bin/python -m pytest)
-    fast=("${pytest[@]}" -n 2 --dist worksteal -m "not engine")
+    two=("${pytest[@]}" -n 2 --dist worksteal)
+    fast=("${two[@]}" -m "not engine")
     if [ "${1:-}" = all ]; then
         status=0 engine=0
-        "${fast[@]}" "${@:2}" || status=$?
-        "${pytest[@]}" -m engine "${@:2}" || engine=$? # one after another: each starts a cluster of its own
+        "${two[@]}" --ignore=tests/integration --ignore=tests/torture "${@:2}" || status=$?
+        "${pytest[@]}" tests/integration tests/torture "${@:2}" || engine=$? # one after another: they start clusters
         case $status/$engine in 0/5) ;; 0/* | 5/*) status=$engine ;; esac # 5: none was selected
         exit "$status"
     fi

@@ -150,7 +150,9 @@ def installed(clone):
     return clone
 
 
-FAST = "[-m][pytest][-n][2][--dist][worksteal][-m][not engine]"
+TWO = "[-m][pytest][-n][2][--dist][worksteal]"
+FAST = f"{TWO}[-m][not engine]"
+REST = "[--ignore=tests/integration][--ignore=tests/torture]"
 
 
 @pytest.mark.parametrize(
@@ -158,8 +160,8 @@ FAST = "[-m][pytest][-n][2][--dist][worksteal][-m][not engine]"
     [
         ([], [FAST]),
         (["-x", "-k", "nothing"], [f"{FAST}[-x][-k][nothing]"]),
-        (["all"], [FAST, "[-m][pytest][-m][engine]"]),
-        (["all", "-x"], [f"{FAST}[-x]", "[-m][pytest][-m][engine][-x]"]),
+        (["all"], [f"{TWO}{REST}", "[-m][pytest][tests/integration][tests/torture]"]),
+        (["all", "-x"], [f"{TWO}{REST}[-x]", "[-m][pytest][tests/integration][tests/torture][-x]"]),
         (["locks", "-m", "engine or not engine"], ["[-m][pytest][locks][-m][engine or not engine]"]),
         (["launch.sh::name", "-x"], ["[-m][pytest][launch.sh::name][-x]"]),
     ],
@@ -176,5 +178,5 @@ def test_the_tests_are_the_fast_ones_unless_others_are_asked_for(installed, word
 )
 def test_all_tests_fail_if_either_part_fails(installed, fast, engine, whole):
     """5: pytest found no test."""
-    (installed / ".venv/bin/python").write_text(f'#!/bin/sh\ncase "$*" in *"not engine"*) exit {fast};; esac\nexit {engine}\n')
+    (installed / ".venv/bin/python").write_text(f'#!/bin/sh\ncase "$*" in *--ignore*) exit {fast};; esac\nexit {engine}\n')
     assert launch(installed, "test", "all")[0] == whole
