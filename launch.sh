@@ -134,13 +134,17 @@ setup)
 test)
     shift
     pytest=(.venv/bin/python -m pytest)
-    two=("${pytest[@]}" -n 2 --dist worksteal)
-    fast=("${two[@]}" -m "not engine")
+    fast=("${pytest[@]}" -n 2 --dist worksteal -m "not engine")
     if [ "${1:-}" = all ]; then
-        status=0 engine=0
-        "${two[@]}" --ignore=tests/integration --ignore=tests/torture "${@:2}" || status=$?
-        "${pytest[@]}" tests/integration tests/torture "${@:2}" || engine=$? # one after another: they start clusters
-        case $status/$engine in 0/5) ;; 0/* | 5/*) status=$engine ;; esac # 5: none was selected
+        status=5
+        part() { # 5: no test was selected
+            local code=0
+            "${pytest[@]}" "$@" || code=$?
+            case $code/$status in 5/*) ;; */0 | */5) status=$code ;; esac
+        }
+        part -n 2 --dist worksteal --ignore=tests/integration --ignore=tests/torture "${@:2}"
+        part -n 2 --dist loadgroup tests/integration "${@:2}"
+        part tests/torture "${@:2}" # alone: it kills within seconds of each other
         exit "$status"
     fi
     for each in "$@"; do

@@ -30,7 +30,7 @@ def test_false_positives_are_hunted(lenient):
     rows = pq.read_table(folder / "audits/r00001.parquet").to_pylist()
     assert len(rows) == audit["checked"] and {row["verifier"] for row in rows} == {"replay 1 {}"}
     traces = pq.read_table(folder / "traces/r00001/train/u00000.parquet", columns=["state", "verifier"]).to_pylist()
-    assert {row["verifier"] for row in traces if row["state"]} == {'exact 2 {"read": "number"}'}
+    assert {row["verifier"] for row in traces if row["state"]} == {'exact 3 {"read": "number"}'}
 
 
 def test_judged_again_and_trained_by_the_new_verdicts(lenient):
