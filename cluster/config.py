@@ -132,13 +132,13 @@ class Config:
             )
 
 
-def load(file: str, dotlist: list[str], schema: type = Config, gpus: Callable[[], int] = usable_gpus) -> DictConfig:
-    """A checked, read-only config, in which nothing is `auto` any more. gpus: counts those that the run can use. Raises
-    UserError."""
+def load(file: str, dotlist: list[str], schema: type = Config, gpus: Callable[[], int] | None = usable_gpus) -> DictConfig:
+    """A checked, read-only config. gpus: counts those that the run can use, so that nothing is `auto` any more; None where
+    another machine runs it and decides. Raises UserError."""
     config = settings.load(schema, KINDS, file, dotlist)
     file = file or "command line"
     try:
-        config = settled(config, gpus)
+        config = settled(config, gpus) if gpus else config
         settings.typed(config, schema)
         check_parts(config)
         check_temperature(config)

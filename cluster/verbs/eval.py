@@ -84,14 +84,12 @@ def words(model: str, task: str, searches: list[str], budgets: list[int], judge:
 def table(evidence: Evidence) -> Table:
     """Every way to answer, level by level."""
     import numpy as np
-    from rich import box
-    from rich.table import Table
 
+    from cluster.console import new_table
     from iteration.choose import JUDGED
 
-    shown = Table(title="held-out problems, by tokens spent on each", title_justify="left", box=box.SIMPLE)
-    for name in ("level", "way", "tokens", "pass@1 %", "vote %", "vote by the judge %", "coverage %"):
-        shown.add_column(name, justify="left" if name == "way" else "right", no_wrap=True)
+    columns = ("level", "way", "tokens", "pass@1 %", "vote %", "vote by the judge %", "coverage %")
+    shown = new_table("held-out problems, by tokens spent on each", columns, left=("way",), no_wrap=True)
     for results in [*evidence.held_out, *evidence.arms]:
         for level in results.levels():
             here = results.of(level)

@@ -55,7 +55,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     from cluster.paths import FILES, OF_ACTORS, absolute
     from iteration.config import read
 
-    settings = load(config, options)
+    settings = load(config, options, gpus=None)
     store = store_at(settings.run.dir)
     began = OmegaConf.load(store.local(CONFIG)) if store.begun() else None
     said = "lag" in read(config) or any(option.startswith("lag=") for option in options)
