@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +30,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
-    from rich.console import Console
+    from cluster.console import console
 
     quiet()
     _, config = kind_of(known.config, known.options)
-    return show(known.config, config, known.gpu_gb, Console(width=None if sys.stdout.isatty() else 120))
+    return show(known.config, config, known.gpu_gb, console(120))
 
 
 def show(file: str, config: DictConfig, gpu_gb: float, console: Any) -> int:
