@@ -35,7 +35,7 @@ WISH = pa.schema(
         ("max_tokens", pa.int32()),
         ("logprobs", pa.bool_()),
         ("seed", pa.int64()),
-    ],
+    ]
 )
 # One row is one continuation; `wish` is the row of the wish in its batch. Its text is the reader's to decode.
 STEP = pa.schema(
