@@ -136,7 +136,7 @@ class Comparison(Run):
         sampled, arms = self.sampled(), self.challenged()
         self.planning.fresh(sampled, wanted.levels, wanted.problems, self.test)
         for arm in (sampled, *arms):
-            await self.search(arm, last, model_key(model), self.judging.newest(arm.judge, last))
+            await self.graded(arm, last, model_key(model), self.judging.newest(arm.judge, last))
         for version, judge in (await self.judges(model)).items():
             await self.judging.score(sampled, last, version, judge, self.test)
         if wanted.sources:
@@ -158,7 +158,7 @@ class Comparison(Run):
             self.put_manifest(manifest_key(trained), pa.concat_tables([self.pool(number - 1), chosen]))
         with self.view.phase(number, "train"):
             await self.actors.train("train", trained, model_key(model), self.learning)
-        await self.search(measured, number, trained)
+        await self.graded(measured, number, trained)
 
     async def judges(self, model: int) -> dict[str, Part]:
         """The value models that score the sampled answers: the run's newest and its first (stale by now), and an ORM."""

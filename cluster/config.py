@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -132,13 +131,14 @@ class Config:
             )
 
 
-def load(file: str, dotlist: list[str], schema: type = Config, gpus: Callable[[], int] = usable_gpus) -> DictConfig:
-    """A checked, read-only config, in which nothing is `auto` any more. gpus: counts those that the run can use. Raises
-    UserError."""
+def load(file: str, dotlist: list[str], schema: type = Config, gpus: Callable[[], int] | None = usable_gpus) -> DictConfig:
+    """A checked, read-only config. gpus: counts those that the run can use, so that nothing is `auto` any more; None where
+    another machine runs it and decides. Raises UserError."""
     config = settings.load(schema, KINDS, file, dotlist)
     file = file or "command line"
     try:
-        config = settled(config, gpus)
+        if gpus:
+            settle(config, gpus)
         settings.typed(config, schema)
         check_parts(config)
         check_temperature(config)
@@ -149,10 +149,9 @@ def load(file: str, dotlist: list[str], schema: type = Config, gpus: Callable[[]
     return config
 
 
-def settled(config: DictConfig, gpus: Callable[[], int]) -> DictConfig:
-    """The config with what `auto` stands for: of one GPU engine and trainer get a half each, of several a GPU each, as far as
-    they go; then the engines are no more than the GPUs left for them. Raises ValueError where only one of the two is typed."""
-    config = copy.deepcopy(config)
+def settle(config: DictConfig, gpus: Callable[[], int]) -> None:
+    """Decide what `auto` stands for: of one GPU engine and trainer get a half each, of several a GPU each, as far as they go;
+    then the engines are no more than the GPUs left for them. Raises ValueError where only one of the two is typed."""
     OmegaConf.set_readonly(config, False)
     generate, train, where = config.generate, config.train, config.placement
     if AUTO in (generate.gpus, train.gpus):
@@ -170,7 +169,6 @@ def settled(config: DictConfig, gpus: Callable[[], int]) -> DictConfig:
     if config.drift == AUTO and generate.dtype in DRIFT:
         config.drift = DRIFT[generate.dtype]
     OmegaConf.set_readonly(config, True)
-    return config
 
 
 def check_parts(config: DictConfig) -> None:

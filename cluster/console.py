@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Container, Iterable
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -16,19 +18,23 @@ def console(width: int = 140) -> Console:
     return Console(width=None if sys.stdout.isatty() else width)
 
 
+def new_table(title: str, columns: Iterable[str], left: Container[str] = (), **how: Any) -> Table:
+    """A table without rows. left: its columns of text; how: options of all columns."""
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right", **how)
+    return table
+
+
 def rounds_table(records: list[dict]) -> Table:
     """One line a round: held-out scores, distinct correct traces kept for training, tokens searched, seconds."""
-    table = Table(
-        title="held-out, with 95 % intervals over problems", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0)
-    )
-    table.add_column("round")
-    levels = sorted({score["level"] for record in records for score in record["scores"]})
-    for level in levels:
-        k = max(s["k"] for record in records for s in record["scores"] if s["level"] == level)
-        table.add_column(f"level {level}\npass@1 %", justify="right")
-        table.add_column(f"\n@{k} %", justify="right")
-    for name in ("distinct\ncorrect", "tokens\nsearched", "\ns"):
-        table.add_column(name, justify="right")
+    most: dict[int, int] = {}  # by level: answers to a problem
+    for score in (score for record in records for score in record["scores"]):
+        most[score["level"]] = max(score["k"], most.get(score["level"], 0))
+    levels = sorted(most)
+    columns = [name for level in levels for name in (f"level {level}\npass@1 %", f"\n@{most[level]} %")]
+    columns = ["round", *columns, "distinct\ncorrect", "tokens\nsearched", "\ns"]
+    table = new_table("held-out, with 95 % intervals over problems", columns, left=("round",))
     for record in records:
         scores = {score["level"]: score for score in record["scores"]}
         cells = [str(record["number"]) + ("" if record["promoted"] else " kept " + record["model_out"])]

@@ -39,6 +39,12 @@ def lost(error: BaseException | None) -> bool:
     return isinstance(error, gone)
 
 
+def unless_lost(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An exception handler for a loop that stops its cluster: calls that nobody waits for any more fail with their actors."""
+    if not lost(context.get("exception")):
+        loop.default_exception_handler(context)
+
+
 @dataclass(eq=False)
 class Member:
     """One actor and its state as the driver sees it."""
@@ -336,6 +342,15 @@ async def ping(member: Member, say: Callable[[str], None]) -> None:
     except Exception as error:
         if not lost(error):
             raise
+
+
+async def ended(task: asyncio.Task) -> None:
+    """Cancel a task until it is done: a cancellation is lost if the awaited future completes at the same time (Python 3.11)."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=1)
+    if not task.cancelled():
+        task.exception()  # retrieved; it is raised where the task is awaited, or the run fails with another error
 
 
 async def answers(member: Member) -> None:

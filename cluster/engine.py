@@ -21,7 +21,7 @@ import pyarrow as pa
 from iteration.parts import at_least, one_of
 from iteration.steps import StepEnds, step_ends
 
-AUTO = "auto"  # decided when a run begins (cluster/config.py, settled)
+AUTO = "auto"  # decided when a run begins (cluster/config.py, settle)
 MOST_STOPS = 256  # vLLM searches the list of stop tokens for every token
 
 # One row is one wish: continue `token_ids` n times, by one step or (whole) to the end, up to `max_tokens` tokens; `temperature`
@@ -35,7 +35,7 @@ WISH = pa.schema(
         ("max_tokens", pa.int32()),
         ("logprobs", pa.bool_()),
         ("seed", pa.int64()),
-    ],
+    ]
 )
 # One row is one continuation; `wish` is the row of the wish in its batch. Its text is the reader's to decode.
 STEP = pa.schema(

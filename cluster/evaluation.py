@@ -85,7 +85,7 @@ class Evaluation(Run):
             copy = lambda folder: shutil.copytree(given, folder, dirs_exist_ok=True) and None  # noqa: E731
             self.store.put_folder(model_folder(version), copy)
         for arm in self.others:
-            await self.search(arm, 0, model_key(0), version if given else "")
+            await self.graded(arm, 0, model_key(0), version if given else "")
         spans = [asdict(span) for span in self.view.take_spans()]
         record = {"splits": [arm.name for arm in self.others], "spans": spans, "seconds": dict(self.view.seconds[0])}
         self.store.put_json(EVALUATED, record)

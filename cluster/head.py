@@ -32,9 +32,8 @@ def start_ray(address: str, dashboard: bool, say: Callable[[str], None] = print)
         logging_level="ERROR",
         namespace="flywheel",
     )
-    token = Path.home() / ".ray" / "auth_token"
-    if token.is_file():
-        token.chmod(0o600)  # Ray writes 0644
+    if token_file().is_file():
+        token_file().chmod(0o600)  # Ray writes 0644
 
 
 def join(address: str, say: Callable[[str], None]) -> None:
@@ -75,6 +74,17 @@ def without_token() -> bool:
     from ray._raylet import AuthenticationMode, get_authentication_mode
 
     return get_authentication_mode() == AuthenticationMode.DISABLED
+
+
+def token_file() -> Path:
+    return Path.home() / ".ray" / "auth_token"
+
+
+def token() -> dict[str, str]:
+    """The header with the user's token, for Ray's client for jobs: unlike ray.init, it does not look for it by itself."""
+    if "RAY_AUTH_MODE" in os.environ or not token_file().is_file():
+        return {}
+    return {"Authorization": f"Bearer {token_file().read_text(encoding='utf-8').strip()}"}
 
 
 def dashboard_url() -> str:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from cluster.engine import memory_share
 from cluster.train.checkpoint import FILE_BYTES
 from iteration import config as settings
+from iteration import tiny
 from iteration.errors import UserError
 from iteration.losses import AT_ONCE
 from iteration.parts import JUDGE, TASK
@@ -154,7 +155,7 @@ def holdings(config: DictConfig, shape: Shape, gpu: float, memory: float) -> lis
 
 def model_config(path: str, config: DictConfig) -> Any:
     """The transformers config of the run's first model. Raises UserError."""
-    from transformers import AutoConfig, Qwen3Config
+    from transformers import AutoConfig
 
     if path:
         try:
@@ -162,14 +163,10 @@ def model_config(path: str, config: DictConfig) -> Any:
         except (OSError, ValueError) as error:
             what = str(error).splitlines()[0]
             raise UserError(f"model.path {path}: no Hugging Face model there ({what})") from None
-    tiny = config.model.shape
     task = settings.part(config.task, TASK).make()
     if not isinstance(task, Corpus):
         raise UserError(f"model.path is missing: task {config.task.name} makes no model of its own; type model.path=FOLDER")
-    names = {"hidden_size": "hidden_size", "num_hidden_layers": "layers", "num_attention_heads": "heads"}
-    names |= {"num_key_value_heads": "kv_heads", "head_dim": "head_dim", "intermediate_size": "intermediate_size"}
-    sizes = {key: tiny[name] for key, name in names.items()}
-    return Qwen3Config(vocab_size=len(task.vocabulary), tie_word_embeddings=True, **sizes)
+    return tiny.config(config.model.shape, len(task.vocabulary))
 
 
 def memory_of_this_machine() -> float:

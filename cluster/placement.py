@@ -205,12 +205,7 @@ class Actors:
         await self._hand_out(phase, units, any(unit.judge for unit in units), call, done, aside)
 
     async def score(
-        self,
-        keys: dict[str, str],
-        judge: Part,
-        version: str,
-        done: Callable[[Done], None],
-        aside: Callable[[tuple, str], None],
+        self, keys: dict[str, str], judge: Part, version: str, done: Callable[[Done], None], aside: Callable[[tuple, str], None]
     ) -> None:
         """Score the answers of committed units with value model `version`. keys: {unit's key: key of its scores}."""
         call = lambda team, each: team["searcher"].handle.score.remote(*each, self._partners(team), judge, version)  # noqa: E731

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cluster import pending
 from cluster.config import TRACK, Config, check_unchanged
-from cluster.crew import Member
+from cluster.crew import Member, ended, unless_lost
 from cluster.folder import layout, verdicts
 from cluster.folder.arm import Arm
 from cluster.folder.book import Book
@@ -112,8 +112,7 @@ class Run:
                     watch.result()  # it only finishes where the cluster is lost
                 await work
             finally:
-                # Calls to actors that end with the cluster fail, and nobody waits for them any more.
-                asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+                asyncio.get_running_loop().set_exception_handler(unless_lost)
                 work.cancel()
                 await asyncio.wait({work})
                 await ended(watch)
@@ -146,10 +145,10 @@ class Run:
         self.planning.check()
         self.planning.held_out(self.test)
         if not self.book.recorded(0):
-            drift = await self.search(self.test, 0, model_key(0))
-            measured = answers(self.book.nodes(self.test, 0))
-            said = self.scores(0), drift, {"failed_held_out": failed(measured, self.options.failed_share, "held-out")}
-            self.finish(Round(0, "", "", model_key(0), True, "the first model", *said, verifier=self.report(measured)))
+            drift, broken = await self.graded(self.test, 0, model_key(0))
+            said = self.scores(0), drift, {"failed_held_out": broken}
+            report = self.report(answers(self.book.nodes(self.test, 0)))
+            self.finish(Round(0, "", "", model_key(0), True, "the first model", *said, verifier=report))
         return self.shown(0)
 
     async def improve(self, number: int, previous: Awaitable[int], answered: int) -> int:
@@ -157,18 +156,14 @@ class Run:
         champion = await previous
         if not self.book.recorded(number):
             decisions = self.filter(number)
-            most = self.options.failed_share
-            counts = {"failed": failed(decisions, most, "searched"), "failed_held_out": 0}
-            trained, drift, training, best = "", None, {}, champion
+            trained, drift, broken, training, best = "", None, 0, {}, champion
             reason = f"nothing to train on: no answer was kept, or learn.name={self.learning.name} makes nothing of them"
             if self.manifest(number):
                 base = champion if self.options.train.start == "previous" else 0
                 trained = model_key(number)
                 with self.view.phase(number, "train"):
                     training = await self.actors.train("train", trained, model_key(base), self.learning)
-                drift = await self.search(self.test, number, trained)
-                measured = self.book.nodes(self.test, number, ["state", "why"])
-                counts["failed_held_out"] = failed(measured, most, "held-out")
+                drift, broken = await self.graded(self.test, number, trained)
                 best, reason = self.promote(champion, number)
             judge = await self.judging.teach(number, best, self.judge, self.verify, self.train)
             record = Round(
@@ -179,7 +174,7 @@ class Run:
                 promoted=best == number,
                 reason=reason,
                 scores=self.scores(number if trained else champion),
-                counts=self.counts(number, decisions, training) | counts,
+                counts=self.counts(number, decisions, training) | {"failed_held_out": broken},
                 solve_rate=solve_rates(self.book.nodes(self.train, number, ["level", "state"])),
                 tokens={"train": training.get("tokens", 0)},
                 logprob_drift=drift,
@@ -223,6 +218,11 @@ class Run:
             if missing:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
             return drift
+
+    async def graded(self, arm: Arm, number: int, model: str, judge: str = "") -> tuple[float | None, int]:
+        """Search an arm of held-out problems. Returns (drift, failed verdicts). Raises UserError where too many failed."""
+        drift = await self.search(arm, number, model, judge)
+        return drift, failed(self.book.nodes(arm, number, ["state", "why"]), self.options.failed_share, "held-out")
 
     def missing(self, units: list[Unit]) -> list[Unit]:
         """The units that are not committed: all of one arm and round."""
@@ -289,9 +289,12 @@ class Run:
         return self.decisions(number)
 
     def decide(self, key: str, number: int, nodes: pa.Table) -> None:
-        """Commit the filters' decisions on the answers of a round, given what earlier rounds kept."""
+        """Commit the filters' decisions on the answers of a round, given what earlier rounds kept. Raises UserError where too
+        many verdicts failed."""
+        answered = answers(nodes)
+        failed(answered, self.options.failed_share, "searched")
         earlier = pa.concat_tables([DECISION.empty_table(), *(kept(self.decisions(r)) for r in range(1, number))])
-        self.store.put_table(key, decide(answers(nodes), earlier, self.filters))
+        self.store.put_table(key, decide(answered, earlier, self.filters))
 
     def manifest(self, number: int) -> int:
         """Commit the training examples of a round, in order, epoch after epoch. Returns how many there are."""
@@ -329,9 +332,8 @@ class Run:
         try:
             better, reason = promotion(self.results(champion), self.results(candidate), model_key(champion))
         except ValueError as error:
-            raise UserError(
-                f"{error}; see the column why in {self.store.place}/{layout.units_folder(candidate, self.test.name)}"
-            ) from None
+            where = f"{self.store.place}/{layout.units_folder(candidate, self.test.name)}"
+            raise UserError(f"{error}; see the column why in {where}") from None
         return candidate if better else champion, reason
 
     def diversity(self, number: int, decisions: pa.Table) -> Diversity:
@@ -348,6 +350,7 @@ class Run:
             "problems": len(self.book.plan(self.train, number, ["id"])),
             "answers": len(decisions),
             "correct": states.count(State.CORRECT),
+            "failed": states.count(State.FAILED),
             "kept": reasons.count(""),
             "units_aside": len(self.book.asides(self.train, number)),
             "pool": sum(len(kept(self.decisions(r))) for r in range(1, number + 1)),
@@ -389,12 +392,3 @@ class Run:
                     for line in [f"nothing committed or trained for {pending.span(said)}; pending:", *pending.lines(now)]:
                         self.view.say(line)
                 said = min(said, now["silent"])
-
-
-async def ended(task: asyncio.Task) -> None:
-    """Cancel a task until it is done: a cancellation is lost if the awaited future completes at the same time (Python 3.11)."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=1)
-    if not task.cancelled():
-        task.exception()  # retrieved; it is raised where the task is awaited, or the run fails with another error

@@ -169,38 +169,8 @@ class View:
         self._number, self._ended = record["number"], time.monotonic()
         if record["number"]:
             self._spans.append(sum(record["seconds"].values()))
-        scores = "   ".join(
-            f"level {s['level']}: {s['pass_1']:.1%} [{s['low']:.1%}, {s['high']:.1%}]" for s in record["scores"]
-        )
-        self.say(f"round {record['number']}  held-out pass@1   {scores}")
-        if record["diversity"]:
-            varied = record["diversity"]
-            self.say(
-                f"round {record['number']}  search: {varied['distinct_correct']:.1f} distinct correct answers per problem, "
-                f"{varied['pass_k']:.1%} solved by {varied['k']} answers, entropy {varied['entropy']:.2f} nats per token"
-            )
-        failed, held_out = (record["counts"].get(name, 0) for name in ("failed", "failed_held_out"))
-        if failed or held_out:
-            self.say(
-                f"round {record['number']}  WARNING: the verifier failed on {failed} searched and {held_out} held-out answers, "
-                "which do not count; see the column why in traces/"
-            )
-        audit = record.get("audit")
-        if audit and audit["checked"]:
-            self.say(
-                f"round {record['number']}  audit: the second verifier rejects {audit['rejected']} of {audit['checked']} "
-                f"accepted answers, {audit['rate']:.1%} [{audit['low']:.1%}, {audit['high']:.1%}]"
-            )
-        if record.get("verifier"):
-            numbers = ", ".join(f"{name} {value:+.3f}" for name, value in record["verifier"].items())
-            self.say(f"round {record['number']}  verifier: {numbers}")
-        for each in record["calibration"]:
-            ranks = [f"AUC {each['auc']:.3f}" if each["auc"] is not None else ""]
-            ranks += [f"of steps {each['step_auc']:.3f}" if each["step_auc"] is not None else ""]
-            ranks += [f"vote by the judge {each['vote']:.1%}, plain vote {each['majority']:.1%}"]
-            self.say(f"round {record['number']}  {record['judge']} at level {each['level']}: {', '.join(filter(None, ranks))}")
-        if record["number"]:
-            self.say(f"round {record['number']}  {record['model_in']} -> {record['model_out']}: {record['reason']}")
+        for line in told(record):
+            self.say(f"round {record['number']}  {line}")
 
     # the live view
 
@@ -223,6 +193,38 @@ class View:
             if phase.units:
                 lines.append(Padding(ProgressBar(total=phase.units, completed=phase.done, width=60), (0, 0, 0, 2)))
         return Group(*lines, Text(self._left()))
+
+
+def told(record: dict) -> Iterator[str]:
+    """What a round's record (iteration.types.Round as JSON) says, line by line."""
+    scores = (f"level {s['level']}: {s['pass_1']:.1%} [{s['low']:.1%}, {s['high']:.1%}]" for s in record["scores"])
+    yield f"held-out pass@1   {'   '.join(scores)}"
+    if varied := record["diversity"]:
+        yield (
+            f"search: {varied['distinct_correct']:.1f} distinct correct answers per problem, {varied['pass_k']:.1%} solved by "
+            f"{varied['k']} answers, entropy {varied['entropy']:.2f} nats per token"
+        )
+    failed, held_out = (record["counts"].get(name, 0) for name in ("failed", "failed_held_out"))
+    if failed or held_out:
+        yield (
+            f"WARNING: the verifier failed on {failed} searched and {held_out} held-out answers, which do not count; see the "
+            "column why in traces/"
+        )
+    audit = record.get("audit")
+    if audit and audit["checked"]:
+        yield (
+            f"audit: the second verifier rejects {audit['rejected']} of {audit['checked']} accepted answers, "
+            f"{audit['rate']:.1%} [{audit['low']:.1%}, {audit['high']:.1%}]"
+        )
+    if record.get("verifier"):
+        yield "verifier: " + ", ".join(f"{name} {value:+.3f}" for name, value in record["verifier"].items())
+    for each in record["calibration"]:
+        ranks = {"AUC": each["auc"], "of steps": each["step_auc"]}
+        said = [f"{name} {value:.3f}" for name, value in ranks.items() if value is not None]
+        said.append(f"vote by the judge {each['vote']:.1%}, plain vote {each['majority']:.1%}")
+        yield f"{record['judge']} at level {each['level']}: {', '.join(said)}"
+    if record["number"]:
+        yield f"{record['model_in']} -> {record['model_out']}: {record['reason']}"
 
 
 class JsonView(View):

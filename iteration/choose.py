@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Pool:
         return _scores(self, aggregate)
 
 
-@cache
+@lru_cache(maxsize=256)  # the rules ask for those of one pool many times
 def _scores(pool: Pool, aggregate: str) -> np.ndarray:
     return np.array([AGGREGATES[aggregate](values) if len(values) else 0.0 for values in pool.values], np.float64)
 

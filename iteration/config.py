@@ -255,22 +255,17 @@ def typed(config: DictConfig, schema: type) -> Any:
 
     Raises ValueError naming the key where a dataclass refuses its options.
     """
-    plain = OmegaConf.structured(schema)
-    for field in dataclasses.fields(schema):
-        plain[field.name] = None if field.type in ("Any", Any) else config[field.name]
-        _check_options(plain._get_node(field.name), f"{field.name}.")
-    return OmegaConf.to_object(plain)
+    fields = {field.name: field.type in ("Any", Any) for field in dataclasses.fields(schema)}
+    return schema(**{name: None if part else _made(config[name], f"{name}.") for name, part in fields.items()})
 
 
-def _check_options(node: Any, prefix: str) -> None:
-    """Make the dataclass of a section, the sections inside it first. Raises ValueError naming the whole key."""
-    if not isinstance(node, DictConfig) or node._is_none():
-        return
-    for key in node:
-        _check_options(node._get_node(key), f"{prefix}{key}.")
-    if not dataclasses.is_dataclass(OmegaConf.get_type(node)):
-        return
+def _made(value: Any, prefix: str) -> Any:
+    """A value as plain data, with its dataclasses made from the inside out. Raises ValueError naming the whole key."""
+    if not isinstance(value, DictConfig):
+        return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+    given = {key: _made(value[key], f"{prefix}{key}.") for key in value}
+    kind = OmegaConf.get_type(value)
     try:
-        OmegaConf.to_object(node)
+        return kind(**given) if dataclasses.is_dataclass(kind) else given
     except ValueError as error:
         raise ValueError(f"{prefix}{error}") from None

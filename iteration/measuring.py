@@ -20,15 +20,12 @@ from iteration.types import Audit, Diversity, Problem, Score, State
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A model's answers to held-out problems, by problem: ids [p], levels int [p], graded and correct answers int [p].
+    """A model's answers to held-out problems: {problem: (its level, graded answers, correct ones)}.
 
     Problems without a graded answer are excluded. Variants of a question count as one problem.
     """
 
-    ids: list[str]
-    levels: np.ndarray
-    graded: np.ndarray
-    correct: np.ndarray
+    counts: dict[str, tuple[int, int, int]]
 
     @classmethod
     def of(cls, nodes: pa.Table, problems: Mapping[str, Problem]) -> Results:
@@ -36,25 +33,24 @@ class Results:
         ended = nodes.drop_null()
         names = [problems[problem].counted for problem in ended["problem_id"].to_pylist()]
         levels = {problem.counted: problem.level for problem in problems.values()}
-        counts = {name: each for name, each in sorted(tally(names, ended["state"].to_pylist()).items()) if each[0]}
-        table = np.array(list(counts.values()), np.int64).reshape(-1, 2)
-        return cls(list(counts), np.array([levels[name] for name in counts], np.int64), table[:, 0], table[:, 1])
+        counts = sorted(tally(names, ended["state"].to_pylist()).items())
+        return cls({name: (levels[name], graded, correct) for name, (graded, correct) in counts if graded})
 
     def rates(self) -> dict[str, float]:
         """Share of correct answers by problem."""
-        return dict(zip(self.ids, (self.correct / self.graded).tolist(), strict=True))
+        return {name: correct / graded for name, (_, graded, correct) in self.counts.items()}
 
     def scores(self, levels: Sequence[int]) -> list[Score]:
         """pass@1 and pass@k by level, with 95 % intervals."""
         by_level = []
         for level in levels:
-            of = self.levels == level
-            if not of.any():
+            here = np.array([counted for of, *counted in self.counts.values() if of == level], np.int64)
+            if not len(here):
                 continue
-            graded, correct = self.graded[of], self.correct[of]
+            graded, correct = here.T
             k = int(graded.min())
             one, many = bootstrap(correct / graded), float(pass_at_k(graded, correct, k).mean())
-            by_level.append(Score(level, int(of.sum()), int(graded.max()), one.mean, one.low, one.high, k, many))
+            by_level.append(Score(level, len(here), int(graded.max()), one.mean, one.low, one.high, k, many))
         return by_level
 
 

@@ -170,6 +170,16 @@ def check_readable(value: Any) -> None:
             check_readable(each)
 
 
+def value_of(row: dict, column: str) -> Any:
+    """What stands in a column; None for NaN. Raises ValueError for what cannot be read."""
+    value = at(row, column)
+    try:
+        check_readable(value)
+    except ValueError as error:
+        raise ValueError(f"column {column!r}: {error}") from None
+    return None if value != value else value
+
+
 def _decoded(data: bytes) -> str:
     """Bytes that are not UTF-8 stay as lone surrogates: only a column that is used refuses them."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from iteration.parts import at_least
 
@@ -25,11 +26,31 @@ class Shape:
         at_least(self, hidden_size=1, layers=1, heads=1, kv_heads=1, head_dim=1, intermediate_size=1, context=1)
 
 
+def config(shape: Shape, words: int) -> Any:
+    """Its transformers config, for a vocabulary of so many words."""
+    from transformers import Qwen3Config
+
+    return Qwen3Config(
+        vocab_size=words,
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        intermediate_size=shape.intermediate_size,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+
+
 def build(folder: Path, vocabulary: Sequence[str], shape: Shape, seed: int) -> None:
     """Save an untrained model and its word tokenizer to `folder`. The first two words are padding and end of text."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
     pad, end = vocabulary[:2]
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=pad))
@@ -38,21 +59,6 @@ def build(folder: Path, vocabulary: Sequence[str], shape: Shape, seed: int) -> N
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token=pad, eos_token=end)
     torch.manual_seed(seed)
-    model = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=len(vocabulary),
-            hidden_size=shape.hidden_size,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            num_key_value_heads=shape.kv_heads,
-            head_dim=shape.head_dim,
-            intermediate_size=shape.intermediate_size,
-            max_position_embeddings=shape.context,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=1,
-            pad_token_id=0,
-        )
-    )
+    model = Qwen3ForCausalLM(config(shape, len(vocabulary)))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -48,7 +48,7 @@ class Book:
 
     def records(self) -> list[dict]:
         """The records of the finished rounds, in order (iteration.types.Round as JSON)."""
-        return [self.record(number) for number in self._numbers("rounds", ".json")]
+        return [self.record(number) for number in self._numbers(layout.ROUNDS, ".json")]
 
     def record(self, number: int) -> dict:
         return self.store.json(layout.record_key(number))
@@ -56,7 +56,7 @@ class Book:
     def written(self) -> float:
         """Time of the newest round's record, or of the run's start, in seconds since 1970; for runs on a disk."""
         root = self.store.root
-        return max(path.stat().st_mtime for path in (root / layout.CONFIG, *root.glob("rounds/*")))
+        return max(path.stat().st_mtime for path in (root / layout.CONFIG, *root.glob(f"{layout.ROUNDS}/*")))
 
     def last_error(self) -> tuple[float, str] | None:
         """(time, last line) of the error that ended a driver; None if there is none."""
@@ -71,11 +71,11 @@ class Book:
 
     def newest(self) -> int:
         """The newest finished round; -1 where there is none."""
-        return max(self._numbers("rounds", ".json"), default=-1)
+        return max(self._numbers(layout.ROUNDS, ".json"), default=-1)
 
     def wanted(self) -> int:
         """How many rounds are wanted, as far as the folder tells: `rounds` may have grown since the run began."""
-        planned = self._numbers("plans", "")
+        planned = self._numbers(layout.PLANS, "")
         if "compare" in self.config:  # it plans one round more, for its sources
             planned = [number for number in planned if number != self.config.rounds + 1]
         return max(self.config.rounds, self.newest(), *planned)
@@ -127,7 +127,7 @@ class Book:
 
     def arms(self) -> dict[str, Arm]:
         """Every way in which this run searches problems, by name. That of the training problems is written last."""
-        names = [name.removesuffix(".json") for name in self.store.names("arms") if name.endswith(".json")]
+        names = [name.removesuffix(".json") for name in self.store.names(layout.ARMS) if name.endswith(".json")]
         written = {name: Arm.read(self.store.json(layout.arm_key(name))) for name in names}
         if any(not arm.blind and arm.round is None for arm in written.values()):
             return written
@@ -152,7 +152,7 @@ class Book:
 
     def rounds_of(self, arm: Arm) -> list[int]:
         """The rounds in which an arm has units."""
-        return [number for number in self._numbers("traces", "") if self.store.units(layout.units_folder(number, arm.name))]
+        return [number for number in self._numbers(layout.TRACES, "") if self.units(arm, number)]
 
     # problems
 
@@ -283,7 +283,7 @@ class Book:
 
     def manifests(self) -> Iterator[tuple[str, list[str]]]:
         """(model, ids of the traces that it is trained on, in order) of every manifest."""
-        for name in self.store.names("manifests"):
+        for name in self.store.names(layout.MANIFESTS):
             yield layout.manifest_model(name), self.manifest(layout.manifest_model(name))
 
     def has_model(self, version: str) -> bool:

@@ -7,11 +7,9 @@ import errno
 import os
 import shutil
 
-from cluster.folder.layout import TASK_RECORD, TMP, record_key
+from cluster.folder.layout import OF_ROUNDS, TASK_RECORD, TMP, record_key
 from cluster.folder.store import Store, make_folder, put
 from iteration.errors import UserError
-
-OF_ROUNDS = ("models", "judges", "plans", "traces", "scores", "filters", "audits", "manifests", "rounds")
 
 
 def fork(store: Store, source: str) -> None:

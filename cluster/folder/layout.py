@@ -75,6 +75,10 @@ VERDICT = pa.schema(
         ("verifier", pa.string()),
     ]
 )
+# What rounds make: a folder of each kind, in the order in which a fork takes them over.
+OF_ROUNDS = ("models", "judges", "plans", "traces", "scores", "filters", "audits", "manifests", "rounds")
+MODELS, JUDGES, PLANS, TRACES, SCORES, FILTERS, AUDITS, MANIFESTS, ROUNDS = OF_ROUNDS
+ARMS, VERDICTS = "arms", "verdicts"
 CONFIG = "config.yaml"
 TMP = "_tmp"
 NOTE = "now.json"  # in TMP: the driver's last note of pending work
@@ -110,20 +114,20 @@ def judge_name(judge: str) -> str:
 
 def model_folder(model: str) -> str:
     """The folder of a model or a value model, by its version: models/m00003, judges/j00003-process."""
-    return f"{'judges' if model.startswith('j') else 'models'}/{model}"
+    return f"{JUDGES if model.startswith('j') else MODELS}/{model}"
 
 
 def record_key(number: int) -> str:
-    return f"rounds/{round_key(number)}"
+    return f"{ROUNDS}/{round_key(number)}"
 
 
 def arm_key(name: str) -> str:
-    return f"arms/{name}"
+    return f"{ARMS}/{name}"
 
 
 def plans_folder(number: int) -> str:
     """The folder of a round's plans; all held-out problems are planned in round 0."""
-    return f"plans/{round_key(number)}"
+    return f"{PLANS}/{round_key(number)}"
 
 
 def plan_key(number: int, plan: str) -> str:
@@ -132,7 +136,7 @@ def plan_key(number: int, plan: str) -> str:
 
 def units_folder(number: int, arm: str) -> str:
     """The folder of an arm's units."""
-    return f"traces/{round_key(number)}/{arm}"
+    return f"{TRACES}/{round_key(number)}/{arm}"
 
 
 def unit_key(number: int, arm: str, unit: int) -> str:
@@ -156,12 +160,17 @@ def unit_of(trace: str) -> tuple[int, str, int] | None:
 
 def score_key(judge: str, unit: str) -> str:
     """The key of a judge's scores of a unit's answers, e.g. scores/j00003-process/r00003/test/u00000."""
-    return f"scores/{judge}/{unit.partition('/')[2]}"
+    return f"{SCORES}/{judge}/{unit.partition('/')[2]}"
 
 
 def set_folder(name: str) -> str:
     """The folder of a regrading, e.g. verdicts/math-3fa2c1d0."""
-    return f"verdicts/{name}"
+    return f"{VERDICTS}/{name}"
+
+
+def set_key(name: str) -> str:
+    """The key of the record that names a regrading's verifier."""
+    return f"{set_folder(name)}/verifier"
 
 
 def verdict_key(name: str, unit: str) -> str:
@@ -171,7 +180,7 @@ def verdict_key(name: str, unit: str) -> str:
 
 def filter_key(number: int, of: str = "") -> str:
     """The key of the decisions on a round's answers. of: the arm, if the round trains on several."""
-    return f"filters/{round_key(number)}" + (f"-{of}" if of else "")
+    return f"{FILTERS}/{round_key(number)}" + (f"-{of}" if of else "")
 
 
 def checkpoints_folder(model: str) -> str:
@@ -180,7 +189,7 @@ def checkpoints_folder(model: str) -> str:
 
 def manifest_key(model: str) -> str:
     """The key of a model's training examples: manifests/r00003 for m00003."""
-    return f"manifests/r{model[1:]}"
+    return f"{MANIFESTS}/r{model[1:]}"
 
 
 def manifest_model(name: str) -> str:
@@ -189,4 +198,4 @@ def manifest_model(name: str) -> str:
 
 
 def audit_key(number: int) -> str:
-    return f"audits/{round_key(number)}"
+    return f"{AUDITS}/{round_key(number)}"

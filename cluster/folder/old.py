@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cluster.folder.arm import Arm
-from cluster.folder.layout import model_key, round_key
+from cluster.folder.layout import TRACES, model_key, round_key
 from cluster.folder.store import Store
 from iteration.parts import JUDGE, SEARCH, Part
 
@@ -25,7 +25,7 @@ def arms(store: Store, config: DictConfig) -> list[Arm]:
     measure, budget = plain.get("measure", {}), plain.get("budget", 1_000_000)
     sampled, split = Part(SEARCH, "sample", {"n": measure.get("samples", 4)}), measure.get("split", "test")
     test = Arm("test", "measure", split, "test", sampled, None, budget, True)
-    begun = {name: number for number in _rounds(store) for name in store.names(f"traces/{round_key(number)}")}
+    begun = {name: number for number in _rounds(store) for name in store.names(f"{TRACES}/{round_key(number)}")}
     # A fork of a comparison holds traces of its arms, but its own config has no such section.
     places = {name: number for name, number in (_asked(plain) | begun).items() if _section(name) in plain}
     named = [_arm(plain, name, number, test, judge) for name, number in places.items()]
@@ -50,7 +50,7 @@ def _section(name: str) -> str:
 
 
 def _rounds(store: Store) -> list[int]:
-    return sorted(int(name[1:]) for name in store.names("traces") if name[1:].isdecimal())
+    return sorted(int(name[1:]) for name in store.names(TRACES) if name[1:].isdecimal())
 
 
 def _asked(plain: dict) -> dict[str, int]:

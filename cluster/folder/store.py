@@ -29,11 +29,12 @@ _ROW_GROUP = 256
 ASIDE_BYTES = 32_768  # more than an empty table takes
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> os.stat_result:
+    """Make a file's content, or the names in a folder, survive a power cut. Returns its status."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
+        return os.fstat(fd)
     finally:
         os.close(fd)
 
@@ -45,7 +46,7 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    sync_folder(folder.parent)
+    sync(folder.parent)
 
 
 def put(final: Path, tmp: Path, write: Callable[[Path], None]) -> bool:
@@ -56,12 +57,7 @@ def put(final: Path, tmp: Path, write: Callable[[Path], None]) -> bool:
     """
     make_folder(final.parent)
     write(tmp)
-    fd = os.open(tmp, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-        mine = os.fstat(fd)
-    finally:
-        os.close(fd)
+    mine = sync(tmp)
     try:
         os.link(tmp, final)
         won = True
@@ -69,7 +65,7 @@ def put(final: Path, tmp: Path, write: Callable[[Path], None]) -> bool:
         # Some network filesystems repeat a link that succeeded: the same inode is our own success.
         there = os.stat(final)
         won = (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
-    sync_folder(final.parent)
+    sync(final.parent)
     os.unlink(tmp)
     return won
 
@@ -164,7 +160,7 @@ class Store:
             names = os.listdir(self.root / folder)
         except FileNotFoundError:
             return []
-        sync_folder(self.root / folder)
+        sync(self.root / folder)
         return sorted(names)
 
     def local(self, name: str) -> Path:
@@ -215,15 +211,8 @@ class Store:
         final = self.root / key
         make_folder(final.parent)
         for path in sorted(tmp.rglob("*"), reverse=True):
-            if path.is_dir():
-                sync_folder(path)
-                continue
-            fd = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        sync_folder(tmp)
+            sync(path)
+        sync(tmp)
         try:
             os.rename(tmp, final)
             won = True
@@ -232,7 +221,7 @@ class Store:
                 raise
             shutil.rmtree(tmp)
             won = False
-        sync_folder(final.parent)
+        sync(final.parent)
         return won
 
     # who works on it

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from cluster.folder.layout import VERDICT, set_folder, verdict_key
+from cluster.folder.layout import VERDICT, VERDICTS, set_key, verdict_key
 from cluster.folder.store import Store
 from iteration.errors import UserError
 from iteration.types import State, Verdict
@@ -54,13 +54,13 @@ def regraded(store: Store, nodes: pa.Table, name: str, units: list[str]) -> pa.T
 
 def begin(store: Store, name: str, verifier: str) -> None:
     """Commit which verifier (name, version, options) a regrading is by, before its first verdict."""
-    store.put_json(f"{set_folder(name)}/verifier", {"verifier": verifier})
+    store.put_json(set_key(name), {"verifier": verifier})
 
 
 def check_set(store: Store, name: str) -> None:
     """Raises UserError where a run has no such regrading."""
-    if not store.has(f"{set_folder(name)}/verifier", ".json"):
-        known = ", ".join(store.names("verdicts")) or "none"
+    if not store.has(set_key(name), ".json"):
+        known = ", ".join(store.names(VERDICTS)) or "none"
         raise UserError(
             f"verdicts={name}: {store.place} has no such verdicts (there: {known}); make them with: ./launch.sh regrade"
         )

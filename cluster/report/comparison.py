@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from rich import box
 from rich.table import Table
 
 from cluster.comparison import Comparison
+from cluster.console import new_table
 from cluster.folder.layout import judge_key
 from cluster.folder.measured import Answered, Measured
 from iteration import choose
@@ -166,16 +166,10 @@ def sources(seeds: list[Comparison]) -> list[dict]:
 # what is shown
 
 
-def a_table(title: str, columns: list[str]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if i else "left", no_wrap=True)
-    return table
-
-
 def choosing_table(rows: list[dict]) -> Table:
     sizes = sorted({row["n"] for row in rows})
-    table = a_table("accuracy %, choosing one of N sampled answers (half the 95 % interval)", ["level, rule", *map(str, sizes)])
+    title, first = "accuracy %, choosing one of N sampled answers (half the 95 % interval)", "level, rule"
+    table = new_table(title, [first, *map(str, sizes)], left=(first,), no_wrap=True)
     for level, rule in dict.fromkeys((row["level"], row["rule"]) for row in rows):
         cells = [row for row in rows if (row["level"], row["rule"]) == (level, rule)]
         table.add_row(f"{level} {rule}", *(f"{100 * c['mean']:.1f} ({50 * (c['high'] - c['low']):.1f})" for c in cells))
@@ -185,7 +179,8 @@ def choosing_table(rows: list[dict]) -> Table:
 def searching_table(rows: list[dict]) -> Table:
     columns = ["arm", "level", "tokens", "judge tokens", "accuracy %", "played %", "best-of-N %", "N", "gain, points", "SE"]
     columns += ["solutions/1k", "sampled/1k"]
-    table = a_table("searches against best-of-N with its best vote, at no fewer tokens", columns)
+    title = "searches against best-of-N with its best vote, at no fewer tokens"
+    table = new_table(title, columns, left=("arm",), no_wrap=True)
     for row in rows:
         table.add_row(
             row["arm"],
@@ -208,7 +203,8 @@ def sources_table(rows: list[dict]) -> Table:
     levels = list(rows[0]["pass_1"]) if rows else []
     columns = ["source", "seed", "level", "distinct correct/1k tokens", "solved %"]
     columns += [f"next pass@1 %, level {n}" for n in levels]
-    table = a_table("as a source of training traces, on the hardest level with any success", columns)
+    title = "as a source of training traces, on the hardest level with any success"
+    table = new_table(title, columns, left=("source",), no_wrap=True)
     for row in rows:
         cells = [str(row["seed"]), str(row["level"]), f"{row['distinct_correct_per_1000_tokens']:.2f}"]
         cells += [f"{100 * row['solved']:.1f}", *(f"{100 * row['pass_1'][level]:.1f}" for level in levels)]

@@ -84,10 +84,10 @@ def verdict(run: Evidence) -> Verdict:
     if not run.held_out:
         return Verdict("unclear", "No held-out answers yet.", facts, advice(run))
     first, best = run.held_out[0], run.best
-    if not first.rates() or not best.rates():
+    before, after = first.rates(), best.rates()
+    if not before.keys() & after.keys():
         said = "No held-out answer could be graded: the verifier failed on all of them."
         return Verdict("unclear", said, facts, advice(run))
-    before, after = first.rates(), best.rates()
     if len(run.held_out) < 2 or first is best:
         here = first.pass_1()
         interval = f"[{percent(here.low)}, {percent(here.high)}]"
@@ -131,8 +131,9 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
     if one > 0.95:
         what = "The held-out problems are nearly all solved: measure and train on harder ones."
         return [*steps, (what, f"./launch.sh status {folder}")]
-    last, earlier = run.held_out[-1].rates(), run.held_out[-2].rates()
-    gain, _ = paired(earlier, last)
+    gain, _ = paired(run.held_out[-2].rates(), run.held_out[-1].rates())
+    if gain is None:
+        return steps
     if gain.low > 0:
         what = f"The last round still gained {100 * gain.mean:.1f} points (beyond noise): more rounds should pay."
         steps.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))

@@ -143,8 +143,9 @@ class Trees:
             if problem is None or not (problem.id in self._held_out if blind else self._count[label] < IN_TRAINING):
                 continue
             self._count[label] += not blind
-            _, shown = self._shown.setdefault(("held-out" if blind else "searched", problem.id), (problem, {}))
-            shown[label] = branch(nodes.slice(start, min(stop - start, NODES)), self._step_end)
+            _, shown = self._shown.setdefault(("held-out" if blind else "searched", problem.counted), (problem, {}))
+            if label not in shown:  # of the variants of a question the first
+                shown[label] = branch(nodes.slice(start, min(stop - start, NODES)), self._step_end)
 
     def chosen(self, first: Mapping[str, float], last: Mapping[str, float], room: int) -> list[Shown]:
         """Some problems of each round's own search, and the held-out ones that changed most; as many as there is room for.

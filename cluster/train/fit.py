@@ -61,7 +61,7 @@ def fit(
     worker = ranks.working(model, half and mesh is None)
     if options.compile:
         for module in worker.modules():
-            if type(module).__name__ in worker._no_split_modules:
+            if type(module).__name__ in (worker._no_split_modules or ()):
                 module.compile()
     loss_of = ranks.gathering(worker, learn.objective(worker), mesh)  # of the weights that the training starts from
     learnt = [p for p in model.parameters() if p.requires_grad]

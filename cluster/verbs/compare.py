@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import json
 import shlex
-import sys
 import time
 from typing import Any
 
@@ -30,9 +29,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from cluster.comparison import read
+    from cluster.console import console as terminal
     from cluster.folder.layout import ERRORS, TABLES
     from cluster.folder.store import Store
     from cluster.verbs.driving import guarded, quiet
@@ -41,7 +39,7 @@ def act(known: argparse.Namespace) -> int:
     folder = Store(read(known.config, known.options).run.dir).open().root
     quiet()
     again = shlex.join(["./launch.sh", "compare", known.config, *known.options])
-    console = None if known.json else Console(width=None if sys.stdout.isatty() else 180)
+    console = None if known.json else terminal(180)
     status = guarded(lambda: compare(known.config, known.options, console), folder / ERRORS, again)
     if not status and console:
         print(f"{(time.monotonic() - began) / 60:.1f} minutes; the tables are in {folder}/{TABLES}")

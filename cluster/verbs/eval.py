@@ -39,8 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
-    from rich.console import Console
-
+    from cluster.console import console
     from cluster.evaluation import Evaluation, read
     from cluster.folder.place import store_at
     from cluster.report.gather import gather
@@ -53,14 +52,16 @@ def act(known: argparse.Namespace) -> int:
     again = shlex.join(["./launch.sh", *sys.argv[1:]])
     status = turn(Evaluation, config, known, again)
     if not status and not known.json:
-        Console(width=None if sys.stdout.isatty() else 140).print(table(gather(store_at(config.run.dir), config.run.dir)))
+        console().print(table(gather(store_at(config.run.dir), config.run.dir)))
     return status
 
 
 def words(model: str, task: str, searches: list[str], budgets: list[int], judge: str, options: list[str]) -> list[str]:
     """The command line of `flywheel eval` as KEY=VALUE. Raises UserError."""
+    from cluster.folder.layout import MODELS, judge_name
+
     parts = Path(model).resolve().parts
-    of = f"{parts[-3]}-{parts[-1]}" if len(parts) > 2 and parts[-2] == "models" else parts[-1]  # RUN/models/m00003
+    of = f"{parts[-3]}-{parts[-1]}" if len(parts) > 2 and parts[-2] == MODELS else parts[-1]  # RUN/models/m00003
     settings = [f"model.path={model}", "rounds=0", f"name=eval-{of}-{Path(task).stem}"]
     if not task.endswith((".yaml", ".yml")):
         settings.append(f"task.name={task}")
@@ -75,8 +76,6 @@ def words(model: str, task: str, searches: list[str], budgets: list[int], judge:
     if budgets:
         settings.append(f"eval.budgets=[{','.join(map(str, budgets))}]")
     if judge:
-        from cluster.folder.layout import judge_name
-
         settings += [f"eval.judge={judge}", f"judge.name={judge_name(Path(judge).name) or 'process'}"]
     return settings + options
 
@@ -84,14 +83,12 @@ def words(model: str, task: str, searches: list[str], budgets: list[int], judge:
 def table(evidence: Evidence) -> Table:
     """Every way to answer, level by level."""
     import numpy as np
-    from rich import box
-    from rich.table import Table
 
+    from cluster.console import new_table
     from iteration.choose import JUDGED
 
-    shown = Table(title="held-out problems, by tokens spent on each", title_justify="left", box=box.SIMPLE)
-    for name in ("level", "way", "tokens", "pass@1 %", "vote %", "vote by the judge %", "coverage %"):
-        shown.add_column(name, justify="left" if name == "way" else "right", no_wrap=True)
+    columns = ("level", "way", "tokens", "pass@1 %", "vote %", "vote by the judge %", "coverage %")
+    shown = new_table("held-out problems, by tokens spent on each", columns, left=("way",), no_wrap=True)
     for results in [*evidence.held_out, *evidence.arms]:
         for level in results.levels():
             here = results.of(level)

@@ -67,7 +67,7 @@ def act(known: argparse.Namespace) -> int:
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; type another NAME") from None
     try:
-        load(str(file), [])
+        load(str(file), [], gpus=None)
     except UserError:
         file.unlink()
         raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,21 +25,16 @@ EXAMPLES = ("flywheel plan configs/gpu.yaml --gpu-gb 24  whether a run fits on a
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     config_arguments(parser)
-    parser.add_argument(
-        "--gpu-gb",
-        type=float,
-        default=0.0,
-        metavar="N",
-        help="memory of a GPU (default: that of this machine's GPU)",
-    )
+    meaning = "memory of a GPU (default: that of this machine's GPU)"
+    parser.add_argument("--gpu-gb", type=float, default=0.0, metavar="N", help=meaning)
 
 
 def act(known: argparse.Namespace) -> int:
-    from rich.console import Console
+    from cluster.console import console
 
     quiet()
     _, config = kind_of(known.config, known.options)
-    return show(known.config, config, known.gpu_gb, Console(width=None if sys.stdout.isatty() else 120))
+    return show(known.config, config, known.gpu_gb, console(120))
 
 
 def show(file: str, config: DictConfig, gpu_gb: float, console: Any) -> int:
@@ -69,14 +63,11 @@ def show(file: str, config: DictConfig, gpu_gb: float, console: Any) -> int:
 
 def tables(processes: list[Holding], memory: float) -> tuple[Table, list[str]]:
     """(a row for each kind of process, notes and what does not fit). memory: bytes of the machine."""
-    from rich import box
-    from rich.table import Table
-
+    from cluster.console import new_table
     from cluster.memory import GB
 
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), title="memory expected on each device, GB", title_justify="left")
-    for name in ("process", "GPUs each", "what", "GB", "limit", ""):
-        table.add_column(name, justify="right" if name in ("GPUs each", "GB", "limit") else "left")
+    columns = ("process", "GPUs each", "what", "GB", "limit", "")
+    table = new_table("memory expected on each device, GB", columns, left=("process", "what", ""))
     said = []
     for each in processes:
         limit = "" if each.limit == float("inf") else f"{each.limit / GB:.1f}"

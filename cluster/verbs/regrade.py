@@ -122,15 +122,10 @@ def set_name(verifier: str, tag: str) -> str:
 
 
 def changes_table(changes: Changes) -> Table:
-    from rich import box
-    from rich.table import Table
-
+    from cluster.console import new_table
     from iteration.types import State
 
-    table = Table(title="stored verdict (rows) and new one (columns)", title_justify="left", box=box.SIMPLE)
-    table.add_column("")
-    for state in State:
-        table.add_column(str(state), justify="right")
+    table = new_table("stored verdict (rows) and new one (columns)", ["", *map(str, State)], left=("",))
     for old in State:
         table.add_row(str(old), *(str(changes.counts[str(old), str(new)] or "") for new in State))
     return table

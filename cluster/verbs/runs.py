@@ -90,10 +90,9 @@ def state(book: Book) -> str:
 
 
 def runs_table(runs: Iterable[Listed]) -> Table:
-    from rich import box
-    from rich.table import Table
+    from cluster.console import new_table
 
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table = new_table("", ())
     for name in ("run", "task", "search", "verifier", "rounds", "held-out pass@1 %", "state", "last written"):
         table.add_column(name, overflow="fold", min_width=min(8, len(name)))
     for run in runs:

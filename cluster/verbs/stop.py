@@ -42,8 +42,10 @@ def stop(store: Store) -> int:
     elif who["job"]:
         from ray.job_submission import JobSubmissionClient
 
+        from cluster.head import token
+
         job, _, address = who["job"].partition("@")
-        JobSubmissionClient(address).stop_job(job)
+        JobSubmissionClient(address, headers=token()).stop_job(job)
     else:
         raise UserError(f"{root}: {who['who']} works on it, which is not this machine; type there: ./launch.sh stop {root}")
     print(f"{who['who']} was asked to stop", flush=True)

@@ -35,14 +35,6 @@ def act(known: argparse.Namespace) -> int:
     return submit(known.config, known.options, known.address, follow=not known.no_wait)
 
 
-def token() -> dict[str, str]:
-    """The header with the user's token: unlike ray.init, Ray's client for jobs does not look for it by itself."""
-    file = Path.home() / ".ray" / "auth_token"
-    if "RAY_AUTH_MODE" in os.environ or not file.is_file():
-        return {}
-    return {"Authorization": f"Bearer {file.read_text(encoding='utf-8').strip()}"}
-
-
 def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     """Submit, print where to look, and follow the log. Returns the exit status for the shell."""
     from omegaconf import OmegaConf
@@ -52,10 +44,11 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     from cluster.config import load
     from cluster.folder.layout import CONFIG
     from cluster.folder.place import store_at
+    from cluster.head import token
     from cluster.paths import FILES, OF_ACTORS, absolute
     from iteration.config import read
 
-    settings = load(config, options)
+    settings = load(config, options, gpus=None)
     store = store_at(settings.run.dir)
     began = OmegaConf.load(store.local(CONFIG)) if store.begun() else None
     said = "lag" in read(config) or any(option.startswith("lag=") for option in options)

@@ -44,11 +44,11 @@ def act(known: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from cluster.console import console
     from iteration.types import State
 
     grader, task = asked_for(known.task, known.options)
     problems, answers, names = matched(known.file, task)
-    console = Console(width=None if Console().is_terminal else 140)
     began = time.monotonic()
     verdicts: list[Verdict] = []
     try:
@@ -66,15 +66,16 @@ def act(known: argparse.Namespace) -> int:
         counted = {state: sum(verdict.state == state for verdict in verdicts) for state in State}
         print(json.dumps({"event": "end", "verifier": grader.tag, "answers": len(verdicts), "seconds": seconds, **counted}))
         return 0
-    console.print(table_of(names, answers, verdicts, known.rows))
+    out = console()
+    out.print(table_of(names, answers, verdicts, known.rows))
     counts = Counter(verdict.state for verdict in verdicts)
     told = ", ".join(f"{counts[state]} {state}" for state in State)
     graded = len(verdicts) - counts[State.FAILED]
     share = f"; {counts[State.CORRECT] / graded:.1%} of those graded are correct" if graded else ""
-    console.print(f"{len(verdicts)} answers: {told}{share}", highlight=False)
-    console.print(f"{grader.tag}: {len(verdicts) / max(seconds, 1e-9):,.0f} verdicts a second", highlight=False)
+    out.print(f"{len(verdicts)} answers: {told}{share}", highlight=False)
+    out.print(f"{grader.tag}: {len(verdicts) / max(seconds, 1e-9):,.0f} verdicts a second", highlight=False)
     if counts[State.FAILED]:
-        console.print(f"WARNING: the verifier failed on {counts[State.FAILED]} answers; they have no verdict", highlight=False)
+        out.print(f"WARNING: the verifier failed on {counts[State.FAILED]} answers; they have no verdict", highlight=False)
     return 0
 
 
@@ -150,9 +151,8 @@ def matched(file: str, task: Task | None) -> tuple[list[Problem], list[str], lis
     table = read_rows(file, "FILE")
     column = next((name for name in ANSWER_COLUMNS if name in table.columns), None)
     if column is None:
-        raise UserError(
-            f"{file}: no column of answers (found: {', '.join(table.columns)}; expected {', '.join(ANSWER_COLUMNS)})"
-        )
+        found = ", ".join(table.columns)
+        raise UserError(f"{file}: no column of answers (found: {found}; expected {', '.join(ANSWER_COLUMNS)})")
     known: dict[str, Problem] = {}
     if isinstance(task, Enumerable):
         for problem in (problem for split in task.splits() for problem in task.all(split)):
@@ -162,45 +162,41 @@ def matched(file: str, task: Task | None) -> tuple[list[Problem], list[str], lis
     asked, answers, names = [], [], []
     for number, row in enumerate(table.rows, 1):
         if isinstance(row, str):
-            raise UserError(f"{file}: row {number}: {row}")
+            raise UserError(f"{file}: {table.place(number)}: {row}")
         try:
             name = next((text_in(row, key) for key in ("id", "task_id", "problem_id") if row.get(key) is not None), "")
             prompt, expected = text_in(row, "prompt"), text_in(row, "expected")
             answers.append(text_in(row, column))
         except ValueError as error:
-            raise UserError(f"{file}: row {number}: {error}") from None
+            raise UserError(f"{file}: {table.place(number)}: {error}") from None
         if row.get("expected") is not None:
             asked.append(Problem(name or f"row {number}", prompt, expected))
         elif name in known or prompt in known:
             asked.append(known.get(name) or known[prompt])
         else:
             what = f"id {name!r}" if name else f"prompt {prompt[:40]!r}" if prompt else "neither id, prompt nor expected"
-            raise UserError(
-                f"{file}: row {number} has {what}, which names no problem of the task; add a column expected, or id"
-            )
+            where = f"{file}: {table.place(number)}"
+            raise UserError(f"{where} has {what}, which names no problem of the task; add a column expected, or id")
         names.append(name or f"row {number}")
     return asked, answers, names
 
 
 def text_in(row: dict, column: str) -> str:
-    """A row's text in a column; "" where there is none. Raises ValueError naming the column where it holds no text."""
-    from iteration.chat import chat_text
-    from iteration.rows import text_of
+    """A row's text in a column, as a task reads it; "" where there is none. Raises ValueError where it holds no text."""
+    from iteration.chat import prompt_text
+    from iteration.rows import text_of, value_of
 
-    value = row.get(column)
+    value, read = value_of(row, column), prompt_text if column == "prompt" else text_of
     try:
-        return "" if value is None else chat_text(value) if isinstance(value, list) else text_of(value)
+        return "" if value is None else read(value)
     except ValueError as error:
         raise ValueError(f"column {column}: {error}") from None
 
 
 def table_of(names: list[str], answers: list[str], verdicts: list[Verdict], rows: int) -> Table:
-    from rich import box
-    from rich.table import Table
+    from cluster.console import COLOURS, new_table
 
-    from cluster.console import COLOURS
-
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table = new_table("", ())
     for name in ("answer", "state", "reward", "canonical", "why", "ends in"):
         table.add_column(name, overflow="fold" if name == "why" else "ellipsis", no_wrap=name != "why", max_width=60)
     # Those that are not correct first.

@@ -13,7 +13,7 @@ import numpy as np
 from iteration.chat import filled, messages_of, prompt_text
 from iteration.errors import UserError
 from iteration.parts import did_you_mean, has_prompt, one_of
-from iteration.rows import Rows, at, check_readable, hub_rows, read_rows, sources, text_of
+from iteration.rows import Rows, hub_rows, read_rows, sources, text_of, value_of
 from iteration.types import Problem
 
 NAMED = 3  # bad rows that are named; the others are counted
@@ -121,7 +121,7 @@ class File:
             try:
                 if isinstance(row, str):
                     raise ValueError(row)
-                row = row | {column: _value(row, column) for column in self.columns().values()}
+                row = row | {column: value_of(row, column) for column in self.columns().values()}
                 problem = self._problem(row)
             except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
                 bad.append(f"{place}: {error}")
@@ -188,16 +188,6 @@ class File:
 
 def _first(lines: list[str]) -> str:
     return "; ".join(lines[:NAMED]) + ("; ..." if len(lines) > NAMED else "")
-
-
-def _value(row: dict, column: str) -> Any:
-    """What stands in a column; None for NaN. Raises ValueError for what cannot be read."""
-    value = at(row, column)
-    try:
-        check_readable(value)
-    except ValueError as error:
-        raise ValueError(f"column {column!r}: {error}") from None
-    return None if value != value else value
 
 
 def whole_number(value: Any) -> int | None:

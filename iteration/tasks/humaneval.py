@@ -23,12 +23,7 @@ class Humaneval(File):
         # Some tests use helpers that stand before the function: the tests' side has them too, with an empty function.
         prompt = row[self.prompt_key]
         return json.dumps(
-            {
-                "entry": row[self.entry_key],
-                "check": row[self.answer_key],
-                "setup": helpers(prompt),
-                "prefix": prompt,
-            }
+            {"entry": row[self.entry_key], "check": row[self.answer_key], "setup": helpers(prompt), "prefix": prompt}
         )
 
 

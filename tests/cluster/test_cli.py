@@ -58,17 +58,19 @@ def test_the_help_needs_no_package_and_a_verb_imports_only_its_own():
 
 @pytest.mark.parametrize("words", [["runs", "."], ["doctor", "eval"], ["status", "eval"]], ids=" ".join)
 def test_looking_at_a_run_takes_half_a_second(words, tmp_path):
-    """Of CPU time, so that a busy machine does not count; the fastest of three."""
+    """Of CPU time, so that a busy machine does not count; one of three."""
     with tarfile.open(TOP / "tests/data/runs-a7743d8.tar.gz") as runs:
         runs.extractall(tmp_path, filter="data")
-    environment, seconds = os.environ | {"PYTHONPATH": str(TOP)}, []
-    for _ in range(3):
+    environment = os.environ | {"PYTHONPATH": str(TOP)}
+
+    def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [sys.executable, "-m", "cluster.cli", *words]
         subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 0.5
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert any(seconds() < 0.5 for _ in range(3))
 
 
 def test_the_help_of_run_lists_every_option_with_default_and_meaning(capsys):

@@ -236,3 +236,12 @@ def test_when_each_hand_had_work():
     found = busy(spans, gap=0.5)
     assert found["g"] == [(10.0, pytest.approx(5.2)), (20.0, 1.0)], "overlapping work and short pauses are one span"
     assert found["s0"] == [(10.0, 2.0), (14.2, 1.0), (20.0, 1.0)] and found["s1"] == [(11.0, 3.0)]
+
+
+@pytest.mark.parametrize(("error", "shown"), [(DEAD, False), (ValueError("mine"), True), (None, True)])
+def test_only_lost_calls_are_silent_while_a_cluster_stops(error, shown):
+    loop, told = SimpleNamespace(), []
+    loop.default_exception_handler = told.append
+    context = {"message": "never retrieved"} | ({"exception": error} if error else {})
+    crew.unless_lost(loop, context)
+    assert told == [context] * shown

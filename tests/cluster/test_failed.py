@@ -9,7 +9,7 @@ from cluster.searcher import table
 from cluster.view import View
 from iteration.errors import UserError
 from iteration.types import State, Verdict
-from tests.cluster.test_loop import ROUNDS, play  # noqa: F401 a fixture
+from tests.cluster.test_loop import COMPARE, EVAL, ROUNDS, play  # noqa: F401 a fixture
 
 
 def breaking(monkeypatch, arm: str, broken: int) -> None:
@@ -57,6 +57,22 @@ def test_it_resumes_where_the_share_is_raised(play, monkeypatch):  # noqa: F811
     records = Book(Store(folder)).records()
     assert len(records) == ROUNDS + 1 and [record["counts"]["failed"] for record in records[1:]] == [4] * ROUNDS
     assert sum("WARNING: the verifier failed on 4 searched and 0 held-out answers" in line for line in told) == ROUNDS
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "arm", "said"),
+    [
+        ("eval", [*EVAL, "judge.name=oracle"], "eval-beam-80", "held-out answers"),
+        ("compare", COMPARE, "compare-beam-50", "held-out answers"),
+        ("compare", COMPARE, "source-more", "searched answers"),
+        ("compare", COMPARE, "test-more", "held-out answers"),
+    ],
+)
+def test_an_arm_whose_verifier_broke_stops_too(play, monkeypatch, kind, options, arm, said):  # noqa: F811
+    breaking(monkeypatch, arm, 4)
+    for _ in range(2):  # also when it is resumed
+        with pytest.raises(UserError, match=rf"{said}, [\d.]+%: bwrap: no permission"):
+            play("run", *options, kind=kind)
 
 
 def test_no_failed_verdict_says_nothing(play, monkeypatch):  # noqa: F811

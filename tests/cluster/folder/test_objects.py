@@ -220,7 +220,7 @@ def test_what_the_store_refuses_is_said_at_once(s3, monkeypatch):
 
 def test_one_driver_at_a_time_and_a_dead_one_is_followed(s3, tmp_path, monkeypatch):
     bucket, _, _ = s3
-    monkeypatch.setattr(cloud, "BEAT_SECONDS", 0.5)
+    monkeypatch.setattr(cloud, "BEAT_SECONDS", 0.3)
     place = f"s3://{bucket}/run"
     first, second = store_at(place).open(), store_at(place).open()
     with first.claim():

@@ -8,11 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 
+from cluster.config import check_unchanged
 from cluster.folder.book import Book
 from cluster.folder.store import Store
 from cluster.report.gather import gather, write
 from cluster.verbs import doctor, regrade, runs, status, traces, why
+from cluster.verbs.driving import kind_of
 from cluster.verifier import Grader
+from iteration.errors import UserError
 from iteration.parts import JUDGE, SEARCH, VERIFY, Part
 from tests.cluster.folder.folders import old
 
@@ -237,3 +240,15 @@ def test_a_stored_regrading_is_read_and_another_one_is_made(folder):
     changes = regrade.regrade(book, grader, "exact-new", lambda *done: said.append(done))
     assert said[-1] == (len(units), len(units)) and sum(changes.counts.values()) > 0
     assert all(book.verdicts("exact-new", key) is not None for _, _, key in units)
+
+
+@pytest.mark.parametrize("name", ["compare/seed0", "eval"])
+def test_a_config_without_today_s_options_is_resumed_unchanged(folder, name, monkeypatch):
+    monkeypatch.chdir(folder.parent)  # its judge is named from there
+    store = Store(folder / name)
+    assert "failed_share" not in store.local("config.yaml").read_text()
+    kind, config = kind_of(str(store.local("config.yaml")), [f"run.dir={store.root}"])
+    assert (config.generate.gpus, config.train.gpus, config.drift) == (0, 0, 1e-3), "what it began with"
+    check_unchanged(store, config, kind.schema)
+    with pytest.raises(UserError, match="problems is 12 in this run, but 13 was asked for"):
+        check_unchanged(store, kind_of(str(store.local("config.yaml")), ["problems=13"])[1], kind.schema)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 from omegaconf import OmegaConf
 
@@ -154,3 +155,13 @@ def test_trees_of_training_and_held_out_problems_are_counted_apart(book):
         trees.see("round 1", False, nodes, {"p": PROBLEM})
     (shown,) = trees.chosen({}, {}, 10**6)
     assert shown.kind == "searched" and set(shown.trees) == {"round 1"}
+
+
+def test_variants_of_a_question_have_one_tree_under_its_name():
+    """Rates and lists are by question: what is clicked there is found here."""
+    problems = {f"q/{i}": replace(PROBLEM, id=f"q/{i}", question="q") for i in range(2)}
+    trees, nodes = Trees("\n", list(problems)), rows_of(a_tree())
+    for name in problems:
+        column = nodes.schema.get_field_index("problem_id")
+        trees.see("round 0", True, nodes.set_column(column, "problem_id", pa.array([name] * len(nodes))), problems)
+    assert [each.problem for each in trees.chosen({"q": 0.0}, {"q": 1.0}, 10_000)] == ["q"]

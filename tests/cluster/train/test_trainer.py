@@ -105,15 +105,16 @@ def test_a_round_trains_on_its_manifest_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted", "saved"),
+    ("given", "wanted", "saved", "lora"),
     [
-        (torch.bfloat16, "float32", torch.float32),
-        (torch.bfloat16, "same", torch.bfloat16),
-        (torch.float32, "same", torch.float32),
-        (torch.float32, "bfloat16", torch.bfloat16),
+        (torch.bfloat16, "float32", torch.float32, 0),
+        (torch.bfloat16, "same", torch.bfloat16, 0),
+        (torch.float32, "same", torch.float32, 0),
+        (torch.float32, "bfloat16", torch.bfloat16, 0),
+        (torch.bfloat16, "float32", torch.float32, 2),  # merged adapters have two ways to their dtype: up and down
+        (torch.float32, "bfloat16", torch.bfloat16, 2),
     ],
 )
-@pytest.mark.parametrize("lora", [0, 2])
 def test_a_model_is_saved_in_the_dtype_that_is_asked_for(tmp_path, folder, given, wanted, saved, lora):
     """bfloat16 in, bfloat16 out: half the bytes, and the trainer's own logprobs are those of what was saved."""
     from safetensors.torch import load_file

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from types import SimpleNamespace
 
 import pytest
 import ray.job_submission
@@ -9,6 +10,7 @@ from omegaconf import OmegaConf
 
 from cluster.cli import main
 from cluster.config import load
+from cluster.verbs.stop import stop
 
 
 class Client:
@@ -71,6 +73,23 @@ def test_a_cluster_that_refuses_is_one_line(client, monkeypatch, tmp_path, capsy
         said.startswith("flywheel: --address http://127.0.0.1:1: the cluster does not take the job (") and said.count("\n") == 1
     )
     assert "No available agent" in said
+
+
+def test_a_job_is_stopped_with_the_user_s_token(client, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("secret\n")
+    stopped, job = [], {"host": "elsewhere", "job": "mine@http://127.0.0.1:1", "who": "job mine"}
+    monkeypatch.setattr(client, "stop_job", lambda self, name: stopped.append(name), raising=False)
+    drivers = iter([job, None])
+    assert stop(SimpleNamespace(place="runs/mine", driver=lambda: next(drivers))) == 0
+    assert stopped == ["mine"] and client.headers == {"Authorization": "Bearer secret"}
+
+
+def test_what_another_machine_decides_is_left_open(client, tmp_path):
+    """GPUs are those of the cluster, not of the machine that submits."""
+    assert submit(tmp_path, "generate.transfer=nccl") == 0
 
 
 @pytest.mark.parametrize("mode", [None, "disabled"])

@@ -45,7 +45,7 @@ def test_a_config_and_the_names_of_its_problems(tmp_path, capsys):
     assert "2 answers: 1 correct, 1 wrong" in capsys.readouterr().out
     answers.write_text("id,completion\nq3,it is 4\nq99,it is 4\n")
     assert main(["verify", str(config), str(answers)]) == 2
-    assert "row 2 has id 'q99', which names no problem of the task" in capsys.readouterr().err
+    assert "row 2 (line 3) has id 'q99', which names no problem of the task" in capsys.readouterr().err
 
 
 def test_the_command_line_goes_before_the_config(tmp_path, capsys):
@@ -143,3 +143,17 @@ def test_a_row_of_answers_that_cannot_be_read_is_one_line(tmp_path, capsys):
         assert main(["verify", "exact", str(tmp_path / "a.jsonl")]) == 2
         err = capsys.readouterr().err
         assert said in err and err.count("\n") == 1
+
+
+def test_a_prompt_is_read_as_a_task_reads_it(tmp_path, capsys):
+    """Messages that a program wrote as text are messages, and what is not UTF-8 is refused."""
+    asked = json.dumps([{"role": "user", "content": "1 + 1?"}])
+    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": asked, "answer": "2"}) + "\n")
+    config, answers = tmp_path / "c.yaml", tmp_path / "a.jsonl"
+    config.write_text(f"task: {{name: file, test: {tmp_path / 'p.jsonl'}}}\nverify: {{name: exact}}\n")
+    answers.write_text(json.dumps({"prompt": asked, "answer": "2"}) + "\n")
+    assert main(["verify", str(config), str(answers)]) == 0
+    assert "1 answers: 1 correct" in capsys.readouterr().out
+    answers.write_bytes(b'{"expected": "2", "answer": "caf\xe9"}\n')
+    assert main(["verify", "exact", str(answers)]) == 2
+    assert "row 1: column 'answer': byte 0xe9 is not UTF-8" in capsys.readouterr().err
