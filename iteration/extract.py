@@ -43,6 +43,8 @@ def clean(text: str) -> str:
             text = _SPECIAL.sub("", text)
     else:
         text = _DASH.sub("-", re.sub(r"[^\x00-\x7f]", _ascii, _SPECIAL.sub("", text).translate(_SIGNS)))
+    if "nswer]" in text or "ANSWER" in text:
+        text = re.sub(r"[<\[](/?)(?:final_)?answer[>\]]", r"<\1answer>", text, flags=re.IGNORECASE)
     if "," in text and re.search(r",(?:\d\d?|\d{4,})(?!\d)", text) and _COMMA.search(text) and _EUROPEAN.search(text):
         text = _COMMA.sub(lambda match: f"{match[1].replace('.', '')}.{match[2]}", text)
     small = text.lower()
@@ -50,6 +52,7 @@ def clean(text: str) -> str:
     stems = _STEMS_ENGLISH if english else _STEMS_FOREIGN if small.isascii() else _STEMS_OF_SCALES
     if any(map(small.__contains__, stems)):
         text = _MINUS.sub("-", _SCALED.sub(_scaled, _SCALED.sub(_scaled, text)))
+        text = re.sub(r"\\(?:text|math)[a-z]*\s*\{[\s~]*\}", "", text)
     text = re.sub(r"~~[^~\n]{1,80}~~", "", text) if "~~" in text else text
     return re.sub(r"(?<![\w)}\]$\\~])~(?=\s?\$?-?\d)", "about ", text) if "~" in text else text
 
@@ -95,7 +98,7 @@ _STEMS_OF_SCALES = (
     ),
 )
 _SCALED = re.compile(
-    r"(?<![\d.,])(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(?P<after>\d{1,15}))?(?!\d)(?P<closed>[}$]*)\s?(?P<macro>\\text\s*\{\s*)?"
+    r"(?<![\d.,])(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(?P<after>\d{1,15}))?(?!\d)(?P<closed>[}$]*)(?:\s|~)?(?P<macro>\\(?:text|math)[a-z]*\s*\{(?:\s|~)*)?"
     rf"(?:{_SCALE})(?:(?<=[^\x00-ӿ])|(?!\w|-))",
     re.IGNORECASE,
 )
@@ -127,32 +130,36 @@ def _phrases(table: str, before: str = r"(?<!\w)", behind: str = r"(?!\w)") -> s
     return f"{before}(?:{phrases}){behind}"
 
 
+_DOUBTS = (
+    r"(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree\w* | unlikely | hardly"
+    r" | tempting | mistake(?= (?:is|was|would be|to)) | (?:might|may) (?:think|say|guess|believe|expect|assume) | first guess"
+)
 # They deny what follows; those of the second table also what follows "is" ("not true that it is 3").
 _NOT = re.compile(
     _phrases(r"""
 (?:not|never)(?! only) | neither | nor | nobody | no one | cannot | (?:thought|believed|claimed|said) to be | no(?= [a-zé\d$])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
-except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
+except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | discard\w* | dismiss\w* | (?:we|can|must|should) (?:drop|ignore) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
 (?:instead|rather|other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
-(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree\w* | unlikely | hardly
+DOUBTS
 (?:wrong|incorrect|false) (?:answers?|values?|results?|options?|choices?|guess|solutions?|numbers?)
 nicht | weder | kein\w* | pas | jamais | nunca | não | nem | non | né | nie | niet | geen | inte | ikke | tidak | bukan
 không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δεν | όχι | לא | אינ\w+ | nu | si(?= \d)
-""")
+""".replace("DOUBTS", _DOUBTS))
     + r"|\b(?:wrong|incorrect|false)[\s$]*$|(?<!\w)非|不是|不等[于於]|不[为為]|不会是|不可能|[并並而]非|ไม่|≠|\\neq?(?![a-z])|\\not(?![a-z])|(?<![\d)}A-Za-z])!=",
     re.IGNORECASE,
 )
 _NOT_THAT = re.compile(
     _phrases(r"""
 (?:not|\w+n['’]t|never|cannot) (?:\w+ )?(?:(?:the )?(?:true|case|correct|right|certain)|mean|imply|follow|think|believe|say|claim|conclude|agree|know|sure)
-(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | no way | disagree\w* | unlikely | hardly
-"""),
+DOUBTS | no way
+""".replace("DOUBTS", _DOUBTS)),
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(r"[;,]|" + _phrases("but | rather | instead"), re.IGNORECASE)
 _ASSERTED = re.compile(  # ends what a negation reaches: "those not sold are 3"
     _phrases(r"""
 but | rather | instead | so | thus | hence | therefore | because | since | it['’]s | that['’]s | sondern | sino | mais | mas | но | а
-(?<=\w\s)(?:is|are|was|were|has|have|gives?|get|leaves?|makes?|numbers?|totals?|equals?|sont|sind)
+(?<=[\w$)}]\s)(?:is|are|was|were|has|have|gives?|get|leaves?|makes?|numbers?|totals?|equals?|sont|sind)
 """)
     + "|[,;:=]|而是",
     re.IGNORECASE,
@@ -170,7 +177,8 @@ _DENIED_BEHIND = re.compile(
     + _phrases(
         rf"""
 (?:VERB )(?:be |an? )?(?:\w+ )?(?:wrong|incorrect|mistaken|untrue|extraneous|excluded|rejected|discarded|eliminated|ruled out)
-(?:fails|contradicts|makes no sense) | (?:does not|doesn['’]t|fails to) (?:work|fit|satisfy|make|hold) | just kidding | i(?: a|['’])m wrong | i was wrong | let me retract
+(?:fails|contradicts|makes no sense) | (?:does not|doesn['’]t|fails to) (?:work|fit|satisfy|make|hold) | (?:drops?|falls?) out | must go{_STOPS} | (?:scratch|ignore|disregard|forget) (?:that|this|it) | i take (?:that|it|this) back
+VERB (?:no (?:answer|solution|option|root|candidate)|never|out{_STOPS}|what (?:an?|one|some|many|most)) | just kidding | i(?: a|['’])m wrong | i was wrong | let me retract
 (?:VERB )?(?:(?:also|clearly|obviously|actually|definitely|just|simply) )?(?:{_FALSE})|(?:can)?not {_RIGHT})
 (?:is|was|ca|could|do|does|must)n['’]t {_RIGHT} | (?:is|can|could|does|must)(?: not|not) {_RIGHT}
 (?:no|nope)(?=\s*[,.!:;—-]|\s+(?:that|it|wait|this)\b|\s*$)
@@ -186,7 +194,7 @@ _DENIED_BEHIND = re.compile(
 
 def _sentence(before: str) -> str:
     """The end of a text, from where its last sentence begins."""
-    end = max(before.rfind(". "), before.rfind("? "), before.rfind("! "), before.rfind("\n"), before.rfind("。"))
+    end = max(before.rfind(". "), before.rfind("? "), before.rfind("! "), before.rfind("\n"), before.rfind("。"), before.rfind(".$ "))
     if end > 2 and (before[end - 3 : end] == "e.g" or before[end - 1] == ":"):
         return _sentence(before[:end]) + before[end:]
     return before[end + 1 :]
@@ -202,7 +210,7 @@ _NO_WORDS = frozenset(
         r"\S+",
         "not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding eliminate "
         "eliminates eliminated eliminating reject rejects rejected rejecting rule rules ruled ruling instead rather other different far anything everything all "
-        "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly nicht weder kein keine "
+        "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly discard discards discarded discarding dismiss dismissed drop ignore tempting mistake might may guess nicht weder kein keine "
         "keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq",
     )
 )
@@ -267,7 +275,8 @@ _CHANGES_BEHIND = re.compile(
 squared | cubed | and (?:an? |one |three )?(?:half|third|quarter|fourth|fifth|tenth)s? | or (?:more|less|fewer|so|higher|lower|greater|larger|above|below)
 factorial | (?:raised )?to the (?:\w+ )?power | plus | minus | times(?= [\d$\\(]) | divided by | multiplied by | mod(?:ulo)?
 (?:only if|unless|provided) | if(?= (?:you|we|one|\$?[a-z]\$? (?:is|=))) | with an? (?:error|uncertainty|tolerance) | give or take
-(?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:the )?(?:very )?(?:least|most) | (?:over|out of)(?= \$?\d) | in base | mil | dozens? and
+(?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:the )?(?:very )?(?:least|most) | out of(?= \$?\d) | over(?= \$?[\d.]+\s*(?:$|[,;)])) | in \d{1,3}(?=\s*(?:$|[.,;)])) | in base | k | mil | bn | mn | tn | raised to
+to the (?:power|\w+ power|\d+(?:st|nd|rd|th)|second|third|fourth|fifth) | dozens? and
 (?:oder|ou|o|или) (?:mehr|weniger|plus|moins|más|menos|mais|больше|более|меньше|менее)
 """,
         "",
@@ -312,14 +321,20 @@ _TIMES = r"\\(?:times|cdot|div|pm|mp)(?![A-Za-z])"
 # What makes another value of a box: it stands before the box, or behind it.
 _INTO = re.compile(
     rf"(?:\d|(?<![A-Za-z\\])[A-Za-z]|(?:[\d)}}\]]|(?<![A-Za-z])[A-Za-z])\s*[-+/^*]\s*|\d\s*:\s*|{_TIMES}\s*"
-    rf"|(?:half\s+of|twice|root\s+of|square\s+of|reciprocal\s+of|inverse\s+of|opposite\s+of|half)[\s$]*"
+    rf"|(?:half\s+of|twice|(?:square|cubic|cube|fourth)\s+root\s+of|square\s+of|reciprocal\s+of|inverse\s+of|opposite\s+of|half)[\s$]*"
     rf"|{_FUNCTIONS}\s*(?:\[[^\[\]]*\]|\{{[^{{}}]*\}})?\s*\{{?\s*)$"
 )
 _ONTO = re.compile(
     rf"\s*(?:{_TIMES}|{_FUNCTIONS}|\\(?:text|mathrm)\s*\{{\s*[a-z]\s*\}}|[.,:]?\d|[a-zA-Z](?![A-Za-z])(?<!\s[aAI])|[_/](?=[\w\\({{])"
     r"|\^(?!\s*\{?\s*\\circ)|\s?[-+*]\s?(?=[\d({]|\\(?![\])]))|[-+](?=[A-Za-z])|!\s*(?:\$|\\[)\]])"
-    rf"|\$?\s*(?:squared|cubed|(?:plus|minus|or\s+more|or\s+less|and\s+a\s+half)\b)"
-    rf"|\$?\s*[.,;]?\s*(?:\\text\s*\{{\s*(?:or|and)\s*\}}|(?:or|and|maybe|possibly|perhaps)\s+(?:also|possibly|maybe|perhaps|even)?)\s*\$?-?\s*(?:\d|\\(?!boxed|fbox)[a-z]))",
+    rf"|\$?\s*(?:squared|cubed|(?:plus|minus|or\s+more|or\s+less|and\s+a\s+half)\b))",
+    re.IGNORECASE,
+)
+# Another value beside a box: "or else 6", "and 6", "(or 6)", "but 6 works too"
+_OTHER = re.compile(
+    r"\$?\s*[.,;]?\s*\(?(?:\\text\s*\{\s*(?:or|and)\s*\}|(?:or|and|maybe|possibly|perhaps|alternatively|but(?=\s+\S+\s+(?:is|also|works|too)\b)"
+    r"|(?:(?:or|but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?\s+be)\b)"
+    r"[\s,]*(?:(?:also|possibly|maybe|perhaps|even|else|sometimes|[a-z]+ly)[\s,]+)*(?=\$?-?\s*(?:\d|\\(?!boxed|fbox)[a-z]))",
     re.IGNORECASE,
 )
 _ROUGHLY = re.compile(r"approx|about|roughly|≈", re.IGNORECASE)
@@ -331,6 +346,9 @@ def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
     if denied(before, behind):
         return (_marked(behind) or _replacement(behind)) if read != "boxed" else ""
     if _ONTO.match(behind) or _INTO.search(before) and not _SIGN.search(before):
+        return ""
+    other = _OTHER.match(behind)
+    if other and not _ROUGHLY.search(other[0]) and not _agree(said, value(clause(behind[other.end() :].split("\n", 1)[0])[0])):
         return ""
     marked = _marked(text[end:]) or (_TAKEN_BACK.search(behind) and _replacement(behind)) if read != "boxed" else None
     return said if not marked or _ROUGHLY.search(behind) or _agree(said, marked) else ""
@@ -531,7 +549,7 @@ def explicit(text: str, read: str = "auto") -> str | None:
     return said
 
 
-_SEVERAL = re.compile(rf"(?<![^\W\d_]){AND}(?![^\W\d_])", re.IGNORECASE)
+_SEVERAL = re.compile(rf"(?<![^\W\d_]){AND}(?![^\W\d_])|\d[,;]\s+-?\d", re.IGNORECASE)
 
 
 def marked(text: str, read: str = "auto") -> str | None:
@@ -547,8 +565,8 @@ def marked(text: str, read: str = "auto") -> str | None:
 _LABELLED = re.compile(r"(?:^|[\s(])a\).*[\s(][b-e]\)[^\n]*\Z", re.DOTALL)  # "a) 5, b) 6"
 _PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
 _ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
-    r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|ist|est|es|değil)\b)"
-    r"|than\s|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|,\s\$?\d+\W*$|[b-e]\)|[^\x00-ɏ]",
+    r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|drops|falls|ist|est|es|değil)\b)"
+    r"|than\s|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\A\s*\$?\d[^=]*\b(?:and|or)\s|[b-e]\)|[^\x00-ɏ]",
     re.IGNORECASE,
 )
 
@@ -828,11 +846,17 @@ def plain_marks(text: str) -> str:
     return _BOLD.sub(lambda match: match[2] or match[4] or match[5], text)
 
 
+# What says more of a value: "12 apples, 3 more than before", "17 dollars and 0 cents"
+_ADDED = re.compile(
+    r"(?<=[\w$%])(?:,\s+\$?[\d.,]+\s(?:\w+\s)?(?:more|less|fewer)\s(?:\w+\s)?than\b[^\n]*|,?\s+and\s+0+\s+(?:cents?|minutes?|seconds?)\b)"
+)
+
+
 def value(text: str) -> str:
     """The value that a clause behind "the answer is" states: the whole of it, or the number or formula in it."""
     if text.isdigit():
         return text
-    whole = bare(plain_marks(text))
+    whole = bare(_ADDED.sub("", plain_marks(text)))
     runs = _runs(whole)
     if not prose(whole) or not runs:
         return whole
@@ -872,7 +896,7 @@ def loose(text: str) -> str:
     lines = [line for line in _DISPLAY.sub(lambda match: " ".join(match[0].split()), text).splitlines() if line.strip()]
     for i in range(len(lines) - 1, -1, -1):
         line, after = lines[i], "\n".join(["", *lines[i + 1 :]])
-        whole = bare(plain_marks(line))
+        whole = bare(_ADDED.sub("", plain_marks(line)))
         runs = _runs(whole)
         if not prose(whole) and (runs or len(lines) == 1 or _WORD.fullmatch(whole)):
             return "" if denied(_NOT.match(whole) and whole or "", line[len(line.rstrip("?")) :] + after) else whole
@@ -912,8 +936,14 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
         if len(runs) < 2 or not _CONTRAST.fullmatch(whole[runs[-2][1] : runs[-1][0]]) or _denied_run(whole, runs[-2]):
             return ""
         runs = runs[:-1]
-    if len(runs) == 2 and not whole[: runs[0][0]].strip() and _RANGE.fullmatch(whole[runs[0][1] : runs[1][0]]):
-        return whole
+    between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
+    if not whole[: runs[0][0]].strip("(¤$\\ ") and between and not any("=" in run[2] for run in runs):
+        if len(runs) == 2 and _RANGE.fullmatch(between[0]):
+            return whole
+        if len(runs) == 2 and _APART.match(between[0]):
+            return bare(runs[0][2])
+        if all(_JOIN.fullmatch(each) for each in between):
+            return " \\text{ and } ".join(dict.fromkeys(bare(run[2]) for run in runs))
     chain = [bare(runs[-1][2])]
     for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
         link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"

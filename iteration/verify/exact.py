@@ -25,7 +25,7 @@ _INTO = re.compile(
 )
 _ONTO = re.compile(
     r"[})\]]*\s*(?:[\^!_√π×÷+]|[*/=<>]\s*(?:[\d({\\]|[A-Za-z](?![A-Za-z]))|\\(?:pi|sqrt|times|cdot|frac|le|ge)(?![a-z])|-\s*[\dA-Za-z](?![A-Za-z]))"
-    r"|[A-Za-z](?![A-Za-z])(?<![mgshLl])|(?:st|nd|rd|th)\b|\s[b-zB-Z](?![A-Za-z'’.])(?<![mgshLlCF])"
+    r"|[A-Za-z](?![A-Za-z])(?<![mgshLl])|(?:st|nd|rd|th)\b|\s[b-zB-Z](?![A-Za-z'’.])(?<![mgshLlCF])|\s?(?:bn|mn|tn|mil)\b"
 )
 
 
@@ -64,6 +64,8 @@ def final_number(text: str) -> str:
         return _last(text, alone=True)
     if said.isdigit():
         return shortest(said)
+    if _TWO.search(said):
+        return ""
     said = said.rsplit("=", 1)[-1].strip("*_`$ ").rstrip(".")
     whole = number(said)
     if not whole:
@@ -72,6 +74,9 @@ def final_number(text: str) -> str:
         said = measured(said)[0].strip("\\%$ ")
         whole = number(said) or number(shortest(said))
     return str(whole) if whole else ""
+
+
+_TWO = re.compile(r"=.*(?:[,;](?!\d{3}(?!\d))|\b(?:and|or)\b).*=", re.DOTALL)  # "x = 5 and y = 6"
 
 
 def last_line(text: str) -> str:
@@ -85,7 +90,7 @@ def _expected(canonical: Callable[[str], str], answer: str) -> tuple[str, str]:
     """(the expected answer's number or line, its words where it is no number but "no solution", "at least 3", "3 to 4")."""
     found = canonical(answer)
     line = clean(answer).strip()
-    one = found and ("\n" in line or len(numbers(line)) == 1 or number(line) or "=" in line or explicit(line))
+    one = number(found) and ("\n" in line or len(numbers(line)) == 1 or number(line) or "=" in line or explicit(line))
     return (found, "") if one or canonical is last_line else ("", wording.normal(wording.last_said(line)))
 
 
@@ -97,7 +102,7 @@ class Exact:
 
     def __post_init__(self) -> None:
         if self.read not in ("number", "line"):
-            raise ValueError(f"verify.read is {self.read!r}; expected number or line")
+            raise ValueError(f"read is {self.read!r}; expected number or line")
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str]) -> list[Verdict]:
         return [self.one(problem, answer) for problem, answer in zip(problems, answers, strict=True)]

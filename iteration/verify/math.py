@@ -716,9 +716,9 @@ class Math:
     def __post_init__(self) -> None:
         above(self, seconds=0)
         if self.read not in ("auto", "boxed", "last"):
-            raise ValueError(f"verify.read is {self.read!r}; expected auto, boxed or last")
+            raise ValueError(f"read is {self.read!r}; expected auto, boxed or last")
         if importlib.util.find_spec("math_verify") is None:
-            raise ValueError("verify.name=math needs the package math-verify; type: pip install math-verify")
+            raise ValueError("name=math needs the package math-verify; type: pip install math-verify")
         self.version = f"3, math-verify {importlib.metadata.version('math-verify')}"
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:
