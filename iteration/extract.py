@@ -139,7 +139,7 @@ _NOT = re.compile(
     _phrases(r"""
 (?:not|never)(?! only) | neither | nor | nobody | no one | cannot | (?:thought|believed|claimed|said) to be | no(?= [a-zé\d$])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
 except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | discard\w* | dismiss\w* | (?:we|can|must|should) (?:drop|ignore) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
-(?:instead|rather|other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
+(?:instead|rather|(?<!none\s)other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
 DOUBTS
 (?:wrong|incorrect|false) (?:answers?|values?|results?|options?|choices?|guess|solutions?|numbers?)
 nicht | weder | kein\w* | pas | jamais | nunca | não | nem | non | né | nie | niet | geen | inte | ikke | tidak | bukan
@@ -150,7 +150,7 @@ không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δε
 )
 _NOT_THAT = re.compile(
     _phrases(r"""
-(?:not|\w+n['’]t|never|cannot) (?:\w+ )?(?:(?:the )?(?:true|case|correct|right|certain)|mean|imply|follow|think|believe|say|claim|conclude|agree|know|sure)
+(?:not|\w+n['’]t|never|cannot) (?:\w+ )?(?:(?:the )?(?:true|case|correct|right|certain)|mean|imply|follow|think|believe|say|claim|conclude|agree|know|sure|that (?:the|it))
 DOUBTS | no way
 """.replace("DOUBTS", _DOUBTS)),
     re.IGNORECASE,
@@ -256,7 +256,7 @@ _CHANGES_BEFORE = re.compile(
     rf"(?:(?P<about>{_ABOUT})|"
     + _phrases(r"""
 (?:less|fewer|more|greater|larger|smaller|bigger|higher|lower|older|younger|longer|shorter) than(?: or equal to)?
-at (?:least|most) | (?<!add\s)(?<!adds\s)(?<!sum\s)(?<!sums\s)(?<!rounds\s)(?<!rounded\s)up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | short of | as (?:many|much|few|little|high|low) as | otherwise | exceeds? | ranges? from \S+ to
+at (?:least|most) | not only | (?<!add\s)(?<!adds\s)(?<!sum\s)(?<!sums\s)(?<!rounds\s)(?<!rounded\s)up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | short of | as (?:many|much|few|little|high|low) as | otherwise | exceeds? | ranges? from \S+ to
 (?:next|previous|first|last|number|prime|integer|even|odd|multiple) (?:\w+ )?(?:after|before|following|preceding) | (?:successor|predecessor|complement) of
 (?:an?|one)[ -](?:half|third|quarter|fourth|fifth|tenth) of | half(?: of)? | twice | thrice | double | triple | times
 (?:square|cubic|cube) root of | (?:square|cube|inverse|reciprocal|opposite|negative|log|factorial|power|multiples?|factors?|divisors?) of
@@ -330,13 +330,6 @@ _ONTO = re.compile(
     rf"|\$?\s*(?:squared|cubed|(?:plus|minus|or\s+more|or\s+less|and\s+a\s+half)\b))",
     re.IGNORECASE,
 )
-# Another value beside a box: "or else 6", "and 6", "(or 6)", "but 6 works too"
-_OTHER = re.compile(
-    r"\$?\s*[.,;]?\s*\(?(?:\\text\s*\{\s*(?:or|and)\s*\}|(?:or|and|maybe|possibly|perhaps|alternatively|but(?=\s+\S+\s+(?:is|also|works|too)\b)"
-    r"|(?:(?:or|but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?\s+be)\b)"
-    r"[\s,]*(?:(?:also|possibly|maybe|perhaps|even|else|sometimes|[a-z]+ly)[\s,]+)*(?=\$?-?\s*(?:\d|\\(?!boxed|fbox)[a-z]))",
-    re.IGNORECASE,
-)
 _ROUGHLY = re.compile(r"approx|about|roughly|≈", re.IGNORECASE)
 
 
@@ -347,11 +340,19 @@ def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
         return (_marked(behind) or _replacement(behind)) if read != "boxed" else ""
     if _ONTO.match(behind) or _INTO.search(before) and not _SIGN.search(before):
         return ""
-    other = _OTHER.match(behind)
-    if other and not _ROUGHLY.search(other[0]) and not _agree(said, value(clause(behind[other.end() :].split("\n", 1)[0])[0])):
+    if _other(said, behind):
         return ""
     marked = _marked(text[end:]) or (_TAKEN_BACK.search(behind) and _replacement(behind)) if read != "boxed" else None
     return said if not marked or _ROUGHLY.search(behind) or _agree(said, marked) else ""
+
+
+def _other(said: str, behind: str) -> str:
+    """What is stated beside a value, behind it; "" where that is nothing else."""
+    more = _MORE.match(behind)
+    if not more or _ROUGHLY.search(more[0]):
+        return ""
+    other = value(clause(behind[more.end() :].split("\n", 1)[0])[0])
+    return "" if other == said or re.search(r"\d", other) and _agree(said, other) else other
 
 
 def _agree(boxed: str, marked: str) -> bool:
@@ -516,8 +517,12 @@ _ASSERTS = re.compile(
     r"|i\s+meant?|make\s+(?:that|it)|sondern|sino|mais|mas|ma|es\s+ist|c['’]est|это)\s*[:,—-]?\s+|而是|(?<!\w)(?:а|но)\s+|,\s*是",
     re.IGNORECASE,
 )
+# Another value beside one that is stated: "or else 6", "(or 6)", "it could be 6", "6 works too"
 _MORE = re.compile(
-    r"[\s$*]*[.,;–—-]?[\s$*]*(?:\((?:or|maybe|possibly|perhaps)(?=\s+\$?-?[\d.,]+\$?\s*\))|or|alternatively|possibly|maybe|perhaps|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+(?:could|might|may)(?:\s+also)?\s+be|it\s+is|is)\s+)*(?=[$*(]*(?:-?[\d\\]|(?-i:[A-J])\b))",
+    r"[\s$*]*[.,;–—-]?[\s$*]*(?:(?:\\text\s*\{\s*(?:or|and)\s*\}|\((?:or|maybe|possibly|perhaps)(?=\s+\$?-?[\d.,]+\$?\s*\))|(?:or|and|also|alternatively|possibly|maybe|perhaps"
+    r"|another \w+ is|but(?=\s+\$?-?\d\S*\s+(?:also|works|too|is\s+also)\b)|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b)"
+    r"[\s,]*(?:(?:also|possibly|maybe|perhaps|even|else|sometimes|[a-z]+ly|it\s+(?:could|might|may)(?:\s+also)?\s+be|it\s+is|is)[\s,]+)*(?=[$*(]*-?(?:\d|\\(?!boxed|fbox))|[*(]*(?-i:[A-J])\b)"
+    r"|\(?(?=\$?-?\d[\d.]*\$?\s+(?:also|too|(?:also\s+)?works|is\s+(?:also|another))\b))",
     re.IGNORECASE,
 )
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
@@ -549,7 +554,7 @@ def explicit(text: str, read: str = "auto") -> str | None:
     return said
 
 
-_SEVERAL = re.compile(rf"(?<![^\W\d_]){AND}(?![^\W\d_])|\d[,;]\s+-?\d", re.IGNORECASE)
+_SEVERAL = re.compile(rf"(?<![^\W\d_]){AND}(?![^\W\d_])|\d\s?[,;]\s+-?\d|\d[,;]\s*[a-z]\w?\s?=", re.IGNORECASE)
 
 
 def marked(text: str, read: str = "auto") -> str | None:
@@ -566,7 +571,7 @@ _LABELLED = re.compile(r"(?:^|[\s(])a\).*[\s(][b-e]\)[^\n]*\Z", re.DOTALL)  # "a
 _PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
 _ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
     r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|drops|falls|ist|est|es|değil)\b)"
-    r"|than\s|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\A\s*\$?\d[^=]*\b(?:and|or)\s|[b-e]\)|[^\x00-ɏ]",
+    r"|than\s|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or)\s|[b-e]\)|[^\x00-ɏ]",
     re.IGNORECASE,
 )
 
@@ -685,9 +690,8 @@ def _behind(text: str, marker: re.Match) -> tuple[int, int, str] | str | None:
         return loose(behind)
     if re.match(r"[\s,;]*(?:but|however)\b", behind, re.IGNORECASE):
         stands = _replacement(re.split(r"[.!?](?=\s)|\n", behind, maxsplit=1)[0]) or stands
-    more = _MORE.match(behind)
-    if more:
-        stands += " \\text{ and } " + value(clause(behind[more.end() :].split("\n", 1)[0])[0])
+    other = _other(stands, behind)
+    stands += f" \\text{{ and }} {other}" if other else ""
     return marker.start(), len(text) - len(behind), stands
 
 
@@ -938,16 +942,12 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
         runs = runs[:-1]
     between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
     if not whole[: runs[0][0]].strip("(¤$\\ ") and between and not any("=" in run[2] for run in runs):
-        if len(runs) == 2 and _RANGE.fullmatch(between[0]):
+        if len(runs) == 2 and _RANGE.fullmatch(between[0]) or all(_JOIN.fullmatch(each) for each in between):
             return whole
-        if len(runs) == 2 and _APART.match(between[0]):
-            return bare(runs[0][2])
-        if all(_JOIN.fullmatch(each) for each in between):
-            return " \\text{ and } ".join(dict.fromkeys(bare(run[2]) for run in runs))
     chain = [bare(runs[-1][2])]
     for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
         link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
-        link = r"\s*[,;]\s*|" + link if re.search(r"(?:\bare|:)(?:[-\d.,\s$]|and|or)*$", whole[: b[0]]) else link
+        link = r"\s*[,;]\s*|" + link if re.search(r"(?:\b(?:are|get|have|find|obtain)|:)(?:[-\d.,\s$]|and|or)*$", whole[: b[0]]) else link
         more = _MORE.match(whole, a[1])
         if "=" in a[2] and not _NAME.match(a[2]):  # "40 = 2x or x = 20"
             break

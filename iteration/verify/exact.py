@@ -66,8 +66,11 @@ def final_number(text: str) -> str:
         return shortest(said)
     if _TWO.search(said):
         return ""
-    said = said.rsplit("=", 1)[-1].strip("*_`$ ").rstrip(".")
-    whole = number(said)
+    first, _, said = said.rpartition("=")
+    said = said.strip("*_`$ ").rstrip(".")
+    whole, first = number(said), number(first)
+    if whole and first and first.value != whole.value and not whole.decimals:  # "5 = 6"
+        return ""
     if not whole:
         said = re.sub(r"\\text\s*\{\s*percent\s*\}|\s*percent$", "", MACRO.sub(r"\\text", said))
         said = re.sub(r"\\text\s*\{\s*([\d.,]+)\s*\}", r"\1", said)
@@ -76,7 +79,7 @@ def final_number(text: str) -> str:
     return str(whole) if whole else ""
 
 
-_TWO = re.compile(r"=.*(?:[,;](?!\d{3}(?!\d))|\b(?:and|or)\b).*=", re.DOTALL)  # "x = 5 and y = 6"
+_TWO = re.compile(r"=.*(?:[,;](?!\d{3}(?!\d))|\b(?:and|or)\b|\\q?quad|\\\\|[\d})]\s+[A-Za-z]\w?\s*(?==)).*=", re.DOTALL)  # "x = 5 and y = 6"
 
 
 def last_line(text: str) -> str:
@@ -90,7 +93,7 @@ def _expected(canonical: Callable[[str], str], answer: str) -> tuple[str, str]:
     """(the expected answer's number or line, its words where it is no number but "no solution", "at least 3", "3 to 4")."""
     found = canonical(answer)
     line = clean(answer).strip()
-    one = number(found) and ("\n" in line or len(numbers(line)) == 1 or number(line) or "=" in line or explicit(line))
+    one = number(found) and ("\n" in line or len(numbers(line)) == 1 and not wording.NAMED.match(line) or number(line) or "=" in line or explicit(line))
     return (found, "") if one or canonical is last_line else ("", wording.normal(wording.last_said(line)))
 
 
