@@ -338,7 +338,9 @@ def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
     before, behind = text[max(0, start - 80) : start], text[end : end + 300]
     if denied(before, behind):
         return (_marked(behind) or _replacement(behind)) if read != "boxed" else ""
-    if _ONTO.match(behind) or _INTO.search(before) and not _SIGN.search(before):
+    tail = before.rstrip(" $\n")  # quickly, what is most frequent: "= \\boxed", "is \\boxed"
+    plain = "\\" not in tail[-12:] and (tail[-1:] in "=" or tail[-3:].isalpha() and tail[-4:].lower() not in ("half", "wice"))
+    if _ONTO.match(behind) or not plain and _INTO.search(before) and not _SIGN.search(before):
         return ""
     if _other(said, behind):
         return ""
@@ -363,13 +365,11 @@ def _agree(boxed: str, marked: str) -> bool:
     ]
     if all(letters):
         return letters[0][1] == letters[1][1]
-    pair = [
-        number(re.sub(r"^.*=|[$\s{}]|\\text\s*\{.*", "", each) if "frac" not in each else bare(each))
-        for each in (boxed, marked)
-    ]
+    ends = [re.sub(r"^.*(?:=|>>)", "", each) for each in (boxed, marked)]
+    pair = [number(re.sub(r"[$\s{}]|\\text\s*\{.*", "", each) if "frac" not in each else bare(each)) for each in ends]
     if all(pair):
         return pair[0].value == pair[1].value
-    return not re.search(r"\d", marked) or set(numbers(boxed)) == set(numbers(marked))
+    return not re.search(r"\d", marked) or set(numbers(ends[0])) == set(numbers(ends[1]))
 
 
 def _boxes(text: str, depth: int = 0) -> list[tuple[int, int, str]] | None:
@@ -637,7 +637,7 @@ def _marked(text: str) -> str | None:
             found = (*said,)
             continue
         return (
-            _chain(text, [said, found]) if said[2] != found[2] and said[1] <= found[0] and _WORTH.match(said[2]) else found[2]
+            _chain(text, [said, found]) if not _agree(found[2], said[2]) and said[1] <= found[0] and _WORTH.match(said[2]) else found[2]
         )
     return found[2] if found else "" if skipped else None
 

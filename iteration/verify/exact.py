@@ -55,16 +55,18 @@ _SIMPLE = re.compile(r"[A-Za-z]: (\d+)\Z")
 _WRITTEN = re.compile(r"(\d[\d.,]*(?<![.,])|(?<!\d)\.\d+)(?=\D*\Z)")
 
 
-_LAST_LINE = re.compile(r"\n(?:####|A:) (\d+)\Z")  # quickly, what is most frequent
+# Quickly, what is most frequent: a line or sentence at the end that states a number and nothing else
+_LAST = re.compile(r"(?:\n(?:####|A:)|(?:\n|[a-z\d]\.\s)(?:The )?(?:final )?[Aa](n)swer(?: is:?|:)) (\d+)\.?\Z")
 
 
 def final_number(text: str) -> str:
     """The number that a text states in a box, a tag or behind "answer"; where it marks none, its last one; or ""."""
-    quick = _LAST_LINE.search(text[-24:])
-    if quick and text.isascii() and "box" not in text and "nswer" not in text and "NSWER" not in text and "```" not in text:
-        return shortest(quick[1])
+    quick = _LAST.search(text[-40:])
+    marks = quick and ("box" in text or "NSWER" in text or "```" in text or text.count("nswer") != bool(quick[1]))
+    if quick and not marks and text.isascii():
+        return shortest(quick[2])
     text = clean(text)
-    text = _SPACED.sub(",", text) if "\\" in text or "{,}" in text else text
+    text = _SPACED.sub(",", text) if any(gap in text for gap in ("\\,", "\\!", "\\ ", "\\;", "\\:", "{,}")) else text
     said = explicit(text)
     if said is None:
         return _last(text, alone=True)
