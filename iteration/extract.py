@@ -522,7 +522,7 @@ _MORE = re.compile(
     r"[\s$*]*[.,;–—-]?[\s$*]*(?:(?:\\text\s*\{\s*(?:or|and)\s*\}|\((?:or|maybe|possibly|perhaps)(?=\s+\$?-?[\d.,]+\$?\s*\))|(?:or|and|also|alternatively|possibly|maybe|perhaps"
     r"|another \w+ is|but(?=\s+\$?-?\d\S*\s+(?:also|works|too|is\s+also)\b)|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b)"
     r"[\s,]*(?:(?:also|possibly|maybe|perhaps|even|else|sometimes|[a-z]+ly|it\s+(?:could|might|may)(?:\s+also)?\s+be|it\s+is|is)[\s,]+)*(?=[$*(]*-?(?:\d|\\(?!boxed|fbox))|[*(]*(?-i:[A-J])\b)"
-    r"|\(?(?=\$?-?\d[\d.]*\$?\s+(?:also|too|(?:also\s+)?works|is\s+(?:also|another))\b))",
+    r"|\(?(?=(?:\$?-?\d[\d.]*\$?|\(?(?-i:[A-HJ])\)?)\s+(?:also|too|(?:also\s+)?works|is\s+(?:also|another))\b))",
     re.IGNORECASE,
 )
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
@@ -941,9 +941,9 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
             return ""
         runs = runs[:-1]
     between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
-    if not whole[: runs[0][0]].strip("(¤$\\ ") and between and not any("=" in run[2] for run in runs):
-        if len(runs) == 2 and _RANGE.fullmatch(between[0]) or all(_JOIN.fullmatch(each) for each in between):
-            return whole
+    lists = bool(between) and not whole[: runs[0][0]].strip("(¤$\\ ") and not any("=" in run[2] for run in runs)
+    if lists and (len(runs) == 2 and _RANGE.fullmatch(between[0]) or all(map(_JOIN.fullmatch, between))):
+        return whole
     chain = [bare(runs[-1][2])]
     for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
         link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"

@@ -12,7 +12,8 @@ _MARKED = re.compile(r"\A.*(?:####|\banswer(?:\s+is)?\s*:|\banswer\s+is\b)", re.
 
 # The one word before an expected number: "Jan 5", "Room 5"
 NAMED = re.compile(
-    r"(?!(?:total|sum|answer|result|about|approximately|around|roughly|usd|eur|gbp|rs)\b)([^\W\d_]{2,})\.?\s+\$?\d", re.IGNORECASE
+    r"(?!(?:total|sum|answer|result|about|approximately|around|roughly|usd|eur|gbp|rs)\b)([^\W\d_]{2,})\.?\s+\$?\d",
+    re.IGNORECASE,
 )
 
 
