@@ -132,11 +132,12 @@ def _phrases(table: str, before: str = r"(?<!\w)", behind: str = r"(?!\w)") -> s
 
 _DOUBTS = (
     r"(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree\w* | unlikely | hardly"
-    r" | tempting | mistake(?= (?:is|was|would be|to)) | (?:might|may) (?:think|say|guess|believe|expect|assume) | first guess"
+    r" | tempting | mistake(?= (?:is|was|would be|to)) | (?:might|may) (?:think|say|guess|believe|expect|assume) | first guess | used to be"
 )
 # They deny what follows; those of the second table also what follows "is" ("not true that it is 3").
 _NOT = re.compile(
-    _phrases(r"""
+    _phrases(
+        r"""
 (?:not|never)(?! only) | neither | nor | nobody | no one | cannot | (?:thought|believed|claimed|said) to be | no(?= [a-zé\d$])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
 except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | discard\w* | dismiss\w* | (?:we|can|must|should) (?:drop|ignore) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
 (?:instead|rather|(?<!none\s)other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
@@ -144,15 +145,18 @@ DOUBTS
 (?:wrong|incorrect|false) (?:answers?|values?|results?|options?|choices?|guess|solutions?|numbers?)
 nicht | weder | kein\w* | pas | jamais | nunca | não | nem | non | né | nie | niet | geen | inte | ikke | tidak | bukan
 không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δεν | όχι | לא | אינ\w+ | nu | si(?= \d)
-""".replace("DOUBTS", _DOUBTS))
+""".replace("DOUBTS", _DOUBTS)
+    )
     + r"|\b(?:wrong|incorrect|false)[\s$]*$|(?<!\w)非|不是|不等[于於]|不[为為]|不会是|不可能|[并並而]非|ไม่|≠|\\neq?(?![a-z])|\\not(?![a-z])|(?<![\d)}A-Za-z])!=",
     re.IGNORECASE,
 )
 _NOT_THAT = re.compile(
-    _phrases(r"""
+    _phrases(
+        r"""
 (?:not|\w+n['’]t|never|cannot) (?:\w+ )?(?:(?:the )?(?:true|case|correct|right|certain)|mean|imply|follow|think|believe|say|claim|conclude|agree|know|sure|that (?:the|it))
 DOUBTS | no way
-""".replace("DOUBTS", _DOUBTS)),
+""".replace("DOUBTS", _DOUBTS)
+    ),
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(r"[;,]|" + _phrases("but | rather | instead"), re.IGNORECASE)
@@ -194,7 +198,9 @@ VERB (?:no (?:answer|solution|option|root|candidate)|never|out{_STOPS}|what (?:a
 
 def _sentence(before: str) -> str:
     """The end of a text, from where its last sentence begins."""
-    end = max(before.rfind(". "), before.rfind("? "), before.rfind("! "), before.rfind("\n"), before.rfind("。"), before.rfind(".$ "))
+    end = max(
+        before.rfind(". "), before.rfind("? "), before.rfind("! "), before.rfind("\n"), before.rfind("。"), before.rfind(".$ ")
+    )
     if end > 2 and (before[end - 3 : end] == "e.g" or before[end - 1] == ":"):
         return _sentence(before[:end]) + before[end:]
     return before[end + 1 :]
@@ -210,7 +216,7 @@ _NO_WORDS = frozenset(
         r"\S+",
         "not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding eliminate "
         "eliminates eliminated eliminating reject rejects rejected rejecting rule rules ruled ruling instead rather other different far anything everything all "
-        "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly discard discards discarded discarding dismiss dismissed drop ignore tempting mistake might may guess nicht weder kein keine "
+        "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly discard discards discarded discarding dismiss dismissed drop ignore tempting mistake might may guess used nicht weder kein keine "
         "keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq",
     )
 )
@@ -275,7 +281,7 @@ _CHANGES_BEHIND = re.compile(
 squared | cubed | and (?:an? |one |three )?(?:half|third|quarter|fourth|fifth|tenth)s? | or (?:more|less|fewer|so|higher|lower|greater|larger|above|below)
 factorial | (?:raised )?to the (?:\w+ )?power | plus | minus | times(?= [\d$\\(]) | divided by | multiplied by | mod(?:ulo)?
 (?:only if|unless|provided) | if(?= (?:you|we|one|\$?[a-z]\$? (?:is|=))) | with an? (?:error|uncertainty|tolerance) | give or take
-(?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:the )?(?:very )?(?:least|most) | out of(?= \$?\d) | over(?= \$?[\d.]+\s*(?:$|[,;)])) | in \d{1,3}(?=\s*(?:$|[.,;)])) | in base | k | mil | bn | mn | tn | raised to
+(?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:the )?(?:very )?(?:least|most) | out of(?= \$?\d) | over(?= \$?[\d.]+\s*(?:$|[,;)])) | in \d{1,3}(?=\s*(?:$|[.,;)])) | in base | (?:degrees? )?below zero | k | mil | bn | mn | tn | raised to
 to the (?:power|\w+ power|\d+(?:st|nd|rd|th)|second|third|fourth|fifth) | dozens? and
 (?:oder|ou|o|или) (?:mehr|weniger|plus|moins|más|menos|mais|больше|более|меньше|менее)
 """,
@@ -325,7 +331,7 @@ _INTO = re.compile(
     rf"|{_FUNCTIONS}\s*(?:\[[^\[\]]*\]|\{{[^{{}}]*\}})?\s*\{{?\s*)$"
 )
 _ONTO = re.compile(
-    rf"\s*(?:{_TIMES}|{_FUNCTIONS}|\\(?:text|mathrm)\s*\{{\s*[a-z]\s*\}}|[.,:]?\d|[a-zA-Z](?![A-Za-z])(?<!\s[aAI])|[_/](?=[\w\\({{])"
+    rf"\s*(?:{_TIMES}|{_FUNCTIONS}|(?:\\[,;:! ])?\\(?:text|mathrm)\s*\{{\s*[a-fi-kn-rt-z]\s*\}}|[.,:]?\d|[a-zA-Z](?![A-Za-z])(?<!\s[aAI])|[_/](?=[\w\\({{])"
     r"|\^(?!\s*\{?\s*\\circ)|\s?[-+*]\s?(?=[\d({]|\\(?![\])]))|[-+](?=[A-Za-z])|!\s*(?:\$|\\[)\]])"
     rf"|\$?\s*(?:squared|cubed|(?:plus|minus|or\s+more|or\s+less|and\s+a\s+half)\b))",
     re.IGNORECASE,
@@ -342,10 +348,16 @@ def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
     plain = "\\" not in tail[-12:] and (tail[-1:] in "=" or tail[-3:].isalpha() and tail[-4:].lower() not in ("half", "wice"))
     if _ONTO.match(behind) or not plain and _INTO.search(before) and not _SIGN.search(before):
         return ""
-    if _other(said, behind):
+    if _CHANGES_BEHIND.match(behind) or _other(said, behind):
         return ""
     marked = _marked(text[end:]) or (_TAKEN_BACK.search(behind) and _replacement(behind)) if read != "boxed" else None
     return said if not marked or _ROUGHLY.search(behind) or _agree(said, marked) else ""
+
+
+def _changed(text: str, start: int, end: int) -> bool:
+    """Do words around a bold value or a tag change it: "at least", "or fewer"? A box may stand behind "at least"."""
+    change = _CHANGES_BEFORE.search(text[max(0, start - 26) : start])
+    return bool(change and not change["about"] or _CHANGES_BEHIND.match(text, end))
 
 
 def _other(said: str, behind: str) -> str:
@@ -571,7 +583,7 @@ _LABELLED = re.compile(r"(?:^|[\s(])a\).*[\s(][b-e]\)[^\n]*\Z", re.DOTALL)  # "a
 _PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
 _ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
     r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|drops|falls|ist|est|es|değil)\b)"
-    r"|than\s|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or)\s|[b-e]\)|[^\x00-ɏ]",
+    r"|than\s|multiple\s|divisible\s|below|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or)\s|[b-e]\)|[^\x00-ɏ]",
     re.IGNORECASE,
 )
 
@@ -587,7 +599,9 @@ def _outside(text: str, read: str) -> str | None:
     if tags and (not boxes or tags[-1][1] > boxes[-1][0]):
         inside = [(start, end, stated(content, read)) for start, end, content in tags[-8:]]
         said, behind = _chain(text, inside), text[tags[-1][1] :][:300]
-        return _replacement(behind) if denied("", behind) else said
+        if denied("", behind):
+            return _replacement(behind)
+        return "" if _changed(text, *tags[-1][:2]) or _other(said, behind) else said
     if boxes:
         kept = [box for box in boxes[:-1] if not denied("", text[box[1] : box[1] + 60])] + boxes[-1:]
         return _beside(text, *boxes[-1][:2], _chain(text, kept), read)
@@ -637,7 +651,9 @@ def _marked(text: str) -> str | None:
             found = (*said,)
             continue
         return (
-            _chain(text, [said, found]) if not _agree(found[2], said[2]) and said[1] <= found[0] and _WORTH.match(said[2]) else found[2]
+            _chain(text, [said, found])
+            if not _agree(found[2], said[2]) and said[1] <= found[0] and _WORTH.match(said[2])
+            else found[2]
         )
     return found[2] if found else "" if skipped else None
 
@@ -905,6 +921,7 @@ def loose(text: str) -> str:
         if not prose(whole) and (runs or len(lines) == 1 or _WORD.fullmatch(whole)):
             return "" if denied(_NOT.match(whole) and whole or "", line[len(line.rstrip("?")) :] + after) else whole
         bold = [(match, bare(match[2] or match[4] or match[5])) for match in _BOLD.finditer(line)]
+        bold = [(match, each) for match, each in bold if not _changed(line, *match.span())]
         bold = [(match, each) for match, each in bold if _WORD.fullmatch(each) or _runs(each) and not prose(each)]
         if bold:
             match, said = bold[-1]
@@ -947,7 +964,11 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
     chain = [bare(runs[-1][2])]
     for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
         link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
-        link = r"\s*[,;]\s*|" + link if re.search(r"(?:\b(?:are|get|have|find|obtain)|:)(?:[-\d.,\s$]|and|or)*$", whole[: b[0]]) else link
+        link = (
+            r"\s*[,;]\s*|" + link
+            if re.search(r"(?:\b(?:are|get|have|find|obtain)|:)(?:[-\d.,\s$]|and|or)*$", whole[: b[0]])
+            else link
+        )
         more = _MORE.match(whole, a[1])
         if "=" in a[2] and not _NAME.match(a[2]):  # "40 = 2x or x = 20"
             break

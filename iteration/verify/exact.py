@@ -75,7 +75,7 @@ def final_number(text: str) -> str:
     if _TWO.search(said):
         return ""
     first, _, said = said.rpartition("=")
-    said = said.strip("*_`$ ").rstrip(".")
+    said = re.sub(r"^\{([^{}]+)\}$", r"\1", said.strip("*_`$ ").rstrip("."))
     whole, first = number(said), number(first)
     if whole and first and first.value != whole.value and not whole.decimals:  # "5 = 6"
         return ""
