@@ -43,6 +43,8 @@ def clean(text: str) -> str:
             text = _SPECIAL.sub("", text)
     else:
         text = _DASH.sub("-", re.sub(r"[^\x00-\x7f]", _ascii, _SPECIAL.sub("", text).translate(_SIGNS)))
+    if "nswer]" in text or "ANSWER" in text:
+        text = re.sub(r"[<\[](/?)(?:final_)?answer[>\]]", r"<\1answer>", text, flags=re.IGNORECASE)
     if "," in text and re.search(r",(?:\d\d?|\d{4,})(?!\d)", text) and _COMMA.search(text) and _EUROPEAN.search(text):
         text = _COMMA.sub(lambda match: f"{match[1].replace('.', '')}.{match[2]}", text)
     small = text.lower()
@@ -50,6 +52,7 @@ def clean(text: str) -> str:
     stems = _STEMS_ENGLISH if english else _STEMS_FOREIGN if small.isascii() else _STEMS_OF_SCALES
     if any(map(small.__contains__, stems)):
         text = _MINUS.sub("-", _SCALED.sub(_scaled, _SCALED.sub(_scaled, text)))
+        text = re.sub(r"\\(?:text|math)[a-z]*\s*\{[\s~]*\}", "", text)
     text = re.sub(r"~~[^~\n]{1,80}~~", "", text) if "~~" in text else text
     return re.sub(r"(?<![\w)}\]$\\~])~(?=\s?\$?-?\d)", "about ", text) if "~" in text else text
 
@@ -95,7 +98,7 @@ _STEMS_OF_SCALES = (
     ),
 )
 _SCALED = re.compile(
-    r"(?<![\d.,])(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(?P<after>\d{1,15}))?(?!\d)(?P<closed>[}$]*)\s?(?P<macro>\\text\s*\{\s*)?"
+    r"(?<![\d.,])(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.(?P<after>\d{1,15}))?(?!\d)(?P<closed>[}$]*)(?:\s|~)?(?P<macro>\\(?:text|math)[a-z]*\s*\{(?:\s|~)*)?"
     rf"(?:{_SCALE})(?:(?<=[^\x00-ӿ])|(?!\w|-))",
     re.IGNORECASE,
 )
@@ -127,32 +130,40 @@ def _phrases(table: str, before: str = r"(?<!\w)", behind: str = r"(?!\w)") -> s
     return f"{before}(?:{phrases}){behind}"
 
 
+_DOUBTS = (
+    r"(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree\w* | unlikely | hardly"
+    r" | tempting | mistake(?= (?:is|was|would be|to)) | (?:might|may) (?:think|say|guess|believe|expect|assume) | first guess | used to be"
+)
 # They deny what follows; those of the second table also what follows "is" ("not true that it is 3").
 _NOT = re.compile(
-    _phrases(r"""
+    _phrases(
+        r"""
 (?:not|never)(?! only) | neither | nor | nobody | no one | cannot | (?:thought|believed|claimed|said) to be | no(?= [a-zé\d$])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
-except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
-(?:instead|rather|other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
-(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree\w* | unlikely | hardly
+except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | discard\w* | dismiss\w* | (?:we|can|must|should) (?:drop|ignore) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
+(?:instead|rather|(?<!none\s)other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
+DOUBTS
 (?:wrong|incorrect|false) (?:answers?|values?|results?|options?|choices?|guess|solutions?|numbers?)
 nicht | weder | kein\w* | pas | jamais | nunca | não | nem | non | né | nie | niet | geen | inte | ikke | tidak | bukan
 không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δεν | όχι | לא | אינ\w+ | nu | si(?= \d)
-""")
+""".replace("DOUBTS", _DOUBTS)
+    )
     + r"|\b(?:wrong|incorrect|false)[\s$]*$|(?<!\w)非|不是|不等[于於]|不[为為]|不会是|不可能|[并並而]非|ไม่|≠|\\neq?(?![a-z])|\\not(?![a-z])|(?<![\d)}A-Za-z])!=",
     re.IGNORECASE,
 )
 _NOT_THAT = re.compile(
-    _phrases(r"""
-(?:not|\w+n['’]t|never|cannot) (?:\w+ )?(?:(?:the )?(?:true|case|correct|right|certain)|mean|imply|follow|think|believe|say|claim|conclude|agree|know|sure)
-(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | no way | disagree\w* | unlikely | hardly
-"""),
+    _phrases(
+        r"""
+(?:not|\w+n['’]t|never|cannot) (?:\w+ )?(?:(?:the )?(?:true|case|correct|right|certain)|mean|imply|follow|think|believe|say|claim|conclude|agree|know|sure|that (?:the|it))
+DOUBTS | no way
+""".replace("DOUBTS", _DOUBTS)
+    ),
     re.IGNORECASE,
 )
 _INSTEAD = re.compile(r"[;,]|" + _phrases("but | rather | instead"), re.IGNORECASE)
 _ASSERTED = re.compile(  # ends what a negation reaches: "those not sold are 3"
     _phrases(r"""
 but | rather | instead | so | thus | hence | therefore | because | since | it['’]s | that['’]s | sondern | sino | mais | mas | но | а
-(?<=\w\s)(?:is|are|was|were|has|have|gives?|get|leaves?|makes?|numbers?|totals?|equals?|sont|sind)
+(?<=[\w$)}]\s)(?:is|are|was|were|has|have|gives?|get|leaves?|makes?|numbers?|totals?|equals?|sont|sind)
 """)
     + "|[,;:=]|而是",
     re.IGNORECASE,
@@ -170,7 +181,8 @@ _DENIED_BEHIND = re.compile(
     + _phrases(
         rf"""
 (?:VERB )(?:be |an? )?(?:\w+ )?(?:wrong|incorrect|mistaken|untrue|extraneous|excluded|rejected|discarded|eliminated|ruled out)
-(?:fails|contradicts|makes no sense) | (?:does not|doesn['’]t|fails to) (?:work|fit|satisfy|make|hold) | just kidding | i(?: a|['’])m wrong | i was wrong | let me retract
+(?:fails|contradicts|makes no sense) | (?:does not|doesn['’]t|fails to) (?:work|fit|satisfy|make|hold) | (?:drops?|falls?) out | must go{_STOPS} | (?:scratch|ignore|disregard|forget) (?:that|this|it) | i take (?:that|it|this) back
+VERB (?:no (?:answer|solution|option|root|candidate)|never|out{_STOPS}|what (?:an?|one|some|many|most)) | just kidding | i(?: a|['’])m wrong | i was wrong | let me retract
 (?:VERB )?(?:(?:also|clearly|obviously|actually|definitely|just|simply) )?(?:{_FALSE})|(?:can)?not {_RIGHT})
 (?:is|was|ca|could|do|does|must)n['’]t {_RIGHT} | (?:is|can|could|does|must)(?: not|not) {_RIGHT}
 (?:no|nope)(?=\s*[,.!:;—-]|\s+(?:that|it|wait|this)\b|\s*$)
@@ -186,7 +198,9 @@ _DENIED_BEHIND = re.compile(
 
 def _sentence(before: str) -> str:
     """The end of a text, from where its last sentence begins."""
-    end = max(before.rfind(". "), before.rfind("? "), before.rfind("! "), before.rfind("\n"), before.rfind("。"))
+    end = max(
+        before.rfind(". "), before.rfind("? "), before.rfind("! "), before.rfind("\n"), before.rfind("。"), before.rfind(".$ ")
+    )
     if end > 2 and (before[end - 3 : end] == "e.g" or before[end - 1] == ":"):
         return _sentence(before[:end]) + before[end:]
     return before[end + 1 :]
@@ -202,7 +216,7 @@ _NO_WORDS = frozenset(
         r"\S+",
         "not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding eliminate "
         "eliminates eliminated eliminating reject rejects rejected rejecting rule rules ruled ruling instead rather other different far anything everything all "
-        "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly nicht weder kein keine "
+        "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly discard discards discarded discarding dismiss dismissed drop ignore tempting mistake might may guess used nicht weder kein keine "
         "keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq",
     )
 )
@@ -248,7 +262,7 @@ _CHANGES_BEFORE = re.compile(
     rf"(?:(?P<about>{_ABOUT})|"
     + _phrases(r"""
 (?:less|fewer|more|greater|larger|smaller|bigger|higher|lower|older|younger|longer|shorter) than(?: or equal to)?
-at (?:least|most) | (?<!add\s)(?<!adds\s)(?<!sum\s)(?<!sums\s)(?<!rounds\s)(?<!rounded\s)up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | short of | as (?:many|much|few|little|high|low) as | otherwise | exceeds? | ranges? from \S+ to
+at (?:least|most) | not only | (?<!add\s)(?<!adds\s)(?<!sum\s)(?<!sums\s)(?<!rounds\s)(?<!rounded\s)up to | under | over | above | below | between | beyond | nearly | almost | halfway to | near | short of | as (?:many|much|few|little|high|low) as | otherwise | exceeds? | ranges? from \S+ to
 (?:next|previous|first|last|number|prime|integer|even|odd|multiple) (?:\w+ )?(?:after|before|following|preceding) | (?:successor|predecessor|complement) of
 (?:an?|one)[ -](?:half|third|quarter|fourth|fifth|tenth) of | half(?: of)? | twice | thrice | double | triple | times
 (?:square|cubic|cube) root of | (?:square|cube|inverse|reciprocal|opposite|negative|log|factorial|power|multiples?|factors?|divisors?) of
@@ -267,7 +281,8 @@ _CHANGES_BEHIND = re.compile(
 squared | cubed | and (?:an? |one |three )?(?:half|third|quarter|fourth|fifth|tenth)s? | or (?:more|less|fewer|so|higher|lower|greater|larger|above|below)
 factorial | (?:raised )?to the (?:\w+ )?power | plus | minus | times(?= [\d$\\(]) | divided by | multiplied by | mod(?:ulo)?
 (?:only if|unless|provided) | if(?= (?:you|we|one|\$?[a-z]\$? (?:is|=))) | with an? (?:error|uncertainty|tolerance) | give or take
-(?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:the )?(?:very )?(?:least|most) | (?:over|out of)(?= \$?\d) | in base | mil | dozens? and
+(?:\w+ )?(?:less|more|fewer) than(?= \$?[\d\\]) | percent (?:less|more|of) | at (?:the )?(?:very )?(?:least|most) | out of(?= \$?\d) | over(?= \$?[\d.]+\s*(?:$|[,;)])) | in \d{1,3}(?=\s*(?:$|[.,;)])) | in base | (?:degrees? )?below zero | k | mil | bn | mn | tn | raised to
+to the (?:power|\w+ power|\d+(?:st|nd|rd|th)|second|third|fourth|fifth) | dozens? and
 (?:oder|ou|o|или) (?:mehr|weniger|plus|moins|más|menos|mais|больше|более|меньше|менее)
 """,
         "",
@@ -312,14 +327,13 @@ _TIMES = r"\\(?:times|cdot|div|pm|mp)(?![A-Za-z])"
 # What makes another value of a box: it stands before the box, or behind it.
 _INTO = re.compile(
     rf"(?:\d|(?<![A-Za-z\\])[A-Za-z]|(?:[\d)}}\]]|(?<![A-Za-z])[A-Za-z])\s*[-+/^*]\s*|\d\s*:\s*|{_TIMES}\s*"
-    rf"|(?:half\s+of|twice|root\s+of|square\s+of|reciprocal\s+of|inverse\s+of|opposite\s+of|half)[\s$]*"
+    rf"|(?:half\s+of|twice|(?:square|cubic|cube|fourth)\s+root\s+of|square\s+of|reciprocal\s+of|inverse\s+of|opposite\s+of|half)[\s$]*"
     rf"|{_FUNCTIONS}\s*(?:\[[^\[\]]*\]|\{{[^{{}}]*\}})?\s*\{{?\s*)$"
 )
 _ONTO = re.compile(
-    rf"\s*(?:{_TIMES}|{_FUNCTIONS}|\\(?:text|mathrm)\s*\{{\s*[a-z]\s*\}}|[.,:]?\d|[a-zA-Z](?![A-Za-z])(?<!\s[aAI])|[_/](?=[\w\\({{])"
+    rf"\s*(?:{_TIMES}|{_FUNCTIONS}|(?:\\[,;:! ])?\\(?:text|mathrm)\s*\{{\s*[a-fi-kn-rt-z]\s*\}}|[.,:]?\d|[a-zA-Z](?![A-Za-z])(?<!\s[aAI])|[_/](?=[\w\\({{])"
     r"|\^(?!\s*\{?\s*\\circ)|\s?[-+*]\s?(?=[\d({]|\\(?![\])]))|[-+](?=[A-Za-z])|!\s*(?:\$|\\[)\]])"
-    rf"|\$?\s*(?:squared|cubed|(?:plus|minus|or\s+more|or\s+less|and\s+a\s+half)\b)"
-    rf"|\$?\s*[.,;]?\s*(?:\\text\s*\{{\s*(?:or|and)\s*\}}|(?:or|and|maybe|possibly|perhaps)\s+(?:also|possibly|maybe|perhaps|even)?)\s*\$?-?\s*(?:\d|\\(?!boxed|fbox)[a-z]))",
+    rf"|\$?\s*(?:squared|cubed|(?:plus|minus|or\s+more|or\s+less|and\s+a\s+half)\b))",
     re.IGNORECASE,
 )
 _ROUGHLY = re.compile(r"approx|about|roughly|≈", re.IGNORECASE)
@@ -330,10 +344,29 @@ def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
     before, behind = text[max(0, start - 80) : start], text[end : end + 300]
     if denied(before, behind):
         return (_marked(behind) or _replacement(behind)) if read != "boxed" else ""
-    if _ONTO.match(behind) or _INTO.search(before) and not _SIGN.search(before):
+    tail = before.rstrip(" $\n")  # quickly, what is most frequent: "= \\boxed", "is \\boxed"
+    plain = "\\" not in tail[-12:] and (tail[-1:] in "=" or tail[-3:].isalpha() and tail[-4:].lower() not in ("half", "wice"))
+    if _ONTO.match(behind) or not plain and _INTO.search(before) and not _SIGN.search(before):
+        return ""
+    if _CHANGES_BEHIND.match(behind) or _other(said, behind):
         return ""
     marked = _marked(text[end:]) or (_TAKEN_BACK.search(behind) and _replacement(behind)) if read != "boxed" else None
     return said if not marked or _ROUGHLY.search(behind) or _agree(said, marked) else ""
+
+
+def _changed(text: str, start: int, end: int) -> bool:
+    """Do words around a bold value or a tag change it: "at least", "or fewer"? A box may stand behind "at least"."""
+    change = _CHANGES_BEFORE.search(text[max(0, start - 26) : start])
+    return bool(change and not change["about"] or _CHANGES_BEHIND.match(text, end))
+
+
+def _other(said: str, behind: str) -> str:
+    """What is stated beside a value, behind it; "" where that is nothing else."""
+    more = _MORE.match(behind)
+    if not more or _ROUGHLY.search(more[0]):
+        return ""
+    other = value(clause(behind[more.end() :].split("\n", 1)[0])[0])
+    return "" if other == said or re.search(r"\d", other) and _agree(said, other) else other
 
 
 def _agree(boxed: str, marked: str) -> bool:
@@ -344,13 +377,11 @@ def _agree(boxed: str, marked: str) -> bool:
     ]
     if all(letters):
         return letters[0][1] == letters[1][1]
-    pair = [
-        number(re.sub(r"^.*=|[$\s{}]|\\text\s*\{.*", "", each) if "frac" not in each else bare(each))
-        for each in (boxed, marked)
-    ]
+    ends = [re.sub(r"^.*(?:=|>>)", "", each) for each in (boxed, marked)]
+    pair = [number(re.sub(r"[$\s{}]|\\text\s*\{.*", "", each) if "frac" not in each else bare(each)) for each in ends]
     if all(pair):
         return pair[0].value == pair[1].value
-    return not re.search(r"\d", marked) or set(numbers(boxed)) == set(numbers(marked))
+    return not re.search(r"\d", marked) or set(numbers(ends[0])) == set(numbers(ends[1]))
 
 
 def _boxes(text: str, depth: int = 0) -> list[tuple[int, int, str]] | None:
@@ -498,8 +529,12 @@ _ASSERTS = re.compile(
     r"|i\s+meant?|make\s+(?:that|it)|sondern|sino|mais|mas|ma|es\s+ist|c['’]est|это)\s*[:,—-]?\s+|而是|(?<!\w)(?:а|но)\s+|,\s*是",
     re.IGNORECASE,
 )
+# Another value beside one that is stated: "or else 6", "(or 6)", "it could be 6", "6 works too"
 _MORE = re.compile(
-    r"[\s$*]*[.,;–—-]?[\s$*]*(?:\((?:or|maybe|possibly|perhaps)(?=\s+\$?-?[\d.,]+\$?\s*\))|or|alternatively|possibly|maybe|perhaps|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b[\s,]*(?:(?:possibly|maybe|perhaps|even|else|it\s+(?:could|might|may)(?:\s+also)?\s+be|it\s+is|is)\s+)*(?=[$*(]*(?:-?[\d\\]|(?-i:[A-J])\b))",
+    r"[\s$*]*[.,;–—-]?[\s$*]*(?:(?:\\text\s*\{\s*(?:or|and)\s*\}|\((?:or|maybe|possibly|perhaps)(?=\s+\$?-?[\d.,]+\$?\s*\))|(?:or|and|also|alternatively|possibly|maybe|perhaps"
+    r"|another \w+ is|but(?=\s+\$?-?\d\S*\s+(?:also|works|too|is\s+also)\b)|(?:(?:but|though|although)\s+)?it\s+(?:could|might|may|can)(?:\s+also)?(?:\s+be)?)\b)"
+    r"[\s,]*(?:(?:also|possibly|maybe|perhaps|even|else|sometimes|[a-z]+ly|it\s+(?:could|might|may)(?:\s+also)?\s+be|it\s+is|is)[\s,]+)*(?=[$*(]*-?(?:\d|\\(?!boxed|fbox))|[*(]*(?-i:[A-J])\b)"
+    r"|\(?(?=(?:\$?-?\d[\d.]*\$?|\(?(?-i:[A-HJ])\)?)\s+(?:also|too|(?:also\s+)?works|is\s+(?:also|another))\b))",
     re.IGNORECASE,
 )
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
@@ -531,7 +566,7 @@ def explicit(text: str, read: str = "auto") -> str | None:
     return said
 
 
-_SEVERAL = re.compile(rf"(?<![^\W\d_]){AND}(?![^\W\d_])", re.IGNORECASE)
+_SEVERAL = re.compile(rf"(?<![^\W\d_]){AND}(?![^\W\d_])|\d\s?[,;]\s+-?\d|\d[,;]\s*[a-z]\w?\s?=", re.IGNORECASE)
 
 
 def marked(text: str, read: str = "auto") -> str | None:
@@ -547,8 +582,8 @@ def marked(text: str, read: str = "auto") -> str | None:
 _LABELLED = re.compile(r"(?:^|[\s(])a\).*[\s(][b-e]\)[^\n]*\Z", re.DOTALL)  # "a) 5, b) 6"
 _PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
 _ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
-    r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|ist|est|es|değil)\b)"
-    r"|than\s|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|,\s\$?\d+\W*$|[b-e]\)|[^\x00-ɏ]",
+    r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|drops|falls|ist|est|es|değil)\b)"
+    r"|than\s|multiple\s|divisible\s|below|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or)\s|[b-e]\)|[^\x00-ɏ]",
     re.IGNORECASE,
 )
 
@@ -564,7 +599,9 @@ def _outside(text: str, read: str) -> str | None:
     if tags and (not boxes or tags[-1][1] > boxes[-1][0]):
         inside = [(start, end, stated(content, read)) for start, end, content in tags[-8:]]
         said, behind = _chain(text, inside), text[tags[-1][1] :][:300]
-        return _replacement(behind) if denied("", behind) else said
+        if denied("", behind):
+            return _replacement(behind)
+        return "" if _changed(text, *tags[-1][:2]) or _other(said, behind) else said
     if boxes:
         kept = [box for box in boxes[:-1] if not denied("", text[box[1] : box[1] + 60])] + boxes[-1:]
         return _beside(text, *boxes[-1][:2], _chain(text, kept), read)
@@ -614,7 +651,9 @@ def _marked(text: str) -> str | None:
             found = (*said,)
             continue
         return (
-            _chain(text, [said, found]) if said[2] != found[2] and said[1] <= found[0] and _WORTH.match(said[2]) else found[2]
+            _chain(text, [said, found])
+            if not _agree(found[2], said[2]) and said[1] <= found[0] and _WORTH.match(said[2])
+            else found[2]
         )
     return found[2] if found else "" if skipped else None
 
@@ -667,9 +706,8 @@ def _behind(text: str, marker: re.Match) -> tuple[int, int, str] | str | None:
         return loose(behind)
     if re.match(r"[\s,;]*(?:but|however)\b", behind, re.IGNORECASE):
         stands = _replacement(re.split(r"[.!?](?=\s)|\n", behind, maxsplit=1)[0]) or stands
-    more = _MORE.match(behind)
-    if more:
-        stands += " \\text{ and } " + value(clause(behind[more.end() :].split("\n", 1)[0])[0])
+    other = _other(stands, behind)
+    stands += f" \\text{{ and }} {other}" if other else ""
     return marker.start(), len(text) - len(behind), stands
 
 
@@ -828,11 +866,17 @@ def plain_marks(text: str) -> str:
     return _BOLD.sub(lambda match: match[2] or match[4] or match[5], text)
 
 
+# What says more of a value: "12 apples, 3 more than before", "17 dollars and 0 cents"
+_ADDED = re.compile(
+    r"(?<=[\w$%])(?:,\s+\$?[\d.,]+\s(?:\w+\s)?(?:more|less|fewer)\s(?:\w+\s)?than\b[^\n]*|,?\s+and\s+0+\s+(?:cents?|minutes?|seconds?)\b)"
+)
+
+
 def value(text: str) -> str:
     """The value that a clause behind "the answer is" states: the whole of it, or the number or formula in it."""
     if text.isdigit():
         return text
-    whole = bare(plain_marks(text))
+    whole = bare(_ADDED.sub("", plain_marks(text)))
     runs = _runs(whole)
     if not prose(whole) or not runs:
         return whole
@@ -872,11 +916,12 @@ def loose(text: str) -> str:
     lines = [line for line in _DISPLAY.sub(lambda match: " ".join(match[0].split()), text).splitlines() if line.strip()]
     for i in range(len(lines) - 1, -1, -1):
         line, after = lines[i], "\n".join(["", *lines[i + 1 :]])
-        whole = bare(plain_marks(line))
+        whole = bare(_ADDED.sub("", plain_marks(line)))
         runs = _runs(whole)
         if not prose(whole) and (runs or len(lines) == 1 or _WORD.fullmatch(whole)):
             return "" if denied(_NOT.match(whole) and whole or "", line[len(line.rstrip("?")) :] + after) else whole
         bold = [(match, bare(match[2] or match[4] or match[5])) for match in _BOLD.finditer(line)]
+        bold = [(match, each) for match, each in bold if not _changed(line, *match.span())]
         bold = [(match, each) for match, each in bold if _WORD.fullmatch(each) or _runs(each) and not prose(each)]
         if bold:
             match, said = bold[-1]
@@ -912,12 +957,18 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
         if len(runs) < 2 or not _CONTRAST.fullmatch(whole[runs[-2][1] : runs[-1][0]]) or _denied_run(whole, runs[-2]):
             return ""
         runs = runs[:-1]
-    if len(runs) == 2 and not whole[: runs[0][0]].strip() and _RANGE.fullmatch(whole[runs[0][1] : runs[1][0]]):
+    between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
+    lists = bool(between) and not whole[: runs[0][0]].strip("(¤$\\ ") and not any("=" in run[2] for run in runs)
+    if lists and (len(runs) == 2 and _RANGE.fullmatch(between[0]) or all(map(_JOIN.fullmatch, between))):
         return whole
     chain = [bare(runs[-1][2])]
     for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
         link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
-        link = r"\s*[,;]\s*|" + link if re.search(r"(?:\bare|:)(?:[-\d.,\s$]|and|or)*$", whole[: b[0]]) else link
+        link = (
+            r"\s*[,;]\s*|" + link
+            if re.search(r"(?:\b(?:are|get|have|find|obtain)|:)(?:[-\d.,\s$]|and|or)*$", whole[: b[0]])
+            else link
+        )
         more = _MORE.match(whole, a[1])
         if "=" in a[2] and not _NAME.match(a[2]):  # "40 = 2x or x = 20"
             break

@@ -72,7 +72,7 @@ def _factor(words: str, power: int) -> Unit:
     known = [words, *(re.findall(r"^[a-z]{3,}|[a-z]{3,}$", words) if " " in words else [])]
     name = next((unit for each in known if (unit := _known(each))), "")
     said = normal(words)
-    changed = re.match(r"\s*[-+–]|of\s", words) or not CHANGING.isdisjoint(re.findall(r"[^\s().,]+", words.lower()))
+    changed = re.match(r"\s*[-+–]|of\s", words) or not CHANGING.isdisjoint(re.findall(r"[^\W_]+", words.lower()))
     if changed or not name and (len(said) < 2 or re.search(r"\d", said)):
         return ()
     return ((name or (words if len(words) < 4 else re.sub(r"(?<=\w\w)s\b", "", said)), power),)

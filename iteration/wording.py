@@ -5,14 +5,23 @@ from __future__ import annotations
 import re
 
 _LAYOUT = re.compile(r"\\(?:text\w*|math(?:rm|bf|it|sf)|mbox)\s*(?=\{)|\\[,;:! ]|[{}$*_`~]")
-_DROPPED = re.compile(r"(?<![^\W_])(?:the|a|an)(?![^\W_])|[\"“”()\[\]!?;:。]|,(?!\d)|\.(?!\d)|(?<!\w)'|'(?!\w)")
+_DROPPED = re.compile(r"(?<![^\W_])(?:the|a|an)(?![^\W_])|[\"“”!?;:。]|,(?!\d)|\.(?!\d)|(?<!\w)'|'(?!\w)")
+_BRACKETS = re.compile(r"[()\[\]]")
 _START = re.compile(r"(?:(?:so|thus|hence|therefore|and)\s+)*(?:(?:there|it|this|that)\s+(?:is|are)\s+)?")
-_MARKED = re.compile(r".*(?:####|\banswer(?:\s+is)?\s*:|\banswer\s+is\b)", re.IGNORECASE | re.DOTALL)
+_MARKED = re.compile(r"\A.*(?:####|\banswer(?:\s+is)?\s*:|\banswer\s+is\b)", re.IGNORECASE | re.DOTALL)
+
+# The one word before an expected number: "Jan 5", "Room 5"
+NAMED = re.compile(
+    r"(?!(?:total|sum|answer|result|about|approximately|around|roughly|usd|eur|gbp|rs)\b)([^\W\d_]{2,})\.?\s+\$?\d",
+    re.IGNORECASE,
+)
 
 
 def normal(text: str) -> str:
     """Words in lower case without layout, articles and punctuation; signs of formulas stay."""
-    words = " ".join(_DROPPED.sub(" ", _LAYOUT.sub(" ", text.replace("’", "'")).lower()).split())
+    text = re.sub(r",\s+(?=[-\d])", ",", _LAYOUT.sub(" ", text.replace("’", "'")).lower())
+    text = text if re.search(r"[(\[][^()\[\]]*,[^()\[\]]*[)\]]", text) else _BRACKETS.sub(" ", text)  # a point, an interval
+    words = " ".join((_DROPPED.sub(" ", text).strip() or re.search(r"\w", text) and text or "").split())
     return words[_START.match(words).end() :] or words
 
 

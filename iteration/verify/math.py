@@ -54,6 +54,7 @@ _SPELLING = [
     (r"\^\s*-\s*(\d+|[A-Za-z])", r"^{-\1}"),
     (r"^(?:[\s=]|\\approx)+", ""),
 ]
+_EQUATIONS = re.compile(r"(=[^=,;]*[\d})])(?:\s|\\q?quad|\\\\)+(?=[A-Za-z]\w?\s*=)")  # "a = 5 \quad b = 6"
 _LAYOUT = [
     (r"\\(?:left|right|big|Big|displaystyle|limits)(?![A-Za-z])\s?", ""),
     (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
@@ -72,6 +73,7 @@ def plain(text: str) -> str:
     if r"\times" in text:  # of vectors
         text = re.sub(r"\\(?:mathbf|boldsymbol)\s*\{([A-Za-z])\}", r"\\vec{\1}", text)
     text = joined(units.MACRO.sub(r"\\text", text))
+    text = _EQUATIONS.sub(r"\1, ", text) if text.count("=") > 1 else text
     for pattern, put in _LAYOUT:
         text = re.sub(pattern, put, text)
     text = re.sub(rf"(?<=[A-Za-z]){_SINGLE}", r" \1", re.sub(rf"{_SINGLE}(?=[A-Za-z])", r"\1 ", text))
@@ -673,18 +675,15 @@ def compare(gold: str, answer: str, read: str) -> dict:
     return {"state": State.WRONG, "answer": said, "why": f"{said[:60]}, not {shown(expected)[:60]}"}
 
 
-# The one word before an expected number: "Jan 5", "Room 5"
-_BEFORE = re.compile(r"(?!total|sum|answer|result|about|approximately|around|roughly)([^\W\d_]{2,})\.?\s+\$?\d", re.IGNORECASE)
-
-
 @functools.lru_cache(1024)  # a problem has many answers
 def expects(gold: str) -> tuple[Leaf | Many | None, str]:
     """(the expected answer, the whole of it where it is a line of words: "no solution", "3 to 4")."""
     said, line = stated(gold), extract.clean(gold).strip()
-    word = _BEFORE.match(line)
+    word = wording.NAMED.match(line)
     lost = bool(word and word[1] not in said) or set(extract.numbers(line)) != set(extract.numbers(said))
     lost = lost or said != extract.bare(line) and not re.search(r"\d", said)
-    if not lost or "\n" in line or extract.explicit(line):
+    lost = lost or len(extract.numbers(said)) > 1 and extract.prose(said)
+    if not lost or "\n" in line or extract.marked(line):
         return parsed(said), ""
     expected = parsed(line)
     parts = expected.parts if isinstance(expected, Many) else (expected,)
@@ -716,9 +715,9 @@ class Math:
     def __post_init__(self) -> None:
         above(self, seconds=0)
         if self.read not in ("auto", "boxed", "last"):
-            raise ValueError(f"verify.read is {self.read!r}; expected auto, boxed or last")
+            raise ValueError(f"read is {self.read!r}; expected auto, boxed or last")
         if importlib.util.find_spec("math_verify") is None:
-            raise ValueError("verify.name=math needs the package math-verify; type: pip install math-verify")
+            raise ValueError("name=math needs the package math-verify; type: pip install math-verify")
         self.version = f"3, math-verify {importlib.metadata.version('math-verify')}"
 
     def verify(self, problems: Sequence[Problem], answers: Sequence[str], sandbox: Sandbox) -> list[Verdict]:

@@ -69,6 +69,9 @@ def main() -> None:
         agreement(f"{name}, GSM8K solutions against the answer before", judge, other[::step])
         if len(sys.argv) > 2:
             agreement(f"{name}, labelled solutions of models", judge, labelled(sys.argv[2]))
+    for end in ("They eat $\\boxed{@}$ dozens in 4 weeks", "The answer is @.", "So she has **@** eggs."):
+        ended = [(answer, text.rsplit("####", 1)[0] + end.replace("@", answer), True) for text, answer in solved]
+        agreement(f"exact, GSM8K solutions that end in {end!r}", by_exact, ended)
     few = VALUES[::4]
     read = [[by_math(value, form.replace("@", value)) for value in few] for form in FORMS]
     whole = sum(sum(each) >= 0.98 * len(few) for each in read)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from iteration.extract import bare, boxed, clause, clean, denied, explicit, number, numbers, prose, stated
+from iteration import extract
+from iteration.extract import bare, boxed, clause, clean, explicit, number, numbers, prose, stated
 from iteration.verify import choice, exact, math
 from iteration.verify.math import plain
 
@@ -356,7 +357,7 @@ def test_what_a_text_denies():
         "kein ",
         "n'est pas ",
     ):
-        assert denied(before), before
+        assert extract.denied(before), before
     for before in (
         "It is ",
         "It is not 3 but ",
@@ -366,7 +367,7 @@ def test_what_a_text_denies():
         "not only ",
         "It is not so. It is ",
     ):
-        assert not denied(before), before
+        assert not extract.denied(before), before
     for behind in (
         " is wrong",
         "? No",
@@ -377,7 +378,7 @@ def test_what_a_text_denies():
         " ist falsch",
         " isn't right",
     ):
-        assert denied("", behind), behind
+        assert extract.denied("", behind), behind
     for behind in (
         " is right",
         ". No more is needed",
@@ -386,7 +387,7 @@ def test_what_a_text_denies():
         "? Yes",
         ". It is not possible to have 4",
     ):
-        assert not denied("", behind), behind
+        assert not extract.denied("", behind), behind
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,89 @@ D | Answer: D, since A, B and C are wrong.
 - | Answer: (A) or (B)
 - | Answer: (a) or (b)
 A | Answer: A train at 5 pm? No wait. Answer: A
+C | The answer is C. Option A ignores friction.
+B | My answer: I think it's B.
+- | \boxed{A}, or maybe B
+- | \boxed{A}. B works too.
+- | The answer is A or B.
+- | The answer is A, or possibly B.
+- | The answer is not A.
+B | A? No, B.
+- | A?
+- | A is out.
+- | We can discard A.
+- | We must drop A.
+- | The answer is A. Scratch that.
+- | It is tempting to say A.
+B | It's tempting to pick A, but the answer is B.
+B | The answer is A. Wait, no, it is B.
+B | A is wrong, B is right.
+B | Not A but B
+B | B, not A
+B | The answer is B, not A.
+B | [ANSWER] B [/ANSWER]
+B | [ANSWER]B[/ANSWER]
+B | <ANSWER>B</ANSWER>
+B | <answer>B</answer>
+- | <answer>A</answer> or <answer>B</answer>
+B | 答案是B。
+- | 答案不是B。
+B | 答案：B
+B | Ответ: B
+- | Ответ: не B
+B | Die Antwort ist B.
+- | Die Antwort ist nicht B.
+B | La respuesta es B.
+- | La respuesta no es B.
+B | La réponse est B.
+- | La réponse n'est pas B.
+B | The correct option is (B).
+B | **B**
+B | (B) 12 meters
+B | \boxed{\text{(B)}}
+B | \boxed{\textbf{(B)}\ 12}
+B | \boxed{B}
+- | \boxed{A, B}
+- | \boxed{A \text{ and } B}
+- | All except B.
+- | The answer is anything but B.
+- | I doubt that the answer is B.
+- | If the answer is B, then we are done.
+B | The answer is B. A common mistake is to say A.
+B | A common mistake is to say A. The answer is B.
+B | One might think the answer is A. The answer is B.
+- | One might think the answer is A.
+- | The wrong answer is A.
+B | Option B is correct; option A is not.
+- | Both A and B are correct.
+- | Either A or B.
+B | The answer is option B
+B | I choose B because A is wrong.
+B | Let's go with B.
+- | The answer is B?
+- | Is it B?
+B | Answer: B) 12
+- | The answer is 12.
+A | A
+A | Answer: A
+- | A train leaves.
+I | The answer is I.
+- | I think so.
+B | The answer is B.<|im_end|>
+- | At least B.
+B | The answer is B or, in other words, option B.
+- | B or C, I am not sure
+- | Maybe B, maybe C
+B | The answer must be B.
+- | The answer is not B, C or D.
+A | The answer is not B, C or D but A.
+A | It is not B, so A.
+- | \boxed{B} is wrong.
+- | \boxed{B}? No.
+C | \boxed{B}? No, \boxed{C}.
+- | The answer is B. That is wrong.
+- | The answer is B, which is wrong.
+- | I would say anything other than B
 """.strip().splitlines()
 
 
