@@ -25,6 +25,7 @@ long = pytest.mark.skipif(not os.environ.get("FLYWHEEL_LONG"), reason="takes a m
 LIMIT = 900  # seconds, for one run on a slow machine
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents:
