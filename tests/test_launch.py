@@ -152,7 +152,6 @@ def installed(clone):
 
 TWO = "[-m][pytest][-n][2][--dist][worksteal]"
 FAST = f"{TWO}[-m][not engine]"
-GROUPS = "[-m][pytest][-n][2][--dist][loadgroup][tests/integration]"
 REST = "[--ignore=tests/integration][--ignore=tests/torture]"
 
 
@@ -161,8 +160,8 @@ REST = "[--ignore=tests/integration][--ignore=tests/torture]"
     [
         ([], [FAST]),
         (["-x", "-k", "nothing"], [f"{FAST}[-x][-k][nothing]"]),
-        (["all"], [f"{TWO}{REST}", GROUPS, "[-m][pytest][tests/torture]"]),
-        (["all", "-x"], [f"{TWO}{REST}[-x]", f"{GROUPS}[-x]", "[-m][pytest][tests/torture][-x]"]),
+        (["all"], [f"{TWO}{REST}", "[-m][pytest][tests/integration][tests/torture]"]),
+        (["all", "-x"], [f"{TWO}{REST}[-x]", "[-m][pytest][tests/integration][tests/torture][-x]"]),
         (["locks", "-m", "engine or not engine"], ["[-m][pytest][locks][-m][engine or not engine]"]),
         (["launch.sh::name", "-x"], ["[-m][pytest][launch.sh::name][-x]"]),
     ],

@@ -25,14 +25,10 @@ long = pytest.mark.skipif(not os.environ.get("FLYWHEEL_LONG"), reason="takes a m
 LIMIT = 900  # seconds, for one run on a slow machine
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.engine)
-            # Two processes share the files, except those of the one small run.
-            group = "small" if "small" in item.fixturenames else item.path.name
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def start(*words: str, cwd: Path = TOP) -> subprocess.Popen:

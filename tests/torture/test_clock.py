@@ -13,7 +13,7 @@ import pytest
 
 from cluster.folder.book import Book
 from cluster.folder.store import Store
-from tests.integration.conftest import LIMIT, flywheel, kill_all, start, wait_for
+from tests.integration.conftest import LIMIT, flywheel, kill_all, long, start, wait_for
 from tests.torture.storm import CONFIG, OPTIONS, Storm
 
 DAY = 86400
@@ -22,6 +22,7 @@ FEW = "placement={generators: 1, searchers: 1, verifiers: 1, dashboard: false}"
 RUN = [*OPTIONS, "rounds=1", "problems=32", "measure.problems=8", "model.warm_start.tokens=20000", "train.tokens=6000", FEW]
 
 
+@long
 @pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler (cc); on Debian: apt-get install gcc libc6-dev")
 def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
     flywheel("run", CONFIG, *RUN, f"run.dir={tmp_path / 'calm'}")
