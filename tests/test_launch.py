@@ -152,7 +152,9 @@ def installed(clone):
 
 TWO = "[-m][pytest][-n][2][--dist][worksteal]"
 FAST = f"{TWO}[-m][not engine]"
-REST = "[--ignore=tests/integration][--ignore=tests/torture]"
+ALONE = ("tests/cluster/train", "tests/integration", "tests/torture")
+REST = "".join(f"[--ignore={folder}]" for folder in ALONE)
+SECOND = "[-m][pytest]" + "".join(f"[{folder}]" for folder in ALONE)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +162,8 @@ REST = "[--ignore=tests/integration][--ignore=tests/torture]"
     [
         ([], [FAST]),
         (["-x", "-k", "nothing"], [f"{FAST}[-x][-k][nothing]"]),
-        (["all"], [f"{TWO}{REST}", "[-m][pytest][tests/integration][tests/torture]"]),
-        (["all", "-x"], [f"{TWO}{REST}[-x]", "[-m][pytest][tests/integration][tests/torture][-x]"]),
+        (["all"], [f"{TWO}{REST}", SECOND]),
+        (["all", "-x"], [f"{TWO}{REST}[-x]", f"{SECOND}[-x]"]),
         (["locks", "-m", "engine or not engine"], ["[-m][pytest][locks][-m][engine or not engine]"]),
         (["launch.sh::name", "-x"], ["[-m][pytest][launch.sh::name][-x]"]),
     ],
