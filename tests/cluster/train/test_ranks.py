@@ -115,9 +115,8 @@ def test_one_two_and_three_ranks_train_the_same_model(model, tmp_path):
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("lora", [0, 4])
-def test_two_ranks_save_in_bfloat16(model, tmp_path, lora):
-    options = {"rows": ROWS, "micro_rows": 1, "lr": 1e-3, "lora": lora}
+def test_two_ranks_save_in_bfloat16(model, tmp_path):
+    options = {"rows": ROWS, "micro_rows": 1, "lr": 1e-3, "lora": 4}  # adapters are merged before they are rounded
     trained(2, model, tmp_path / "whole", options=Train(**options))
     trained(2, model, tmp_path / "half", options=Train(**options, save_dtype="bfloat16"))
     whole, half = weights(tmp_path / "whole"), weights(tmp_path / "half")
