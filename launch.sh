@@ -16,7 +16,7 @@ usage: ./launch.sh [VERB ...]
                             the fast tests (about two minutes), two at a time;
                             with a path or -m, those that pytest selects
   ./launch.sh test all [OPTIONS]
-                            all tests (about twenty minutes)
+                            all tests (about 25 minutes)
   ./launch.sh torture [--minutes N]
                             kill a real run at random for N minutes, and check
                             that nothing is lost
