@@ -76,7 +76,7 @@ packages() {
     local lock=$1 kind=$2 backend=()
     [ "$kind" = cpu ] && backend=(--torch-backend=cpu)
     if command -v uv >/dev/null; then
-        try uv pip install --python .venv/bin/python --no-deps "${backend[@]}" -r "$lock" && return
+        try uv pip install --python .venv/bin/python --compile-bytecode --no-deps "${backend[@]}" -r "$lock" && return
         echo "launch.sh: uv could not install them ($(tail -n 1 "$log")); trying pip" >&2
     fi
     try "${pip[@]}" --no-deps -r "$lock" && return
@@ -84,7 +84,7 @@ packages() {
         failed "the packages of $lock could not be installed (index unreachable, or disk full?)"
     echo "launch.sh: pip's index has no CPU build of torch; taking it from PyTorch's own CPU index" >&2
     sed '/^torch==/d' "$lock" >.venv/lock
-    try "${pip[@]}" uv && try .venv/bin/uv pip install --python .venv/bin/python --no-deps --torch-backend=cpu \
+    try "${pip[@]}" uv && try .venv/bin/uv pip install --python .venv/bin/python --compile-bytecode --no-deps --torch-backend=cpu \
         "$(grep '^torch==' "$lock" | cut -d+ -f1)" && try "${pip[@]}" --no-deps -r .venv/lock ||
         failed "torch's CPU build could not be installed"
 }
@@ -108,7 +108,7 @@ setup() {
     "$python" -m venv "${clear[@]}" .venv || die "python -m venv failed; on Debian: apt-get install python3-venv"
     echo "$kind" >.venv/kind
     log=.venv/install.log
-    pip=(.venv/bin/python -m pip install --disable-pip-version-check --no-compile --progress-bar off)
+    pip=(.venv/bin/python -m pip install --disable-pip-version-check --progress-bar off)
     : >"$log"
     echo "launch.sh: installing $(grep -vc '^#' "$lock") packages from $lock into .venv with $("$python" --version)" \
         "(once, a minute or two; log: $log)" >&2
