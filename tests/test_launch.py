@@ -77,7 +77,7 @@ def test_uv_is_used_where_it_is_installed_and_pip_where_it_fails(quick, status, 
     fake(quick, "uv", f'echo "$*" >>uv-asked; echo "uv says this"; exit {status}')
     _, said = launch(quick, "setup", PYTHON="a-python", **UNREACHABLE)
     asked = (quick / "uv-asked").read_text()
-    assert "pip install --python .venv/bin/python --no-deps --torch-backend=cpu -r locks/cpu.txt" in asked
+    assert "pip install --python .venv/bin/python --compile-bytecode --no-deps --torch-backend=cpu -r locks/cpu.txt" in asked
     assert ("uv could not install them (uv says this); trying pip" in said) == pip
     assert ("the packages of locks/cpu.txt could not be installed" in said) == pip
 
