@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from iteration.errors import COMMAND, TOP, UserError
+from iteration.errors import TOP, UserError
 
 VERBS = (
     "quickstart",
@@ -77,12 +77,6 @@ def example(line: str) -> str:
     return one if len(command) <= 36 and len(one) <= WIDTH else f"  {command}\n      {meaning}"
 
 
-def name_the_command() -> None:
-    """Texts say ./launch.sh, the command of a clone; what is installed elsewhere prints its own."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.write = lambda text, write=stream.write: write(text.replace("./launch.sh", COMMAND))
-
-
 def clashes() -> list[str]:
     """The installed distributions, besides this one, that bring a package named cluster or iteration."""
     from importlib.metadata import distributions
@@ -93,8 +87,6 @@ def clashes() -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    if COMMAND != "./launch.sh":
-        name_the_command()
     words = sys.argv[1:] if arguments is None else arguments
     whole = parser(words[:1] if words and words[0] in VERBS else VERBS)
     known, rest = whole.parse_known_args(words)

@@ -89,7 +89,7 @@ class Config:
     audit: Any = None  # a second, stricter verifier that checks a sample of the accepted answers
     audit_share: float = 0.1  # share of a round's accepted answers that it checks
     failed_share: float = 0.05  # largest share of failed verdicts (a verifier that broke); with more of them the run stops
-    verdicts: str = ""  # a regrading whose verdicts later rounds train by (./launch.sh regrade); may be given on resume
+    verdicts: str = ""  # a regrading whose verdicts later rounds train by (flywheel regrade); may be given on resume
     judge: Any = None  # a value model, retrained in each round, that scores steps in the next round's search
     learn: Any = field(default_factory=lambda: {"name": "sft"})
     filters: Any = None

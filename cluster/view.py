@@ -20,6 +20,7 @@ from cluster.console import rounds_table
 from cluster.folder.layout import model_folder
 from cluster.pending import TRAINING
 from cluster.searcher import Done
+from iteration.errors import COMMAND
 from iteration.types import Span
 
 RATE_SECONDS = 15.0  # window over which tokens per second are averaged
@@ -159,11 +160,11 @@ class View:
             f"{end.seconds / 60:.1f} minutes; run folder: {end.folder}; last model: {end.folder}/{model_folder(end.model)}"
         )
         self.say(f"  report:       {end.report}")
-        self.say(f"  status:       ./launch.sh status {end.folder}")
+        self.say(f"  status:       {COMMAND} status {end.folder}")
         if self._rounds:
-            self.say(f"  more rounds:  ./launch.sh resume {end.folder} rounds={self._rounds + 3}")
+            self.say(f"  more rounds:  {COMMAND} resume {end.folder} rounds={self._rounds + 3}")
         if end.trace:
-            self.say(f"  one trace:    ./launch.sh why {end.trace} --run {end.folder}")
+            self.say(f"  one trace:    {COMMAND} why {end.trace} --run {end.folder}")
 
     def round_done(self, record: dict) -> None:
         self._number, self._ended = record["number"], time.monotonic()

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.folder.layout import CATEGORIES, CONFIG, TMP, TRACE
-from iteration.errors import UserError
+from iteration.errors import COMMAND, UserError
 
 _ROW_GROUP = 256
 ASIDE_BYTES = 32_768  # more than an empty table takes
@@ -236,7 +236,7 @@ class Store:
                 file.seek(0)
                 other = json.loads(file.read() or "{}").get("who", "another process")
                 raise UserError(
-                    f"run.dir {self.root}: {other} is running this run; stop it with: ./launch.sh stop {self.root}"
+                    f"run.dir {self.root}: {other} is running this run; stop it with: {COMMAND} stop {self.root}"
                 ) from None
             file.truncate(0)
             file.write(json.dumps(driver_record()))

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from cluster.folder.layout import VERDICT, VERDICTS, set_key, verdict_key
 from cluster.folder.store import Store
-from iteration.errors import UserError
+from iteration.errors import COMMAND, UserError
 from iteration.types import State, Verdict
 
 
@@ -62,5 +62,5 @@ def check_set(store: Store, name: str) -> None:
     if not store.has(set_key(name), ".json"):
         known = ", ".join(store.names(VERDICTS)) or "none"
         raise UserError(
-            f"verdicts={name}: {store.place} has no such verdicts (there: {known}); make them with: ./launch.sh regrade"
+            f"verdicts={name}: {store.place} has no such verdicts (there: {known}); make them with: {COMMAND} regrade"
         )

@@ -25,7 +25,7 @@ from cluster.report.page import page
 from cluster.report.trees import Trees
 from iteration import choose
 from iteration.cost import Size
-from iteration.errors import COMMAND, UserError
+from iteration.errors import UserError
 from iteration.examples import tally, token_counts
 from iteration.types import State
 
@@ -279,5 +279,5 @@ def write(
     together = "-".join(["report", *(each.name for each in evidence if len(evidence) > 1)])
     path = to or next(iter(runs.values())).root / f"{together}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(evidence, command).replace("./launch.sh", COMMAND), encoding="utf-8")
+    path.write_text(page(evidence, command), encoding="utf-8")
     return path

@@ -11,6 +11,7 @@ from cluster.report import charts, costs
 from cluster.report.evidence import Evidence
 from cluster.report.grammar import Spec
 from iteration.cost import money
+from iteration.errors import COMMAND
 from iteration.measuring import paired
 
 NAMED = 40  # problems that are listed by name
@@ -113,16 +114,16 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
     answers = sum(record["counts"].get("answers", 0) for record in run.rounds)
     if failed:
         what = f"The verifier failed on {failed:,} of {answers:,} answers; they are not counted. See why, and grade them again."
-        steps.append((what, f"./launch.sh traces {folder} --state failed"))
+        steps.append((what, f"{COMMAND} traces {folder} --state failed"))
     if run.asides:
-        steps.append((f"{run.asides} units were set aside; see the reasons.", f"./launch.sh doctor {folder}"))
+        steps.append((f"{run.asides} units were set aside; see the reasons.", f"{COMMAND} doctor {folder}"))
     audits = [record["audit"] for record in run.rounds if record.get("audit")]
     if audits and audits[-1]["low"] > 0.05:
         rate = percent(audits[-1]["rate"])
         what = f"The second verifier rejects {rate} of what the first accepts: false positives are trained on."
-        steps.append((what, f"./launch.sh regrade {folder} --verifier NAME"))
+        steps.append((what, f"{COMMAND} regrade {folder} --verifier NAME"))
     if done < run.wanted_rounds:
-        steps.append((f"{done} of {run.wanted_rounds} rounds are finished; resume the run.", f"./launch.sh resume {folder}"))
+        steps.append((f"{done} of {run.wanted_rounds} rounds are finished; resume the run.", f"{COMMAND} resume {folder}"))
         return steps
     if len(run.held_out) < 2 or not all(each.rates() for each in (run.best, *run.held_out[-2:])):
         return steps
@@ -130,22 +131,22 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
     one, top = best.pass_1().mean, float(best.coverage()[-1])
     if one > 0.95:
         what = "The held-out problems are nearly all solved: measure and train on harder ones."
-        return [*steps, (what, f"./launch.sh status {folder}")]
+        return [*steps, (what, f"{COMMAND} status {folder}")]
     gain, _ = paired(run.held_out[-2].rates(), run.held_out[-1].rates())
     if gain is None:
         return steps
     if gain.low > 0:
         what = f"The last round still gained {100 * gain.mean:.1f} points (beyond noise): more rounds should pay."
-        steps.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))
+        steps.append((what, f"{COMMAND} resume {folder} rounds={done + 3}"))
     elif top - one > 0.1:
         what = (
             f"The last round's gain is within noise, but {best.sizes()[-1]} answers solve {percent(top)} where one solves "
             f"{percent(one)}: there is more to learn from. Search wider, or train longer in each round."
         )
-        steps.append((what, f"./launch.sh resume {folder} rounds={done + 3}"))
+        steps.append((what, f"{COMMAND} resume {folder} rounds={done + 3}"))
     else:
         what = "The last round's gain is within noise, and more answers solve few more problems: harder problems are needed."
-        steps.append((what, f"./launch.sh status {folder}"))
+        steps.append((what, f"{COMMAND} status {folder}"))
     return steps
 
 

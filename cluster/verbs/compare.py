@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from cluster.verbs.driving import config_arguments
-from iteration.errors import UserError
+from iteration.errors import COMMAND, UserError
 
 HELP = "searches and ways to choose, side by side on held-out problems"
 DESCRIPTION = (
@@ -38,7 +38,7 @@ def act(known: argparse.Namespace) -> int:
     began = time.monotonic()
     folder = Store(read(known.config, known.options).run.dir).open().root
     quiet()
-    again = shlex.join(["./launch.sh", "compare", known.config, *known.options])
+    again = shlex.join([COMMAND, "compare", known.config, *known.options])
     console = None if known.json else terminal(180)
     status = guarded(lambda: compare(known.config, known.options, console), folder / ERRORS, again)
     if not status and console:

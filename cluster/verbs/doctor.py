@@ -6,6 +6,8 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
+from iteration.errors import COMMAND
+
 if TYPE_CHECKING:
     from cluster.folder.book import Book
 
@@ -44,8 +46,8 @@ def idle(book: Book) -> list[str]:
     if not left:
         if book.tabled():
             return ["finished"]
-        return ["finished, but the comparison's tables are missing; type its command again: ./launch.sh compare CONFIG"]
-    lines = [f"nobody works on it; resume with: ./launch.sh resume {book.store.place}", *(f"  {each}" for each in left)]
+        return [f"finished, but the comparison's tables are missing; type its command again: {COMMAND} compare CONFIG"]
+    lines = [f"nobody works on it; resume with: {COMMAND} resume {book.store.place}", *(f"  {each}" for each in left)]
     error = book.last_error()
     if error:
         at, line = error

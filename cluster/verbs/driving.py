@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iteration.errors import UserError
+from iteration.errors import COMMAND, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -89,7 +89,7 @@ def turn(kind: type, config: DictConfig, known: argparse.Namespace, again: str) 
     except Exception as error:  # the run is finished, with or without its report
         log = run.store.root / ERRORS
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        shown = f"could not be written ({type(error).__name__}: {error}; traceback: {log}); try ./launch.sh report {folder}"
+        shown = f"could not be written ({type(error).__name__}: {error}; traceback: {log}); try {COMMAND} report {folder}"
     book = Book(run.store)
     done = book.records()
     view.over(End(folder, time.monotonic() - began, done[-1]["model_out"], shown, first_kept(book)), done)
@@ -137,7 +137,7 @@ def draw(runs: dict[str, Store], to: str = "", price: float | None = None) -> Pa
 
     from cluster.report.gather import write
 
-    command = " ".join(["./launch.sh report", *runs])
+    command = " ".join([f"{COMMAND} report", *runs])
     with Console(stderr=True).status("report") as status:
         return write(runs, command, Path(to) if to else None, price, lambda what: status.update(f"report: {what}"))
 

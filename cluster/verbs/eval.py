@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.verbs.driving import ray_arguments
-from iteration.errors import UserError
+from iteration.errors import COMMAND, UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,7 +49,7 @@ def act(known: argparse.Namespace) -> int:
     file = known.task if known.task.endswith((".yaml", ".yml")) else ""
     given = words(known.model, known.task, known.search, known.budget, known.judge, known.options)
     config = read(file, given)
-    again = shlex.join(["./launch.sh", *sys.argv[1:]])
+    again = shlex.join([COMMAND, *sys.argv[1:]])
     status = turn(Evaluation, config, known, again)
     if not status and not known.json:
         console().print(table(gather(store_at(config.run.dir), config.run.dir)))

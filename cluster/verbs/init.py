@@ -71,7 +71,7 @@ def act(known: argparse.Namespace) -> int:
     except UserError:
         file.unlink()
         raise
-    print(f"{file} is written; run it with: ./launch.sh run {file}")
+    print(f"{file} is written; run it with: {COMMAND} run {file}")
     return 0
 
 

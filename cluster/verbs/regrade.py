@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from iteration.errors import COMMAND
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.table import Table
@@ -68,7 +70,7 @@ def act(known: argparse.Namespace) -> int:
             line = f"  {before} -> {after}: {trace}{': ' + why if why else ''}"
             out.print(line, highlight=False, markup=False, soft_wrap=True)
     out.print(f"the verdicts are in {book.store.place}/{set_folder(name)}", highlight=False, soft_wrap=True)
-    again = f"./launch.sh resume {known.run} verdicts={name} verify.name={known.verifier} rounds=N"
+    again = f"{COMMAND} resume {known.run} verdicts={name} verify.name={known.verifier} rounds=N"
     out.print(f"train later rounds on them: {again}", highlight=False)
     return 0
 

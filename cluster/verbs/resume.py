@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cluster.verbs.driving import join, kind_of, ray_arguments, turn
+from iteration.errors import COMMAND
 
 HELP = "resume a run, from its folder alone"
 DESCRIPTION = (
@@ -27,4 +28,4 @@ def act(known: argparse.Namespace) -> int:
     store = open_run(known.run)
     join(known)
     kind, config = kind_of(str(store.local(CONFIG)), [*known.options, f"run.dir={store.place}"])
-    return turn(kind, config, known, f"./launch.sh resume {known.run}")
+    return turn(kind, config, known, f"{COMMAND} resume {known.run}")

@@ -7,6 +7,7 @@ import dataclasses
 import shlex
 
 from cluster.verbs.driving import config_arguments, join, ray_arguments, turn
+from iteration.errors import COMMAND
 
 HELP = "start a run, or resume it"
 DESCRIPTION = (
@@ -30,7 +31,7 @@ def act(known: argparse.Namespace) -> int:
     from cluster.run import Run
 
     join(known)
-    again = shlex.join(["./launch.sh", "run", known.config, *known.options])
+    again = shlex.join([COMMAND, "run", known.config, *known.options])
     return turn(Run, load(known.config, known.options), known, again)
 
 

@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from iteration.errors import COMMAND
+
 if TYPE_CHECKING:
     from cluster.folder.book import Progress
 
@@ -41,7 +43,7 @@ def act(known: argparse.Namespace) -> int:
     if records:
         shown.print(rounds_table(records))
     if not book.finished():
-        shown.print(f"resume with: ./launch.sh resume {known.run}", highlight=False)
+        shown.print(f"resume with: {COMMAND} resume {known.run}", highlight=False)
     return 0
 
 

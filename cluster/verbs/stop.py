@@ -8,7 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from iteration.errors import UserError
+from iteration.errors import COMMAND, UserError
 
 if TYPE_CHECKING:
     from cluster.folder.store import Store
@@ -47,12 +47,12 @@ def stop(store: Store) -> int:
         job, _, address = who["job"].partition("@")
         JobSubmissionClient(address, headers=token()).stop_job(job)
     else:
-        raise UserError(f"{root}: {who['who']} works on it, which is not this machine; type there: ./launch.sh stop {root}")
+        raise UserError(f"{root}: {who['who']} works on it, which is not this machine; type there: {COMMAND} stop {root}")
     print(f"{who['who']} was asked to stop", flush=True)
     until = time.monotonic() + STOP_SECONDS
     while store.driver() == who:
         if time.monotonic() > until:
-            raise UserError(f"{root}: {who['who']} still works after {STOP_SECONDS} s; see ./launch.sh doctor {root}")
+            raise UserError(f"{root}: {who['who']} still works after {STOP_SECONDS} s; see {COMMAND} doctor {root}")
         time.sleep(0.2)
-    print(f"stopped; resume with: ./launch.sh resume {root}")
+    print(f"stopped; resume with: {COMMAND} resume {root}")
     return 0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cluster.verbs.driving import config_arguments
 from cluster.verbs.stop import STOP_SECONDS
-from iteration.errors import UserError
+from iteration.errors import COMMAND, UserError
 
 HELP = "run a config as a job on a Ray cluster"
 DESCRIPTION = (
@@ -108,7 +108,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     try:
         asyncio.run(log())
     except KeyboardInterrupt:
-        print(f"\nthe job continues; stop it with: ./launch.sh stop {folder}")
+        print(f"\nthe job continues; stop it with: {COMMAND} stop {folder}")
         return 0
     except Exception as error:  # aiohttp's, or what the dashboard answers
         raise UserError(f"--address {address}: the job's log cannot be followed ({last_line(error)})") from None

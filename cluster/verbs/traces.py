@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iteration.errors import UserError
+from iteration.errors import COMMAND, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -173,7 +173,7 @@ def show(book: Book, folder: str, wanted: Wanted, page: int) -> int:
     if seen <= first:
         out.print("no more answers fit" if page > 1 else "no answer fits", highlight=False)
     elif more:
-        out.print(f"next page: ./launch.sh traces {folder} ... --page {page + 1}", highlight=False)
+        out.print(f"next page: {COMMAND} traces {folder} ... --page {page + 1}", highlight=False)
     else:
         out.print(f"{seen} answers fit; all of them: --to FILE.parquet or FILE.jsonl", highlight=False)
     return 0

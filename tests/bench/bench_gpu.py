@@ -29,6 +29,9 @@ import numpy as np
 import psutil
 import torch
 
+from iteration import tiny
+from iteration.tasks.expressions import VOCABULARY
+
 MINUTES = 8
 MARK = "found: "
 Found = Iterator[tuple[str, str]]  # (what, value)
@@ -36,50 +39,28 @@ Found = Iterator[tuple[str, str]]  # (what, value)
 
 @dataclass(frozen=True)
 class Sizes:
-    """A Qwen3-shaped model, and the rows of a step."""
+    """A model with random weights, and the rows of a step."""
 
     vocabulary: int
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
+    shape: tiny.Shape
     rows: int = 8
     row_tokens: int = 2048
     micro_rows: int = 8
     steps: int = 12
 
     def config(self):
-        from transformers import Qwen3Config
-
-        return Qwen3Config(
-            vocab_size=self.vocabulary,
-            hidden_size=self.hidden_size,
-            intermediate_size=self.intermediate_size,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            num_key_value_heads=self.kv_heads,
-            head_dim=self.head_dim,
-            tie_word_embeddings=True,
-            max_position_embeddings=8192,
-        )
+        return tiny.config(self.shape, self.vocabulary)
 
     def save(self, folder: Path) -> Path:
-        from iteration import tiny
-        from iteration.tasks.expressions import VOCABULARY
-
-        names = ("hidden_size", "layers", "heads", "kv_heads", "head_dim", "intermediate_size")
-        words = [*VOCABULARY, *(f"w{i}" for i in range(self.vocabulary - len(VOCABULARY)))]
-        tiny.build(folder, words, tiny.Shape(**{name: getattr(self, name) for name in names}, context=2048), 0)
+        tiny.build(folder, [*VOCABULARY, *(f"w{i}" for i in range(self.vocabulary - len(VOCABULARY)))], self.shape, 0)
         return folder
 
 
 MODELS = {
-    "135M": Sizes(49_152, 576, 1536, 30, 9, 3, 64),
-    "1.5B": Sizes(151_936, 1536, 8960, 28, 12, 2, 128, micro_rows=4, steps=9),
-    "0.45M": Sizes(26, 128, 256, 3, 4, 2, 32, row_tokens=128, steps=60),
-    "smoke": Sizes(300, 64, 128, 2, 2, 1, 32, rows=2, row_tokens=64, micro_rows=1, steps=9),
+    "135M": Sizes(49_152, tiny.Shape(576, 30, 9, 3, 64, 1536, 2048)),
+    "1.5B": Sizes(151_936, tiny.Shape(1536, 28, 12, 2, 128, 8960, 2048), micro_rows=4, steps=9),
+    "0.45M": Sizes(26, tiny.Shape(128, 3, 4, 2, 32, 256, 2048), row_tokens=128, steps=60),
+    "smoke": Sizes(300, tiny.Shape(64, 2, 2, 1, 32, 128, 2048), rows=2, row_tokens=64, micro_rows=1, steps=9),
 }
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -227,7 +208,7 @@ def engine_world(name: str, transfer: str, gpus: float) -> Iterator[tuple]:
         sizes = {"context": 1024, "max_tokens": 256, "dtype": "bfloat16" if gpus else "float32"}
         options = Generate(**sizes, gpus=gpus, transfer=transfer, sleep=bool(gpus) and transfer == "host")
         variables = environment(gpus, transfer)
-        engine = lambda name: start_actor(Generator, name, (0, made_here, "models", options), variables, gpus, 100).handle  # noqa: E731
+        engine = lambda name: start_actor(Generator, name, (0, made_here, options), variables, gpus, 100).handle  # noqa: E731
         arguments = made_here, Model(), Train(gpus=gpus), TrainJudge(), 0
         train = lambda: start_actor(Trainer, "trainer", arguments, None, gpus, 10).handle  # noqa: E731
         try:
@@ -296,10 +277,9 @@ def generation(name: str, out: Path, problems: int, n: int, max_tokens: int, seq
         words += [f"generate.gpus={gpus}", "train.gpus=0", f"train.row_tokens={2 * max_tokens}", "measure.problems=8"]
         return load("configs/quickstart.yaml", [*words, "task.first_level=4", "placement.dashboard=false"])
 
-    bench_generation.config = config
     with tempfile.TemporaryDirectory() as folder:
         MODELS[name].save(Path(folder) / "model")
-        ours, _, seconds = asyncio.run(bench_generation.system(folder, 0))
+        ours, _, seconds = asyncio.run(bench_generation.system(folder, 0, config))
         yield "search phase", f"{ours:,.0f} tokens/s in {seconds:.1f} s"
         command = [sys.executable, "-m", "tests.bench.bench_gpu", "--raw", folder, *map(str, (problems, n, max_tokens, seqs))]
         raw = subprocess.run(command, env=os.environ | environment(gpus), stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -356,9 +336,9 @@ def measured(row: str, smoke: bool, out: Path, limit: float) -> list[tuple[str, 
     with log.open("w") as output:
         child = psutil.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         while child.poll() is None and time.monotonic() < end:
-            with contextlib.suppress(psutil.NoSuchProcess):
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
                 family |= {child, *child.children(recursive=True)}
-            time.sleep(0.5)
+                child.wait(0.5)
         if child.poll() != 0:
             ended = f"failed with status {child.poll()}: {log}" if child.poll() else f"stopped after {limit:.0f} s: {log}"
         for each in family:

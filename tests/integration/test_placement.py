@@ -45,23 +45,29 @@ async def another(member, process):
 
 
 class Slow(Engine):
-    def __init__(self):
-        time.sleep(5)
+    """Starts until a file is there."""
+
+    def __init__(self, file):
+        waited(file.exists)
 
 
-def test_who_starts_does_not_wait_for_what_it_has(machine):
+def test_who_starts_does_not_wait_for_what_it_has(machine, tmp_path):
     """All GPUs are taken: by one that imports its libraries, and by others; one more has none."""
     import ray
 
     from cluster.head import placed, start_actor, usable_gpus, why_late
 
     assert usable_gpus() == 5
-    starts = start_actor(Slow, "starts", (), gpus=0.5)
+    starts = start_actor(Slow, "starts", (tmp_path / "go",), gpus=0.5)
     waited(lambda: placed(starts))
     others = [start_actor(Engine, f"engine-{i}", (), gpus=0.75) for i in range(5)]
     waited(lambda: sum(map(placed, others)) == 4)
     (late,), nodes = [each for each in others if not placed(each)], [node["Resources"] for node in ray.nodes()]
     assert placed(starts), "though its constructor has not returned"
+    asked = starts.handle.process.remote()
+    assert not ray.wait([asked], timeout=0)[0]
+    (tmp_path / "go").touch()
+    assert ray.get(asked, timeout=60)
     assert why_late(late, {"GPU": 0.5}, nodes) == f"{late.name} waits for 0.75 GPU; 0.5 of the cluster's are free"
     for each in (starts, *others):
         ray.kill(each.handle)
