@@ -37,6 +37,7 @@ def act(known: argparse.Namespace) -> int:
 
 def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     """Submit, print where to look, and follow the log. Returns the exit status for the shell."""
+    from aiohttp import ClientError
     from omegaconf import OmegaConf
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobStatus, JobSubmissionClient
@@ -110,7 +111,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     except KeyboardInterrupt:
         print(f"\nthe job continues; stop it with: {COMMAND} stop {folder}")
         return 0
-    except Exception as error:  # aiohttp's, or what the dashboard answers
+    except (ClientError, OSError, RuntimeError) as error:  # RuntimeError: what the dashboard answers
         raise UserError(f"--address {address}: the job's log cannot be followed ({last_line(error)})") from None
     status = client.get_job_status(job)
     print(f"job {job}: {status}")
