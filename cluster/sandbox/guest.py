@@ -78,6 +78,7 @@ def arguments(value: object, name: str) -> tuple:
 
 
 def truth(value: object) -> bool | None:
+    """None for an object whose own code raises an error when asked: the tests then raise one, too (`Remote`)."""
     try:
         return bool(value)
     except Exception:
