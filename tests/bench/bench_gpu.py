@@ -316,7 +316,8 @@ ROWS: dict[str, tuple[Callable[[Path], Found], int]] = {
     "trainer 1.5B": (partial(trainer, "1.5B"), 100),
     "trainer 0.45M": (partial(trainer, "0.45M"), 45),
     "trainer 0.45M float32": (partial(trainer, "0.45M", half=False), 45),
-    "engine 135M": (partial(engine, "135M"), 150),
+    "trainer 0.45M compiled": (partial(trainer, "0.45M", compile=True), 60),
+    "engine 135M": (partial(engine, "135M"), 200),
     "generation 135M": (partial(generation, "135M", problems=256, n=8, max_tokens=256, seqs=1024), 200),
     "ipc 135M": (partial(pushed, "135M", transfer="ipc"), 120),
     "nccl 135M": (partial(pushed, "135M", transfer="nccl"), 120),
@@ -378,8 +379,8 @@ def main() -> int:
         found = measured(row, asked.smoke, asked.out, min(rows[row][1], left)) if left > 10 else [("", "not run: no time left")]
         failed |= not found or not found[-1][0]
         for what, value in found:
-            print(f"{row:22} {what:24} {value}")
-        print(f"{row:22} {'seconds':24} {time.monotonic() - start:.0f}", flush=True)
+            print(f"{row:23} {what:24} {value}")
+        print(f"{row:23} {'seconds':24} {time.monotonic() - start:.0f}", flush=True)
     return int(failed)
 
 
