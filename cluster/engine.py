@@ -377,7 +377,7 @@ def engine_arguments(folder: str, options: Generate) -> dict:
             "max_num_batched_tokens": max(8192, options.context),
             "enable_sleep_mode": options.sleep,
             "cudagraph_capture_sizes": batches(options.max_seqs),
-            "enable_flashinfer_autotune": False,  # takes 26 s at every start, for kernels that no engine of ours uses
+            "enable_flashinfer_autotune": False,  # seconds of each first start, for kernels that are not used
             "seed": secrets.randbits(31),  # requests have none, and two engines must not draw the same numbers
         }
         return arguments | several | gpu
