@@ -25,6 +25,7 @@ from cluster.generator import Generator, Judge
 from cluster.head import dashboard_url, placed, start_actor, start_ray, why_late
 from cluster.sandbox.walls import SandboxOptions
 from cluster.searcher import Done, Partners, Searcher, Unit, Waiting
+from cluster.train import ranks
 from cluster.train.options import Model, Train, TrainJudge
 from cluster.train.ranks import Group
 from cluster.train.trainer import Progress, Trainer
@@ -128,7 +129,8 @@ class Actors:
             trainer = root, options.model, options.train, options.train_judge, options.seed, resident
             for rank in range(options.train.ranks):
                 name = f"trainer-{rank}" if rank else "trainer"
-                self.trainers.hire(start_actor(Trainer, name, trainer, gpus=options.train.gpus, concurrency=4))
+                given = trainer, ranks.environment(), options.train.gpus, 4
+                self.trainers.hire(start_actor(Trainer, name, *given))
         url, where = dashboard_url(), f"Ray at {self._address}" if self._address else "Ray for this run"
         self._view.say(where + (f", dashboard {url}" if url else ""))
         if not self._store.has(model_folder(model_key(0)), ""):

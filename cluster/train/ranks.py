@@ -11,6 +11,7 @@ import contextlib
 import copy
 import datetime
 import gc
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,6 +62,12 @@ class Head:
 
 POLICY = Head("AutoModelForCausalLM", {})
 VALUE = Head("AutoModelForSequenceClassification", {"num_labels": 1})
+
+
+def environment() -> dict[str, str]:
+    """The environment variables of a rank's process. Threads that wait for others sleep: they spin by default, and beside an
+    engine on the same cores that makes a step many times as long."""
+    return {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
 
 
 def meeting_point(host: str = "127.0.0.1") -> str:
