@@ -57,7 +57,7 @@ class Hex:
         return -boards[:, self.turned], self.connected(boards == 1)
 
     def connected(self, stones: np.ndarray) -> np.ndarray:
-        """Whether stones connect the top with the bottom row: bool [n]. stones: bool [n, cells]. A flood fill over rows of bits."""
+        """Whether stones, bool [n, cells], connect the top with the bottom row: bool [n]. A flood fill over rows of bits."""
         own = stones.reshape(-1, self.size, self.size) @ (1 << np.arange(self.size, dtype=np.int32))
         own = np.ascontiguousarray(own.T)  # [rows, n]
         filled = np.zeros_like(own)

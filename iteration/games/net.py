@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from iteration.parts import at_least
-
-
-@dataclass
-class Size:
-    """Of a net: 128 x 4 has about 72,000 weights on a board of 4 x 4."""
-
-    width: int = 128
-    depth: int = 4  # residual layers
-
-    def __post_init__(self) -> None:
-        at_least(self, width=1, depth=0)
+from iteration.games.model import Size
 
 
 class Net(nn.Module):
@@ -40,8 +29,8 @@ class Net(nn.Module):
         self.policy, self.value = nn.Linear(size.width, cells), nn.Linear(size.width, 1)
 
     def forward(self, boards: Tensor) -> tuple[Tensor, Tensor]:
-        """boards: int8 [n, cells], as the player to move sees them. Returns (log-probabilities of the moves, float32 [n, cells],
-        -inf where a cell is taken; the expected result for the player to move, in [-1, 1], float32 [n])."""
+        """boards: int8 [n, cells], as the player to move sees them. Returns (log-probabilities of the moves, float32
+        [n, cells], -inf where a cell is taken; the expected result for the player to move, in [-1, 1], float32 [n])."""
         x = torch.relu(self.first(torch.cat([boards == 1, boards == -1], 1).float()))
         for layer, gate in zip(self.layers, self.gates, strict=True):
             x = x + gate * torch.relu(layer(x))

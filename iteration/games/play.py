@@ -36,8 +36,8 @@ class Games:
 def play(
     game: Hex, openings: Sequence[Sequence[int]], search: Puct, rng: np.random.Generator, seats: np.ndarray | None = None
 ) -> Generator[Ask, Evaluated, Games]:
-    """Play games from openings that are not over. seats: the seat of net 0 in each game, int [games], net 1 has the other; None:
-    net 0 plays both. With `search.plies` games stop after so many moves."""
+    """Play games from openings that are not over. seats: the seat of net 0 in each game, int [games], net 1 has the other;
+    None: net 0 plays both. With `search.plies` games stop after so many moves."""
     lines = [list(opening) for opening in openings]
     boards = np.array([game.played(line)[0] for line in lines], np.int8).reshape(-1, game.cells)
     played = Games(lines, np.full(len(lines), -1))

@@ -19,6 +19,7 @@ from iteration.parts import above, at_least, share
 from iteration.search.puct import weight
 from iteration.types import Expand, Node, Tree
 
+
 @dataclass
 class Mcts:
     simulations: int = 64  # walks from the root; most of them generate

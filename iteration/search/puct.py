@@ -68,9 +68,7 @@ class Puct:
         above(self, alpha=0, temperature=0)
         share(self, "noise")
 
-    def simulate(
-        self, game: Rules, boards: np.ndarray, rng: np.random.Generator
-    ) -> Generator[np.ndarray, Evaluated, Searched]:
+    def simulate(self, game: Rules, boards: np.ndarray, rng: np.random.Generator) -> Generator[np.ndarray, Evaluated, Searched]:
         """Search positions that are not over, int8 [n, cells]."""
         priors, values = yield boards
         trees = _Trees(game, boards, self.simulations + 1)
