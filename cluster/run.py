@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +37,7 @@ from iteration.errors import UserError
 from iteration.examples import DECISION, answers, decide, generated, kept, order
 from iteration.measuring import Results, diversity, failed, promotion, solve_rates
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Part
-from iteration.protocols import FromFiles, Reports
+from iteration.protocols import FromFiles, Plays, Reports
 from iteration.respond import seed_of
 from iteration.types import Diversity, Round, Score, State
 
@@ -48,6 +48,7 @@ class Run:
     """One run in this process. config: as `cluster.config.load` returns it."""
 
     schema: ClassVar[type] = Config
+    plays: ClassVar[bool] = False  # a game; else language
 
     def __init__(self, config: DictConfig, address: str = "", view: View | None = None):
         self.config = config
@@ -60,7 +61,8 @@ class Run:
         self.verify, self.auditing = settings.part(config.verify, VERIFY), settings.part(config.audit, VERIFY)
         self.judge, self.learning = settings.part(config.judge, JUDGE), settings.part(config.learn, LEARN)
         self.task, self.verifier, self.learn = task.make(), self.verify.make(), self.learning.make()
-        self.searching.make()
+        others = [part.make() for part in (self.searching, self.auditing, self.judge) if part]
+        check_domain(self.plays, self.task, *others, self.verifier, self.learn)
         self.filters = {str(name): settings.part(each, FILTER, str(name)).make() for name, each in config.filters.items()}
         self.trackers = Trackers(settings.part(each, TRACK, str(name)).make() for name, each in config.track.items())
         for key, part in (("verify", self.verify), ("audit", self.auditing)):
@@ -75,10 +77,13 @@ class Run:
         self.book = Book(self.store)
         self.planning = Planning(self.task, self.book, self.options, self.train, self.view.say)
         self.engines = asyncio.Lock()  # searching, scoring and measuring take turns with the weights
-        self.actors = Actors(self.options, task, self.verify, self.judge, self.store, address, self.view)
+        self.actors = self.hire(self.options, task, self.verify, self.judge, self.store, address, self.view)
         self.judging = Judging(self.book, self.options, self.actors, self.view, self.engines, self.planning)
         self.metrics: Metrics | None = None  # once there is a cluster
         self.done: dict = {}  # the newest round's record
+
+    def hire(self, *given: Any) -> Actors:
+        return Actors(*given)
 
     def arms(self) -> list[Arm]:
         """The arms of this run: first the one that is trained on, then the one that measures models.
@@ -164,7 +169,7 @@ class Run:
                 with self.view.phase(number, "train"):
                     training = await self.actors.train("train", trained, model_key(base), self.learning)
                 drift, broken = await self.graded(self.test, number, trained)
-                best, reason = self.promote(champion, number)
+                best, reason = await self.better(champion, number)
             judge = await self.judging.teach(number, best, self.judge, self.verify, self.train)
             record = Round(
                 number=number,
@@ -304,8 +309,9 @@ class Run:
         return len(self.store.table(key))
 
     def pool(self, number: int) -> pa.Table:
-        """The items available for training after a round: those of all rounds, or of the last one."""
-        rounds = range(1 if self.options.train.pool == "all" else number, number + 1)
+        """The items available for training after a round: those of all rounds, of the newest ones, or of the last one."""
+        newest = self.options.train.window or (number if self.options.train.pool == "all" else 1)
+        rounds = range(max(1, number + 1 - newest), number + 1)
         return pa.concat_tables([self.items(kept(self.decisions(r)), self.train, r) for r in rounds])
 
     def items(self, chosen: pa.Table, arm: Arm, number: int) -> pa.Table:
@@ -326,6 +332,10 @@ class Run:
 
     def scores(self, model: int) -> list[Score]:
         return self.results(model).scores(self.options.measure.levels)
+
+    async def better(self, champion: int, candidate: int) -> tuple[int, str]:
+        """The better of two measured models, and why."""
+        return self.promote(champion, candidate)
 
     def promote(self, champion: int, candidate: int) -> tuple[int, str]:
         """The better of two models, and why."""
@@ -392,3 +402,15 @@ class Run:
                     for line in [f"nothing committed or trained for {pending.span(said)}; pending:", *pending.lines(now)]:
                         self.view.say(line)
                 said = min(said, now["silent"])
+
+
+def check_domain(plays: bool, *parts: object) -> None:
+    """Raises UserError where some parts are for games and others for language, or another verb is needed."""
+    if {isinstance(part, Plays) for part in parts} != {plays}:
+        kinds = ", ".join(
+            f"{type(part).__name__} is for {'games' if isinstance(part, Plays) else 'language'}" for part in parts
+        )
+        raise UserError(
+            f"{kinds}; a game is played by flywheel run with all of task=hex search=puct verify=hex learn=selfplay, and measured "
+            "by it"
+        )

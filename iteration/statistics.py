@@ -186,7 +186,9 @@ def elo(wins: np.ndarray) -> np.ndarray:
     """
     wins = np.asarray(wins, np.float64)
     met = wins + wins.T > 0
-    links = np.linalg.matrix_power(met + np.eye(len(wins)), len(wins)) > 0
+    links = met | np.eye(len(wins), dtype=bool)
+    for _ in wins:
+        links = links @ links
     if not links.all():
         raise ValueError("not all players are linked by games")
     wins = wins + met / 2

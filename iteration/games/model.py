@@ -13,7 +13,7 @@ from iteration.parts import at_least
 from iteration.tiny import words
 
 GAME, MOVE, MATCH = "game", "move", "match"  # what a prompt asks for
-OWN = 5  # words that are no cell: padding, end of text, and the three above
+OWN = 6  # words that are no cell: padding, end of text, the board (4x4), and the three above
 
 
 @dataclass
@@ -27,6 +27,11 @@ class Size:
         at_least(self, width=1, depth=0)
 
 
+def vocabulary(game: Hex) -> list[str]:
+    """The words of its tokenizer, by token."""
+    return ["<pad>", "<end>", f"{game.size}x{game.size}", GAME, MOVE, MATCH, *game.names]
+
+
 def build(folder: Path, game: Hex, size: Size, seed: int) -> None:
     """Save the net and its tokenizer: the token of cell i is i + OWN."""
     import torch
@@ -35,4 +40,4 @@ def build(folder: Path, game: Hex, size: Size, seed: int) -> None:
 
     torch.manual_seed(seed)
     Net(game.cells, size).save(folder)
-    words(["<pad>", "<end>", GAME, MOVE, MATCH, *game.names]).save_pretrained(folder)
+    words(vocabulary(game)).save_pretrained(folder)

@@ -95,6 +95,22 @@ def positions(played: Games) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return boards, visits / visits.sum(1, keepdims=True), results
 
 
+def straight(game: Hex, opening: Sequence[int], net: Callable[[np.ndarray], Evaluated]) -> list[int]:
+    """The net's most likely moves after an opening, to the end of the game: cells as the first player sees them."""
+    alone = Puct(simulations=0, noise=0, hot=0)
+    played = finish(play(game, [opening], alone, np.random.default_rng(0)), net)
+    return played.lines[0][len(opening) :]
+
+
+def logprobs(game: Hex, opening: Sequence[int], moves: Sequence[int], net: Callable[[np.ndarray], Evaluated]) -> np.ndarray:
+    """Log-probabilities of the moves of one game after its opening: float32 [moves]."""
+    line = [*opening, *moves]
+    places = range(len(opening), len(line))
+    priors, _ = net(np.array([game.played(line[:ply])[0] for ply in places], np.int8).reshape(-1, game.cells))
+    seen = [game.turned[line[ply]] if ply % 2 else line[ply] for ply in places]
+    return np.log(priors[np.arange(len(seen)), seen])
+
+
 def match(
     game: Hex, search: Puct, openings: Sequence[Sequence[int]], one: Callable, other: Callable
 ) -> tuple[np.ndarray, Games]:
@@ -108,3 +124,40 @@ def match(
 def quiet(search: Puct, **options) -> Puct:
     """The same search without noise and with the best moves, as it is measured."""
     return replace(search, noise=0.0, hot=0, **options)
+
+
+def nodes_of(game: Hex, played: Games) -> dict[str, np.ndarray]:
+    """Games as trees: a node is a move that the search visited, and the line that was played leads to the node `end`.
+
+    Columns of all nodes, tree by tree, each from its root, the opening: tree, node (in its tree), parent, depth, ply (moves
+    before the node's own), cell (as the first player sees it), visits, prior and value (in [0, 1], for the player who moves; at
+    roots for the player to move), NaN where there is none, and end (bool).
+    """
+    n = len(played.lines)
+    size, at, depth = np.ones(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)  # nodes; the newest position
+    value = np.full(n, np.nan, np.float32)
+    parts = []
+    for each in played.moves:
+        found, own = each.found, np.arange(len(each.games))
+        seen = found.visits > 0
+        seen[own, each.moves] = True
+        row, cell = np.nonzero(seen)
+        tree, rank, visits = each.games[row], np.cumsum(seen, axis=1) - 1, found.visits[row, cell]
+        ply = (each.boards != 0).sum(1)[row]
+        worth = np.where(visits > 0, (found.worth[row, cell] + 1) / 2, np.nan)
+        cells = np.where(ply % 2 == 1, game.turned[cell], cell)
+        place = tree, size[tree] + rank[row, cell], at[tree], depth[tree] + 1
+        parts.append((*place, ply, cells, visits, found.priors[row, cell], worth))
+        first = depth[each.games] == 0
+        value[each.games[first]] = (found.value[first] + 1) / 2
+        at[each.games] = size[each.games] + rank[own, each.moves]
+        size[each.games] += seen.sum(1)
+        depth[each.games] += 1
+    zeros = np.zeros(n, np.int64)
+    opening = np.array([len(line) for line in played.lines]) - depth
+    parts.append((np.arange(n), zeros, zeros - 1, zeros, opening - 1, zeros, zeros, np.full(n, np.nan), value))
+    names = "tree", "node", "parent", "depth", "ply", "cell", "visits", "prior", "value"
+    columns = {name: np.concatenate(each) for name, each in zip(names, zip(*parts, strict=True), strict=True)}
+    order = np.lexsort((columns["node"], columns["tree"]))
+    columns = {name: column[order] for name, column in columns.items()}
+    return columns | {"end": (columns["node"] == at[columns["tree"]]) & (columns["node"] > 0)}

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from iteration.games.hex import Hex
 
 LARGEST = 4  # boards up to this size are solved in seconds
+
+
+@cache
+def of(size: int) -> Solver:
+    """The solver of a board, one for this process: what it has found stays."""
+    return Solver(Hex(size))
 
 
 class Solver:

@@ -53,6 +53,7 @@ class Searched:
 
 @dataclass
 class Puct:
+    plays: ClassVar[bool] = True
     judged: ClassVar[bool] = False
     simulations: int = 64  # nodes added to the tree of a move; 0: the net's priors choose it
     c: float = 1.5  # weight of the prior against the value

@@ -174,7 +174,7 @@ def test_the_net_masks_taken_cells_and_starts_as_the_identity(tmp_path):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    assert tokenizer("game b2 c1").input_ids[1:] == [game.cell("b2") + OWN, game.cell("c1") + OWN]
+    assert tokenizer("3x3 game b2 c1").input_ids[2:] == [game.cell("b2") + OWN, game.cell("c1") + OWN]
 
 
 def test_the_loss_is_cross_entropy_and_squared_error_by_hand():
