@@ -41,7 +41,7 @@ class Play(Run):
         """
         measured = {"plies": 1} if self.task.solved else {"against": model_key(0)}
         split, budget = self.options.measure.split, self.options.budget
-        self.searched = Arm("test-searched", "net and search", split, "test", self.quiet(**measured), None, budget, True)
+        self.searched = Arm("with-search", "net and search", split, "test", self.quiet(**measured), None, budget, True)
         self.versus = Arm("versus", "match", "validation", "versus", self.quiet(), None, budget, True)
         return [
             Arm("train", "search", "train", "train", self.searching, None, budget, False),
@@ -90,6 +90,12 @@ class Play(Run):
             numbers = {"with_search": searched.mean, "elo": rating.mean, "elo_low": rating.low, "elo_high": rating.high}
             record.verifier |= {name: round(value, 4) for name, value in numbers.items()}
         super().finish(record)
+
+    def spent(self, arm: Arm, number: int) -> int:
+        """The positions that an arm's nets evaluated in a round, at most: a walk that ends in a finished game asks for none."""
+        nodes = self.book.nodes(arm, number, ["depth", "state"])
+        moves = nodes["depth"].to_numpy()[nodes["state"].is_valid().to_numpy()]
+        return int(moves.sum()) * (arm.search.options["simulations"] + 1)
 
     def rating(self, number: int) -> Interval:
         """A model's Elo, by all matches up to its own."""

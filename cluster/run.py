@@ -374,12 +374,16 @@ class Run:
         record.spans = self.view.take_spans()
         for arm in (self.train, self.test):
             if self.book.units(arm, record.number):
-                nodes = self.book.nodes(arm, record.number, ["node", "token_ids", "judge_tokens", "origin"])
-                record.tokens[arm.title] = int(generated(nodes).sum())
-                if arm is self.train:
-                    record.tokens["judge"] = sum(nodes["judge_tokens"].drop_null().to_pylist())
+                record.tokens[arm.title] = self.spent(arm, record.number)
+        if self.book.units(self.train, record.number):
+            sent = self.book.nodes(self.train, record.number, ["judge_tokens"])["judge_tokens"]
+            record.tokens["judge"] = sum(sent.drop_null().to_pylist())
         self.store.put_json(record_key(record.number), asdict(record))
         self.trackers.round(asdict(record))
+
+    def spent(self, arm: Arm, number: int) -> int:
+        """The tokens that an arm's models generated in a round."""
+        return int(generated(self.book.nodes(arm, number, ["node", "token_ids", "origin"])).sum())
 
     async def _watch(self) -> None:
         """Update the view during the run, and check that the cluster is alive."""
@@ -411,6 +415,6 @@ def check_domain(plays: bool, *parts: object) -> None:
             f"{type(part).__name__} is for {'games' if isinstance(part, Plays) else 'language'}" for part in parts
         )
         raise UserError(
-            f"{kinds}; a game is played by flywheel run with all of task=hex search=puct verify=hex learn=selfplay, and measured "
-            "by it"
+            f"{kinds}; a game takes task=hex search=puct verify=hex learn=selfplay, no judge and no audit, and is played and "
+            "measured by: flywheel run"
         )

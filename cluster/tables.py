@@ -59,7 +59,7 @@ class Table(Searcher):
 def table(
     unit: Unit, game: Hex, played: Games, seats: np.ndarray | None, verdicts: list[Verdict], verifier: str, seed: int
 ) -> pa.Table:
-    """A unit's games as rows, schema TRACE (iteration.games.play.nodes_of)."""
+    """A unit's games as rows, schema TRACE (iteration.games.play.nodes_of). An opening has no tokens: no net reads it."""
     nodes = nodes_of(game, played)
     tree, node, root = nodes["tree"].tolist(), nodes["node"].tolist(), nodes["node"] == 0
     ids = [tree_id(unit.round, unit.arm.name, unit.number, t) for t in range(len(verdicts))]
@@ -74,7 +74,9 @@ def table(
         "unit": np.full(len(tree), unit.number),
         "problem_id": [unit.problems[t].id for t in tree],
         "level": [unit.problems[t].level for t in tree],
-        "token_ids": lists([np.array([words[word] for word in text.split()], np.int32) for text in texts], pa.int32()),
+        "token_ids": lists(
+            [np.array([words[text]] if n else [], np.int32) for text, n in zip(texts, node, strict=True)], pa.int32()
+        ),
         "text": [text if not n else f" {text}" for text, n in zip(texts, node, strict=True)],
         "final": nodes["end"],
         "values": lists([np.zeros(0, np.float32)] * len(tree), pa.float32()),

@@ -50,7 +50,7 @@ def join(known: argparse.Namespace) -> None:
 
 
 def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
-    """(what runs it, the checked config): a run, a comparison or an evaluation, by its sections and its task. Raises UserError."""
+    """(what runs it, the checked config): a run, comparison or evaluation, by its sections and its task. Raises UserError."""
     from iteration.config import read
 
     sections = read(file)

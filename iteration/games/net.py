@@ -44,7 +44,7 @@ class Net(nn.Module):
             return logs.exp().numpy(), values.numpy()
 
     def save(self, folder: Path) -> None:
-        config = {"model_type": "policy_and_value", "cells": self.cells} | asdict(self.size)
+        config = {"cells": self.cells} | asdict(self.size)
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         save_file(self.state_dict(), folder / "model.safetensors")
 

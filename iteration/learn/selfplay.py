@@ -16,7 +16,7 @@ from iteration.examples import flat, item_table, tree_of
 from iteration.games.hex import Hex
 from iteration.games.model import OWN
 
-COLUMNS = ["id", "node", "parent", "depth", "token_ids", "visits", "answer"]  # of a trace, that `positions` reads
+COLUMNS = ["id", "node", "parent", "depth", "token_ids", "text", "visits", "answer"]  # of a trace, that `positions` reads
 
 
 @dataclass
@@ -34,12 +34,12 @@ class Selfplay:
 
     def positions(self, nodes: pa.Table, ids: list[str], game: Hex) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(boards, policy, results) as `iteration.games.net.loss` takes them, of the positions `ids` of a unit's nodes."""
-        up, seen, (tokens, offsets) = above(nodes), visited(nodes), flat(nodes, "token_ids")
+        up, seen, (tokens, _) = above(nodes), visited(nodes), flat(nodes, "token_ids")
         depth, answers = nodes["depth"].to_numpy(), nodes["answer"].to_pylist()
         roots = np.flatnonzero(depth == 0)
         tree = np.searchsorted(roots, np.arange(len(nodes)), "right") - 1  # of each row
-        lines = [tokens[offsets[i] : offsets[i + 1]] - OWN for i in roots.tolist()]
-        lines = [line[line >= 0].tolist() for line in lines]
+        prompts = nodes["text"].take(pa.array(roots)).to_pylist()
+        lines = [[game.cell(name) for name in prompt.split()[2:]] for prompt in prompts]
         plies = np.array([len(line) for line in lines])[tree] + depth  # moves before the position
         winner = np.zeros(len(roots), int)
         for i in [i for i, answer in enumerate(answers) if answer]:
@@ -48,7 +48,7 @@ class Selfplay:
         boards[roots] = [game.played(line)[0] for line in lines]
         cells = np.zeros(len(nodes), np.int64)  # as the player who moves sees them
         below = depth > 0
-        cells[below] = tokens[offsets[:-1][below]] - OWN
+        cells[below] = tokens - OWN  # one of each move, none of the openings
         cells = np.where(plies % 2 == 0, game.turned[cells], cells)  # the move before an even ply is the second player's
         onward = np.zeros(len(nodes), bool)
         onward[up[below]] = True

@@ -92,7 +92,7 @@ def learn(game: Hex, seed: int, rounds: int, games: int = GAMES) -> None:
         alone, searched = (kept(game, net, quiet(search, simulations=n), boards, winning) for n in (0, search.simulations))
         if number % 5 == 0 or number == rounds:
             print(
-                f"{game.size}x{game.size} seed {seed} round {number:>2}: {spent:6.1f} s, loss {np.mean(losses[-10:]):.3f}, wins "
+                f"{game.size}x{game.size} seed {seed} round {number:>2}: {spent:6.1f} s, loss {np.mean(losses[-9:]):.3f}, wins "
                 f"kept {100 * alone:6.2f} % by the net, {100 * searched:6.2f} % with search, of {len(boards)}",
                 flush=True,
             )
