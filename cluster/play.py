@@ -15,8 +15,8 @@ from cluster.folder.arm import Arm
 from cluster.folder.layout import model_key, model_number
 from cluster.placement import Actors
 from cluster.run import Run
-from cluster.tables import Table
-from cluster.train.nets import Boards, Coach
+from cluster.selfplay import SelfPlay
+from cluster.train.nets import Coach, Evaluator
 from iteration.parts import SEARCH, Part
 from iteration.statistics import Interval, elo_intervals, wilson
 from iteration.types import Round, State
@@ -25,14 +25,12 @@ ALL = 100_000  # more openings than any board has
 
 
 class Players(Actors):
-    generator, searcher, trainer = Boards, Table, Coach
+    generator, searcher, trainer = Evaluator, SelfPlay, Coach
 
 
 class Play(Run):
     plays: ClassVar[bool] = True
-
-    def hire(self, *given: Any) -> Actors:
-        return Players(*given)
+    staff: ClassVar[type] = Players
 
     def arms(self) -> list[Arm]:
         """Training games; the net's own moves, which measure each model; the same with search; and matches.
@@ -67,7 +65,7 @@ class Play(Run):
             broken += (await super().graded(self.searched, number, model, judge))[1]
         return drift, broken
 
-    async def better(self, champion: int, candidate: int) -> tuple[int, str]:
+    async def promote(self, champion: int, candidate: int) -> tuple[int, str]:
         """The better of two models by a match: the new one, unless it wins significantly less than half of the games."""
         versus = replace(self.versus, search=self.quiet(against=model_key(champion)))
         await self.graded(versus, candidate, model_key(candidate))
@@ -91,11 +89,11 @@ class Play(Run):
             record.verifier |= {name: round(value, 4) for name, value in numbers.items()}
         super().finish(record)
 
-    def spent(self, arm: Arm, number: int) -> int:
+    def spent(self, arm: Arm, number: int) -> dict[str, int]:
         """The positions that an arm's nets evaluated in a round, at most: a walk that ends in a finished game asks for none."""
         nodes = self.book.nodes(arm, number, ["depth", "state"])
         moves = nodes["depth"].to_numpy()[nodes["state"].is_valid().to_numpy()]
-        return int(moves.sum()) * (arm.search.options["simulations"] + 1)
+        return {arm.title: int(moves.sum()) * (arm.search.options["simulations"] + 1)}
 
     def rating(self, number: int) -> Interval:
         """A model's Elo, by all matches up to its own."""

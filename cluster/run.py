@@ -8,14 +8,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 from omegaconf import DictConfig, OmegaConf
 
 from cluster import pending
-from cluster.config import TRACK, Config, check_unchanged
+from cluster.config import TRACK, Config, check_domain, check_unchanged
 from cluster.crew import Member, ended, unless_lost
 from cluster.folder import layout, verdicts
 from cluster.folder.arm import Arm
@@ -37,7 +37,7 @@ from iteration.errors import UserError
 from iteration.examples import DECISION, answers, decide, generated, kept, order
 from iteration.measuring import Results, diversity, failed, promotion, solve_rates
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Part
-from iteration.protocols import FromFiles, Plays, Reports
+from iteration.protocols import FromFiles, Reports
 from iteration.respond import seed_of
 from iteration.types import Diversity, Round, Score, State
 
@@ -49,6 +49,7 @@ class Run:
 
     schema: ClassVar[type] = Config
     plays: ClassVar[bool] = False  # a game; else language
+    staff: ClassVar[type] = Actors
 
     def __init__(self, config: DictConfig, address: str = "", view: View | None = None):
         self.config = config
@@ -61,8 +62,8 @@ class Run:
         self.verify, self.auditing = settings.part(config.verify, VERIFY), settings.part(config.audit, VERIFY)
         self.judge, self.learning = settings.part(config.judge, JUDGE), settings.part(config.learn, LEARN)
         self.task, self.verifier, self.learn = task.make(), self.verify.make(), self.learning.make()
-        others = [part.make() for part in (self.searching, self.auditing, self.judge) if part]
-        check_domain(self.plays, self.task, *others, self.verifier, self.learn)
+        self.searching.make()
+        check_domain(self.plays, task, self.searching, self.verify, self.learning, self.auditing, self.judge)
         self.filters = {str(name): settings.part(each, FILTER, str(name)).make() for name, each in config.filters.items()}
         self.trackers = Trackers(settings.part(each, TRACK, str(name)).make() for name, each in config.track.items())
         for key, part in (("verify", self.verify), ("audit", self.auditing)):
@@ -77,13 +78,10 @@ class Run:
         self.book = Book(self.store)
         self.planning = Planning(self.task, self.book, self.options, self.train, self.view.say)
         self.engines = asyncio.Lock()  # searching, scoring and measuring take turns with the weights
-        self.actors = self.hire(self.options, task, self.verify, self.judge, self.store, address, self.view)
+        self.actors = self.staff(self.options, task, self.verify, self.judge, self.store, address, self.view)
         self.judging = Judging(self.book, self.options, self.actors, self.view, self.engines, self.planning)
         self.metrics: Metrics | None = None  # once there is a cluster
         self.done: dict = {}  # the newest round's record
-
-    def hire(self, *given: Any) -> Actors:
-        return Actors(*given)
 
     def arms(self) -> list[Arm]:
         """The arms of this run: first the one that is trained on, then the one that measures models.
@@ -169,7 +167,7 @@ class Run:
                 with self.view.phase(number, "train"):
                     training = await self.actors.train("train", trained, model_key(base), self.learning)
                 drift, broken = await self.graded(self.test, number, trained)
-                best, reason = await self.better(champion, number)
+                best, reason = await self.promote(champion, number)
             judge = await self.judging.teach(number, best, self.judge, self.verify, self.train)
             record = Round(
                 number=number,
@@ -310,9 +308,8 @@ class Run:
 
     def pool(self, number: int) -> pa.Table:
         """The items available for training after a round: those of all rounds, of the newest ones, or of the last one."""
-        newest = self.options.train.window or (number if self.options.train.pool == "all" else 1)
-        rounds = range(max(1, number + 1 - newest), number + 1)
-        return pa.concat_tables([self.items(kept(self.decisions(r)), self.train, r) for r in rounds])
+        first = number + 1 - (self.options.train.window or (number if self.options.train.pool == "all" else 1))
+        return pa.concat_tables([self.items(kept(self.decisions(r)), self.train, r) for r in range(max(1, first), number + 1)])
 
     def items(self, chosen: pa.Table, arm: Arm, number: int) -> pa.Table:
         """The training items from the kept answers of a searched arm."""
@@ -333,11 +330,7 @@ class Run:
     def scores(self, model: int) -> list[Score]:
         return self.results(model).scores(self.options.measure.levels)
 
-    async def better(self, champion: int, candidate: int) -> tuple[int, str]:
-        """The better of two measured models, and why."""
-        return self.promote(champion, candidate)
-
-    def promote(self, champion: int, candidate: int) -> tuple[int, str]:
+    async def promote(self, champion: int, candidate: int) -> tuple[int, str]:
         """The better of two models, and why."""
         try:
             better, reason = promotion(self.results(champion), self.results(candidate), model_key(champion))
@@ -374,16 +367,15 @@ class Run:
         record.spans = self.view.take_spans()
         for arm in (self.train, self.test):
             if self.book.units(arm, record.number):
-                record.tokens[arm.title] = self.spent(arm, record.number)
-        if self.book.units(self.train, record.number):
-            sent = self.book.nodes(self.train, record.number, ["judge_tokens"])["judge_tokens"]
-            record.tokens["judge"] = sum(sent.drop_null().to_pylist())
+                record.tokens |= self.spent(arm, record.number)
         self.store.put_json(record_key(record.number), asdict(record))
         self.trackers.round(asdict(record))
 
-    def spent(self, arm: Arm, number: int) -> int:
-        """The tokens that an arm's models generated in a round."""
-        return int(generated(self.book.nodes(arm, number, ["node", "token_ids", "origin"])).sum())
+    def spent(self, arm: Arm, number: int) -> dict[str, int]:
+        """The tokens that an arm's models generated in a round, by phase, and those that its search sent to a judge."""
+        nodes = self.book.nodes(arm, number, ["node", "token_ids", "judge_tokens", "origin"])
+        sent = {"judge": sum(nodes["judge_tokens"].drop_null().to_pylist())} if arm is self.train else {}
+        return {arm.title: int(generated(nodes).sum())} | sent
 
     async def _watch(self) -> None:
         """Update the view during the run, and check that the cluster is alive."""
@@ -406,15 +398,3 @@ class Run:
                     for line in [f"nothing committed or trained for {pending.span(said)}; pending:", *pending.lines(now)]:
                         self.view.say(line)
                 said = min(said, now["silent"])
-
-
-def check_domain(plays: bool, *parts: object) -> None:
-    """Raises UserError where some parts are for games and others for language, or another verb is needed."""
-    if {isinstance(part, Plays) for part in parts} != {plays}:
-        kinds = ", ".join(
-            f"{type(part).__name__} is for {'games' if isinstance(part, Plays) else 'language'}" for part in parts
-        )
-        raise UserError(
-            f"{kinds}; a game takes task=hex search=puct verify=hex learn=selfplay, no judge and no audit, and is played and "
-            "measured by: flywheel run"
-        )

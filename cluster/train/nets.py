@@ -29,7 +29,7 @@ from iteration.respond import seed_of
 HELD = 4  # nets in memory: a match needs two
 
 
-class Boards:
+class Evaluator:
     """Async Ray actor in place of an engine: it evaluates the boards of many games in one batch, with the version asked for."""
 
     def __init__(self, number: int, root: str, options: Generate):

@@ -16,6 +16,7 @@ import numpy as np
 
 from iteration.parts import at_least
 
+SEATS = "first", "second"
 NEIGHBOURS = ((-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0))  # (row, column)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from iteration.examples import flat, item_table, tree_of
-from iteration.games.hex import Hex
+from iteration.games.hex import SEATS, Hex
 from iteration.games.model import OWN
 
 COLUMNS = ["id", "node", "parent", "depth", "token_ids", "text", "visits", "answer"]  # of a trace, that `positions` reads
@@ -43,7 +43,7 @@ class Selfplay:
         plies = np.array([len(line) for line in lines])[tree] + depth  # moves before the position
         winner = np.zeros(len(roots), int)
         for i in [i for i, answer in enumerate(answers) if answer]:
-            winner[tree[i]] = int(answers[i] == "second")
+            winner[tree[i]] = SEATS.index(answers[i])
         boards = np.zeros((len(nodes), game.cells), np.int8)
         boards[roots] = [game.played(line)[0] for line in lines]
         cells = np.zeros(len(nodes), np.int64)  # as the player who moves sees them

@@ -16,11 +16,10 @@ import numpy as np
 
 from iteration.games import hex as games
 from iteration.games import solver
+from iteration.games.hex import SEATS
 from iteration.games.model import GAME, MATCH, MOVE
 from iteration.parts import at_least
 from iteration.types import Problem
-
-SEATS = "first", "second"
 
 
 @dataclass
@@ -50,7 +49,7 @@ class Hex:
     def draw(self, split: str, level: int, n: int, rng: np.random.Generator) -> list[Problem]:
         if split == "train":  # games of one opening differ by their moves
             drawn = rng.integers(len(self._openings), size=n)
-            return [self._problem(GAME, self._openings[i], 0, 0, f"-{k:05d}") for k, i in enumerate(drawn.tolist())]
+            return [self._problem(GAME, self._openings[i], 0, 0, f"-{k}") for k, i in enumerate(drawn.tolist())]
         if split == "test" and self.solved:
             won = self._won(level)
             return [self._problem(MOVE, won[i], level % 2, level) for i in rng.permutation(len(won))[:n]]

@@ -12,9 +12,8 @@ from typing import ClassVar
 
 from iteration.games import hex as games
 from iteration.games import solver
+from iteration.games.hex import SEATS
 from iteration.types import Problem, State, Verdict
-
-SEATS = "first", "second"
 
 
 @dataclass

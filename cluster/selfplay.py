@@ -14,15 +14,14 @@ from cluster.folder.layout import TRACE, node_id, tree_id
 from cluster.folder.place import store_at
 from cluster.remote import RemoteVerifier
 from cluster.searcher import Done, Partners, Searcher, Unit
-from iteration.games.hex import Hex
+from iteration.games.hex import SEATS, Hex
 from iteration.games.model import vocabulary
 from iteration.games.play import Games, nodes_of, play
 from iteration.respond import seed_of
-from iteration.tasks.hex import SEATS
 from iteration.types import Verdict
 
 
-class Table(Searcher):
+class SelfPlay(Searcher):
     """Async Ray actor, as a searcher. A unit's games depend on the seed and the models alone."""
 
     def __init__(self, number: int, root: str, seed: int, generate: Generate, verifier: str = ""):
