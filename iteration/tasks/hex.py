@@ -1,15 +1,16 @@
 """Hex: openings from which games are played, and positions in which the player to move has to keep a win.
 
 train: openings by self-play; validation: the same openings, played by two models from both seats; test: positions with a known
-winner, of each level all that have so many stones (boards up to 4 x 4), or on larger boards openings played against the first
+winner, of each level those with so many stones (boards up to 5 x 5), or on larger boards openings played against the first
 model. A prompt names what is asked and the moves so far; the expected answer is the seat that has to win.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import ClassVar
 
 import numpy as np
@@ -51,8 +52,7 @@ class Hex:
             drawn = rng.integers(len(self._openings), size=n)
             return [self._problem(GAME, self._openings[i], 0, 0, f"-{k}") for k, i in enumerate(drawn.tolist())]
         if split == "test" and self.solved:
-            won = self._won(level)
-            return [self._problem(MOVE, won[i], level % 2, level) for i in rng.permutation(len(won))[:n]]
+            return [self._problem(MOVE, line, level % 2, level) for line in islice(self._won(level, rng), n)]
         both = [(line, seat) for line in self._openings for seat in (0, 1)]
         word = MATCH if split == "validation" else MOVE
         return [self._problem(word, both[i][0], both[i][1], level) for i in rng.permutation(len(both))[:n]]
@@ -64,11 +64,11 @@ class Hex:
     def _openings(self) -> list[list[int]]:
         return self.rules().openings(self.opening)
 
-    def _won(self, plies: int) -> list[list[int]]:
-        """The positions with so many stones that the player to move wins."""
+    def _won(self, plies: int, rng: np.random.Generator) -> Iterator[list[int]]:
+        """The positions with so many stones that the player to move wins, in random order."""
         game = self.rules()
-        lines = [(line, game.played(line)[0]) for line in game.openings(plies)]
-        return [line for line, board in lines if solver.of(game.size).wins(board)]
+        lines = game.openings(plies)
+        return (lines[i] for i in rng.permutation(len(lines)) if solver.of(game.size).wins(game.played(lines[i])[0]))
 
     def _problem(self, word: str, line: list[int], seat: int, level: int, mark: str = "") -> Problem:
         moves = [self.rules().names[cell] for cell in line]

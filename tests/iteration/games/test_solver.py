@@ -17,22 +17,34 @@ def test_winning_first_moves(size, winning):
     assert {game.names[cell] for cell in np.flatnonzero(moves)} == set(winning.split())
 
 
-def minimax(game, board):
-    """Does the player to move win? Without a table and without tricks."""
-    for cell in np.flatnonzero(board == 0):
-        (after,), (won,) = game.after(board[None], np.array([cell]))
-        if won or not minimax(game, after):
-            return True
-    return False
+def minimax(game, board, known):
+    """Does the player to move win? Every move is tried; known: positions met before."""
+    key = board.tobytes()
+    if key not in known:
+        free = np.flatnonzero(board == 0)
+        after, won = game.after(np.repeat(board[None], len(free), 0), free)
+        known[key] = bool(won.any()) or not all(minimax(game, each, known) for each in after)
+    return known[key]
 
 
-def test_every_position_of_2x2_and_late_ones_of_3x3_are_as_by_minimax():
-    for game, plies in ((Hex(2), range(4)), (Hex(3), (5,))):
-        solver = Solver(game)
-        boards = [game.played(line)[0] for ply in plies for line in game.openings(ply)]
-        values = [solver.wins(board) for board in boards]
-        assert values == [minimax(game, board) for board in boards]
-        assert True in values and (False in values)
+@pytest.mark.parametrize(("size", "plies"), [(2, 1), (2, 2), (3, 3), (4, 8), (5, 16), (5, 17)])
+def test_winners_and_winning_moves_are_as_by_minimax(size, plies):
+    game, rng, known, values = Hex(size), np.random.default_rng(plies), {}, []
+    solver = Solver(game)
+    while len(values) < 40:
+        boards, over = game.start(1), False
+        for _ in range(plies):
+            boards, (won,) = game.after(boards, rng.choice(np.flatnonzero(boards[0] == 0), 1))
+            over = over or bool(won)
+        if over:
+            continue
+        (board,) = boards
+        values.append(minimax(game, board, known))
+        assert solver.wins(board) == values[-1] == bool(solver.moves(board).any())
+        for cell in np.flatnonzero(board == 0).tolist():
+            (after,), (won,) = game.after(board[None], np.array([cell]))
+            assert solver.good(board, cell) == (won or not minimax(game, after, known))
+    assert (True in values) and (size == 2 or False in values)
 
 
 def test_half_a_turn_changes_no_value():
@@ -44,5 +56,5 @@ def test_half_a_turn_changes_no_value():
 
 
 def test_larger_boards_are_refused():
-    with pytest.raises(ValueError, match="boards up to 4"):
-        Solver(Hex(5))
+    with pytest.raises(ValueError, match="boards up to 5"):
+        Solver(Hex(6))
