@@ -55,8 +55,8 @@ class Solver:
         return [(to, over) for to, over in links if to]
 
     def _joined(self, stones: int, taken: int, seat: int) -> int:
-        """The carrier of a chain of stones and bridges between the seat's sides, no two of which need the same cell; -1 for none
-        found. The other seat, to move, cannot cut it."""
+        """The carrier of a chain of stones and bridges between the seat's sides, no two of which need the same cell; -1 where
+        none is found. The other seat, to move, cannot cut it."""
         low, cells = 1 << self._game.cells, self._game.cells
         reached, high, carrier, grown = low, 2 << cells, 0, True
         while grown:
