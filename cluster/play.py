@@ -98,7 +98,7 @@ class Play(Run):
     def rating(self, number: int) -> Interval:
         """A model's Elo, by all matches up to its own."""
         games: list[tuple[int, int, bool]] = []  # (candidate, champion, the candidate has won)
-        for candidate in range(1, number + 1):
+        for candidate in [each for each in range(1, number + 1) if self.book.units(self.versus, each)]:
             champion = model_number(self.book.record(candidate - 1)["model_out"])
             states = self.book.nodes(self.versus, candidate, ["state"])["state"].drop_null().to_pylist()
             games += [(candidate, champion, state == State.CORRECT) for state in states]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import time
@@ -93,15 +94,17 @@ class Coach(Trainer):
 
     def begin(self, task: Part) -> dict:
         """Commit models/m00000: the folder `model.path`, or an untrained net."""
-        name, path = model_key(0), self._model.path
-        if path and not (Path(path) / "model.safetensors").is_file():
-            raise UserError(f"model.path {path}: no net there; expected RUN/models/mNNNNN of a run of the same game")
+        name, path, game = model_key(0), self._model.path, task.make().rules()
+        if path and cells(Path(path)) != game.cells:
+            raise UserError(
+                f"model.path {path}: no net for a board of {game.size} x {game.size} there; expected RUN/models/mNNNNN"
+            )
 
         def write(folder: Path) -> None:
             if path:
                 shutil.copytree(path, folder, dirs_exist_ok=True)
             else:
-                build(folder, task.make().rules(), self._model.net, seed_of(self._seed, "weights") % 2**31)
+                build(folder, game, self._model.net, seed_of(self._seed, "weights") % 2**31)
             write_record(folder, {"from": path})
 
         self._store.put_folder(model_folder(name), write)
@@ -154,6 +157,12 @@ class Coach(Trainer):
 
         net = Net.load(self._store.folder(model_folder(model)))
         return logprobs(Hex(math.isqrt(net.cells)), cells_of(prompt), cells_of(answer), net.evaluate)
+
+
+def cells(folder: Path) -> int:
+    """The cells of the board that the net in a folder is for; 0 where there is no net."""
+    config = folder / "config.json"
+    return json.loads(config.read_text(encoding="utf-8")).get("cells", 0) if config.is_file() else 0
 
 
 def cells_of(token_ids: np.ndarray) -> list[int]:

@@ -185,6 +185,22 @@ def test_what_is_read_from_rows_is_what_the_search_found(run):
     assert rows((boards, policy, results)) == rows(wanted) and len(items) == len(wanted[0])
 
 
+def test_a_run_may_start_from_a_net_of_the_same_board_only(run, tmp_path):
+    given = f"model.path={run('run', 'rounds=1').store.root}/models/m00001"
+    second = run("second", "rounds=0", given)
+    for name in ("model.safetensors", "tokenizer.json"):
+        assert (second.model("m00000") / name).read_bytes() == (tmp_path / "run/models/m00001" / name).read_bytes()
+    for other in ("task.size=2", "model.path=tests"):
+        with pytest.raises(UserError, match=r"no net for a board of \d x \d there"):
+            run(f"other-{other}".replace("/", "-"), given, other)
+
+
+def test_a_round_that_trains_nothing_has_no_match(run):
+    records = run("run", "filters.correct={}", "task.opening=4", "search.simulations=0").records()
+    assert [record["model_out"] for record in records] == ["m00000"] * 3 and records[2]["verifier"] == {}
+    assert "nothing to train on" in records[1]["reason"]
+
+
 def test_games_and_language_do_not_mix(tmp_path):
     assert run_of("configs/hex.yaml", [])[0] is Play and run_of("configs/quickstart.yaml", [])[0] is Run
     for file, kind, option in [
