@@ -1,15 +1,18 @@
 """Self-play on Hex in one process: the net's positions a second, the tree's simulations a second, games a second by number of
 simulations, and the time to perfect play, by a table, on 3x3 and 4x4.
 
-    python -m tests.bench.bench_hex [--smoke] [--seeds 0 1 2] [--sizes 3 4]
+    python -m tests.bench.bench_hex [--smoke] [--seeds 0 1 2] [--sizes 3 4] [--strength RUN/models/m00030]
 
 The shares count every position that the player to move wins within three plies of the empty board: how often the move keeps
 the win, of the net alone and with 64 simulations. One thread; seconds are those of playing and training, without measuring.
 """
 
 import argparse
+import math
 import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,12 +20,14 @@ import torch
 from iteration.games.hex import Hex
 from iteration.games.model import Size
 from iteration.games.net import Net, fit
-from iteration.games.play import asked, finish, match, play, positions, quiet
+from iteration.games.play import finish, match, play, positions, quiet
 from iteration.games.solver import Solver
 from iteration.search.puct import Puct
+from iteration.statistics import bootstrap
 
 GAMES, REUSE, ROWS, WINDOW, RATES = 512, 16, 256, 60_000, (2e-3, 1e-4)
-NETS = {2: Size(16, 1), 3: Size(32, 2), 4: Size(128, 4)}
+ROLLS = np.random.default_rng(0)
+NETS = {2: Size(16, 1), 3: Size(32, 2), 4: Size(128, 4), 5: Size(128, 4)}
 
 
 def per_second(call, seconds: float) -> float:
@@ -64,14 +69,59 @@ def won_positions(game: Hex, plies: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 def kept(game: Hex, net: Net, search: Puct, boards: np.ndarray, winning: np.ndarray) -> float:
     """Share of the positions in which the best move keeps the win."""
-    simulated, rng = asked(0, search.simulate(game, boards, np.random.default_rng(0))), np.random.default_rng(0)
-    _, wanted = next(simulated)
+    return float(winning[np.arange(len(boards)), best(game, search, boards, net.evaluate)].mean())
+
+
+def best(game: Hex, search: Puct, boards: np.ndarray, evaluate: Callable) -> np.ndarray:
+    """The move that a search without noise prefers in each position: int64 [n]."""
+    running = search.simulate(game, boards, np.random.default_rng(0))
+    wanted = next(running)
     while True:
         try:
-            _, wanted = simulated.send(net.evaluate(wanted))
+            wanted = running.send(evaluate(wanted))
         except StopIteration as end:
-            moves = search.choose(end.value, np.zeros(len(boards), int), rng)
-            return float(winning[np.arange(len(boards)), moves].mean())
+            return search.choose(end.value, np.zeros(len(boards), int), np.random.default_rng(0))
+
+
+def duel(game: Hex, searches: tuple[Puct, Puct], openings: list, *evaluate: Callable) -> np.ndarray:
+    """Every opening from both seats by two players with searches of their own. Returns which games the first has won: bool
+    [2 * openings]."""
+    won = []
+    for seat in (0, 1):  # openings have an even number of plies: seat 0 is to move
+        boards, left = np.array([game.played(line)[0] for line in openings]), np.arange(len(openings))
+        result, mover = np.zeros(len(openings), bool), 0
+        while len(left):
+            who = int(mover != seat)
+            boards[left], over = game.after(boards[left], best(game, searches[who], boards[left], evaluate[who]))
+            result[left[over]] = who == 0
+            left, mover = left[~over], 1 - mover
+        won.append(result)
+    return np.concatenate(won)
+
+
+def rollouts(game: Hex, boards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An evaluation without a net: even priors, and the result of one random game (the rest of the board filled at random)."""
+    free = boards == 0
+    order = np.where(free, ROLLS.random(boards.shape), 2).argsort(1).argsort(1)  # of the free cells first
+    own = (boards == 1) | (free & (order % 2 == 0))  # the player to move takes every second one
+    return free / free.sum(1, keepdims=True, dtype=np.float32), np.where(game.connected(own), 1, -1).astype(np.float32)
+
+
+def strength(folder: Path) -> None:
+    """The net in a folder with 64 simulations, against itself without and against plain MCTS with 1,000 rollouts."""
+    net = Net.load(folder)
+    game, search = Hex(math.isqrt(net.cells)), quiet(Puct(64))
+    lines = game.openings(2)
+    plain = quiet(Puct(1000, c=1.4)), partial(rollouts, game)
+    for name, (other, evaluate) in {"itself alone": (quiet(Puct(0)), net.evaluate), "1,000 rollouts": plain}.items():
+        won = duel(game, (search, other), lines, net.evaluate, evaluate)
+        share = bootstrap(won.reshape(2, -1).mean(0))
+        ratings = [400 * math.log10((p + 1e-3) / (1 - p + 1e-3)) for p in (share.mean, share.low, share.high)]
+        shown = "{:.0f} Elo [{:.0f}, {:.0f}]".format(*ratings)
+        print(
+            f"{folder.name} with 64 simulations against {name}: {100 * won.mean():.1f} % of {len(won)} games, {shown}",
+            flush=True,
+        )
 
 
 def learn(game: Hex, seed: int, rounds: int, games: int = GAMES) -> None:
@@ -106,8 +156,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[3, 4])
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--strength", type=Path, nargs="+", default=[], metavar="MODEL", help="measure these nets instead")
     known = parser.parse_args()
     torch.set_num_threads(1)
+    for folder in known.strength:
+        strength(folder)
+    if known.strength:
+        return
     if known.smoke:
         learn(Hex(2), 0, 2, 16)
         return

@@ -24,6 +24,7 @@ from iteration.games.net import Net, fit
 from iteration.games.play import finish, play, positions, quiet
 from iteration.search.puct import Puct
 from iteration.statistics import elo
+from tests.bench.bench_hex import duel
 
 KEPT = (1, 2, 4, 7, 12, 20, 33, 54)  # rounds after which a net is kept
 SIMULATIONS = (1, 4, 16, 64, 256)
@@ -77,36 +78,9 @@ def meet(folder: Path, game: Hex, openings: int, minutes: float) -> None:
                 continue  # a net's own ages and numbers of simulations meet through others
             chosen = [lines[k] for k in rng.permutation(len(lines))[:openings]]
             one, other = (quiet(Puct(n)) for _, n in (ranked[i], ranked[j]))
-            won = duel(game, (one, other), chosen, nets[ranked[i][0]], nets[ranked[j][0]])
+            won = duel(game, (one, other), chosen, nets[ranked[i][0]].evaluate, nets[ranked[j][0]].evaluate)
             out.write(json.dumps({"one": ranked[i], "other": ranked[j], "won": int(won.sum()), "games": len(won)}) + "\n")
             out.flush()
-
-
-def duel(game: Hex, searches: tuple[Puct, Puct], openings: list, *nets: Net) -> np.ndarray:
-    """Every opening from both seats by players with different numbers of simulations. Returns which games the first has won."""
-    won = []
-    for seat in (0, 1):
-        boards, left = np.array([game.played(line)[0] for line in openings]), np.arange(len(openings))
-        result, mover = np.zeros(len(openings), bool), 0
-        while len(left):
-            who = 0 if mover == seat else 1
-            found = searched(game, searches[who], boards[left], nets[who])
-            boards[left], over = game.after(boards[left], found)
-            result[left[over]] = who == 0
-            left, mover = left[~over], 1 - mover
-        won.append(result)
-    return np.concatenate(won)
-
-
-def searched(game: Hex, search: Puct, boards: np.ndarray, net: Net) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    running = search.simulate(game, boards, rng)
-    wanted = next(running)
-    while True:
-        try:
-            wanted = running.send(net.evaluate(wanted))
-        except StopIteration as end:
-            return search.choose(end.value, np.full(len(boards), 99), rng)
 
 
 def spent_on(folder: Path, name: str) -> float:
