@@ -19,7 +19,8 @@ from cluster.sandbox.walls import SandboxOptions
 from cluster.train.options import Model, Train, TrainJudge
 from iteration import config as settings
 from iteration.errors import UserError
-from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least, one_of, share
+from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, Part, at_least, one_of, share
+from iteration.protocols import Plays
 
 FREE = ("run.dir", "failed_share")  # may change when a run is resumed, as may where its actors run
 DEVICES = ("generate.gpus", "generate.dtype", "generate.sleep", "generate.transfer", "train.gpus", "drift")
@@ -205,6 +206,17 @@ def check_rows(config: DictConfig) -> None:
                 f"{key}.row_tokens is {config[key].row_tokens}, but {pair if times == 2 else 'a trace may have'} "
                 f"generate.context = {config.generate.context} tokens; type {key}.row_tokens={least}"
             )
+
+
+def check_domain(plays: bool, *parts: Part | None) -> None:
+    """Raises UserError where parts are for a game, and others or what runs them for language, or the other way round."""
+    given = {f"{part.kind.name}={part.name}": isinstance(part.type, Plays) for part in parts if part}
+    if set(given.values()) != {plays}:
+        told = ", ".join(f"{name} is for {'games' if game else 'language'}" for name, game in given.items())
+        raise UserError(
+            f"{told}; a game takes task=hex search=puct verify=hex learn=selfplay, no judge and no audit, and is played and "
+            "measured by: flywheel run"
+        )
 
 
 def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> None:

@@ -23,7 +23,7 @@ from iteration import tiny
 from iteration.errors import UserError
 from iteration.losses import AT_ONCE
 from iteration.parts import JUDGE, TASK
-from iteration.protocols import Corpus
+from iteration.protocols import Corpus, Plays
 
 GB = 1e9
 OVERHEAD = 1.5 * GB  # of a process on a GPU: CUDA's context, NCCL's and the allocator's buffers
@@ -167,6 +167,8 @@ def model_config(path: str, config: DictConfig) -> Any:
             what = str(error).splitlines()[0]
             raise UserError(f"model.path {path}: no Hugging Face model there ({what})") from None
     task = settings.part(config.task, TASK).make()
+    if isinstance(task, Plays):
+        raise UserError(f"task {config.task.name} is a game: its net takes a few megabytes, and nothing is planned")
     if not isinstance(task, Corpus):
         raise UserError(f"model.path is missing: task {config.task.name} makes no model of its own; type model.path=FOLDER")
     return tiny.config(config.model.shape, len(task.vocabulary))

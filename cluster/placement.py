@@ -72,6 +72,8 @@ class Sections(Protocol):
 class Actors:
     """The actors of one run: `async with` starts and stops them. Ray restarts actors that die."""
 
+    generator, searcher, trainer = Generator, Searcher, Trainer
+
     def __init__(self, options: Sections, task: Part, verify: Part, judge: Part | None, store: Store, address: str, view: View):
         self._options, self._store, self._address, self._view = options, store, address, view
         self._task, self._verify, self._judge = task, verify, judge
@@ -130,7 +132,7 @@ class Actors:
             for rank in range(options.train.ranks):
                 name = f"trainer-{rank}" if rank else "trainer"
                 given = trainer, ranks.environment(), options.train.gpus, 4
-                self.trainers.hire(start_actor(Trainer, name, *given))
+                self.trainers.hire(start_actor(self.trainer, name, *given))
         url, where = dashboard_url(), f"Ray at {self._address}" if self._address else "Ray for this run"
         self._view.say(where + (f", dashboard {url}" if url else ""))
         if not self._store.has(model_folder(model_key(0)), ""):
@@ -148,7 +150,7 @@ class Actors:
             self.verifiers.hire(start_actor(Verifier, f"verifier-{i}", (i, self._verify, asdict(options.sandbox))))
         for i in range(where.searchers):
             searcher = i, root, options.seed, options.generate, tag(self._verify)
-            self.searchers.hire(start_actor(Searcher, f"searcher-{i}", searcher, concurrency=1000))
+            self.searchers.hire(start_actor(self.searcher, f"searcher-{i}", searcher, concurrency=1000))
         for i in range(where.judges if self._judge else 0):  # their engines start with the first value model
             self.judges.hire(self._engine(Judge, f"judge-{i}", i))
         if not where.generators:
@@ -173,7 +175,7 @@ class Actors:
         return start_actor(kind, name, given, process, options.gpus, 1000, node)
 
     def _hire_generator(self, node: str) -> None:
-        self.generators.hire(self._engine(Generator, f"generator-{self._born}", self._born, node))
+        self.generators.hire(self._engine(self.generator, f"generator-{self._born}", self._born, node))
         self._born += 1
 
     async def _grow(self) -> None:

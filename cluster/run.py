@@ -15,7 +15,7 @@ import pyarrow as pa
 from omegaconf import DictConfig, OmegaConf
 
 from cluster import pending
-from cluster.config import TRACK, Config, check_unchanged
+from cluster.config import TRACK, Config, check_domain, check_unchanged
 from cluster.crew import Member, ended, unless_lost
 from cluster.folder import layout, verdicts
 from cluster.folder.arm import Arm
@@ -48,6 +48,8 @@ class Run:
     """One run in this process. config: as `cluster.config.load` returns it."""
 
     schema: ClassVar[type] = Config
+    plays: ClassVar[bool] = False  # a game; else language
+    staff: ClassVar[type] = Actors
 
     def __init__(self, config: DictConfig, address: str = "", view: View | None = None):
         self.config = config
@@ -61,6 +63,7 @@ class Run:
         self.judge, self.learning = settings.part(config.judge, JUDGE), settings.part(config.learn, LEARN)
         self.task, self.verifier, self.learn = task.make(), self.verify.make(), self.learning.make()
         self.searching.make()
+        check_domain(self.plays, task, self.searching, self.verify, self.learning, self.auditing, self.judge)
         self.filters = {str(name): settings.part(each, FILTER, str(name)).make() for name, each in config.filters.items()}
         self.trackers = Trackers(settings.part(each, TRACK, str(name)).make() for name, each in config.track.items())
         for key, part in (("verify", self.verify), ("audit", self.auditing)):
@@ -75,7 +78,7 @@ class Run:
         self.book = Book(self.store)
         self.planning = Planning(self.task, self.book, self.options, self.train, self.view.say)
         self.engines = asyncio.Lock()  # searching, scoring and measuring take turns with the weights
-        self.actors = Actors(self.options, task, self.verify, self.judge, self.store, address, self.view)
+        self.actors = self.staff(self.options, task, self.verify, self.judge, self.store, address, self.view)
         self.judging = Judging(self.book, self.options, self.actors, self.view, self.engines, self.planning)
         self.metrics: Metrics | None = None  # once there is a cluster
         self.done: dict = {}  # the newest round's record
@@ -164,7 +167,7 @@ class Run:
                 with self.view.phase(number, "train"):
                     training = await self.actors.train("train", trained, model_key(base), self.learning)
                 drift, broken = await self.graded(self.test, number, trained)
-                best, reason = self.promote(champion, number)
+                best, reason = await self.promote(champion, number)
             judge = await self.judging.teach(number, best, self.judge, self.verify, self.train)
             record = Round(
                 number=number,
@@ -304,9 +307,9 @@ class Run:
         return len(self.store.table(key))
 
     def pool(self, number: int) -> pa.Table:
-        """The items available for training after a round: those of all rounds, or of the last one."""
-        rounds = range(1 if self.options.train.pool == "all" else number, number + 1)
-        return pa.concat_tables([self.items(kept(self.decisions(r)), self.train, r) for r in rounds])
+        """The items available for training after a round: those of all rounds, of the newest ones, or of the last one."""
+        first = number + 1 - (self.options.train.window or (number if self.options.train.pool == "all" else 1))
+        return pa.concat_tables([self.items(kept(self.decisions(r)), self.train, r) for r in range(max(1, first), number + 1)])
 
     def items(self, chosen: pa.Table, arm: Arm, number: int) -> pa.Table:
         """The training items from the kept answers of a searched arm."""
@@ -327,7 +330,7 @@ class Run:
     def scores(self, model: int) -> list[Score]:
         return self.results(model).scores(self.options.measure.levels)
 
-    def promote(self, champion: int, candidate: int) -> tuple[int, str]:
+    async def promote(self, champion: int, candidate: int) -> tuple[int, str]:
         """The better of two models, and why."""
         try:
             better, reason = promotion(self.results(champion), self.results(candidate), model_key(champion))
@@ -364,12 +367,15 @@ class Run:
         record.spans = self.view.take_spans()
         for arm in (self.train, self.test):
             if self.book.units(arm, record.number):
-                nodes = self.book.nodes(arm, record.number, ["node", "token_ids", "judge_tokens", "origin"])
-                record.tokens[arm.title] = int(generated(nodes).sum())
-                if arm is self.train:
-                    record.tokens["judge"] = sum(nodes["judge_tokens"].drop_null().to_pylist())
+                record.tokens |= self.spent(arm, record.number)
         self.store.put_json(record_key(record.number), asdict(record))
         self.trackers.round(asdict(record))
+
+    def spent(self, arm: Arm, number: int) -> dict[str, int]:
+        """The tokens that an arm's models generated in a round, by phase, and those that its search sent to a judge."""
+        nodes = self.book.nodes(arm, number, ["node", "token_ids", "judge_tokens", "origin"])
+        sent = {"judge": sum(nodes["judge_tokens"].drop_null().to_pylist())} if arm is self.train else {}
+        return {arm.title: int(generated(nodes).sum())} | sent
 
     async def _watch(self) -> None:
         """Update the view during the run, and check that the cluster is alive."""

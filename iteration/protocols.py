@@ -46,6 +46,13 @@ class Enumerable(Protocol):
 
 
 @runtime_checkable
+class Plays(Protocol):
+    """A task, search, verifier or way to learn for games of two players. Without it, a part is for language."""
+
+    plays: bool
+
+
+@runtime_checkable
 class Named(Protocol):
     """A task whose problems have names of their own in its files. Without it, an id names them in a file of answers."""
 

@@ -147,7 +147,7 @@ class Book:
 
     @property
     def test(self) -> Arm:
-        """The arm that measures every round's model."""
+        """The arm that measures every round's model: of several, the first by name."""
         return next(arm for arm in self.arms().values() if arm.round is None and arm.blind)
 
     def rounds_of(self, arm: Arm) -> list[int]:

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import shlex
 
-from cluster.verbs.driving import config_arguments, join, ray_arguments, turn
+from cluster.verbs.driving import config_arguments, join, ray_arguments, run_of, turn
 from iteration.errors import COMMAND
 
 HELP = "start a run, or resume it"
@@ -27,12 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
-    from cluster.config import load
-    from cluster.run import Run
-
     join(known)
     again = shlex.join([COMMAND, "run", known.config, *known.options])
-    return turn(Run, load(known.config, known.options), known, again)
+    return turn(*run_of(known.config, known.options), known, again)
 
 
 def ending() -> str:

@@ -31,11 +31,16 @@ ZERO = {
     "Lookahead ahead temperature": "none; greedy",
     "Mcts c noise power temperature widen": "no prior; no noise; constant width; greedy",
     "Expressions corpus_wrong_share": "none is wrong",
+    "Puct simulations c noise hot plies": "the net alone; no prior; no noise; the best move; to the end",
+    "Hex opening": "the empty board",
+    "Size depth": "one layer",
+    "Train window": "all rounds",
     "Config seed rounds lag retry audit_share failed_share drift": "a seed; only measure; in turns; none (3); to the bit",
     "Measure levels": "the level of tasks that have none",
     "Code tolerance": "exact",
 }
 TEXT = {
+    "Puct against": "a version",
     "Config name verdicts": "a name; a regrading",
     "RunFolder dir fork": "folders",
     "Generate step_end": "any delimiter",
