@@ -17,7 +17,8 @@ from iteration.chat import messages_of
 from iteration.errors import UserError
 from iteration.examples import flat
 from iteration.protocols import Ends, Value
-from iteration.respond import seed_of
+from iteration.respond import close, seed_of
+from iteration.teacher import Given
 from iteration.types import Expand, Node, Problem, State, Step, Tree, Verdict
 
 CUT = Step(np.zeros(0, np.int32), np.zeros(0, np.float32), "", False, cut=True)  # an answer without room for another token
@@ -249,6 +250,40 @@ def shown(tokenizer, prompt: str) -> str:
             "type task.prompt_key=COLUMN of a column of text"
         )
     return prompt
+
+
+def adopt(tree: Tree, given: Sequence[Given], tokenizer, options: Generate) -> None:
+    """Add answers made elsewhere to a tree that holds only its prompt, in the model's own tokens; their logprobs are unknown.
+
+    One that is too long is cut where the model's own would be. What the tokenizer cannot write is `unparseable`.
+    """
+    prompt, pieces, cuts = tree.nodes[0].step, [], []
+    room = max(1, min(options.max_tokens, options.context - len(prompt.token_ids)))
+    for each in given:
+        token_ids = written(tokenizer, prompt, each.text)
+        cuts.append(each.cut or len(token_ids) >= room)
+        whole = token_ids if cuts[-1] else [*token_ids, tokenizer.eos_token_id]
+        pieces.append(np.array([] if each.failed else whole[:room], np.int32))
+    texts = continued(tokenizer, [prompt.token_ids[-1:]] * len(pieces), pieces)
+    for each, token_ids, text, cut in zip(given, pieces, texts, cuts, strict=True):
+        step = Step(token_ids, None, text, not cut and not each.failed, each.model, cut)
+        node = Node(len(tree.nodes), 0, 1, step, origin=each.origin)
+        if each.failed:
+            node.verdict = Verdict(State.FAILED, why=each.failed)
+        elif not cut and "".join(text.split()) != "".join(each.text.split()):
+            node.verdict = Verdict(State.UNPARSEABLE, why="the model's tokenizer cannot write this text")
+        elif cut:
+            close([node], [True])
+        tree.nodes.append(node)
+
+
+def written(tokenizer, prompt: Step, text: str) -> list[int]:
+    """The tokens of an answer behind its prompt, without an end of text."""
+    before = prompt.token_ids.tolist()
+    both = tokenizer(prompt.text + text, add_special_tokens=not tokenizer.chat_template).input_ids
+    joined = both[: len(before)] == before  # else the end of the prompt and the answer's begin share a token
+    token_ids = both[len(before) :] if joined else tokenizer(text, add_special_tokens=False).input_ids
+    return token_ids[: len(token_ids) - ends(token_ids, tokenizer.eos_token_id)]
 
 
 def steps(replies: pa.Table, before: list[np.ndarray], tokenizer) -> list[list[Step]]:

@@ -53,7 +53,7 @@ FLOORS = (
     "searcher generator train crew",
     "view metrics memory",
     "head placement",
-    "config planning judging",
+    "config planning judging beginning",
     "run",
     "comparison evaluation",
     "report",
