@@ -215,4 +215,4 @@ def choices_of(reply: Any) -> list[tuple[str, str | None]]:
 def said(error: Any) -> str:
     """The message of an error of the client, in one line: the server's own where it has one."""
     own = error.body.get("message") if isinstance(error.body, dict) else None
-    return " ".join(str(own or error.__cause__ or error).split())[:200]
+    return " ".join(str(own or str(error.__cause__ or "") or error).split())[:200]
