@@ -92,8 +92,8 @@ class Run:
             *begun(self.options),
         ]
 
-    def sources(self, number: int) -> list[Arm]:
-        """The arms that a round is trained on, in the order in which the filters see them."""
+    def trained_on(self, number: int) -> list[Arm]:
+        """The arms whose answers a round adds to the pool, in the order in which the filters see them."""
         return [*(arm for arm in self.others if arm.round == number and not arm.blind), self.train]
 
     # the loop
@@ -274,7 +274,7 @@ class Run:
 
     def kept(self, first: int, last: int) -> list[tuple[Arm, int, pa.Table]]:
         """(arm, round, its kept answers) of all that some rounds are trained on."""
-        return [(arm, r, kept(self.decisions(arm, r))) for r in range(first, last + 1) for arm in self.sources(r)]
+        return [(arm, r, kept(self.decisions(arm, r))) for r in range(first, last + 1) for arm in self.trained_on(r)]
 
     def filter_key(self, arm: Arm, number: int) -> str:
         name, key = self.options.verdicts, layout.filter_key(number, "" if arm.round is None else arm.name)
@@ -285,7 +285,7 @@ class Run:
     def filter(self, number: int) -> pa.Table:
         """Commit for each answer whether it is kept, or why not. Earlier rounds have that already, except in a regrading."""
         earlier: list[pa.Table] = []
-        for each, arm in ((r, arm) for r in range(1, number + 1) for arm in self.sources(r)):
+        for each, arm in ((r, arm) for r in range(1, number + 1) for arm in self.trained_on(r)):
             key = self.filter_key(arm, each)
             if not self.store.has(key):
                 with self.view.phase(number, "filter"):
