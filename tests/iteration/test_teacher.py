@@ -142,9 +142,9 @@ def test_a_server_that_hangs_is_not_waited_for_for_ever():
 
 def test_a_key_is_never_shown(monkeypatch):
     monkeypatch.setenv(teacher.KEY, "sk-secret")
-    with Endpoint(lambda body, k: (401, error("no such key: sk-secret"))).serving() as url:
-        with pytest.raises(UserError, match=r"no such key: \*\*\*"):
-            ask(url)
+    endpoint = Endpoint(lambda body, k: (401, error("no such key: sk-secret")))
+    with endpoint.serving() as url, pytest.raises(UserError, match=r"no such key: \*\*\*"):
+        ask(url)
 
 
 def test_one_refused_prompt_is_failed_and_the_others_are_answered():
