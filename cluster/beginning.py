@@ -86,3 +86,4 @@ class Beginning:
             for each in asking:
                 each.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
+            await source.close()

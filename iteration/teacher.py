@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from iteration.parts import above, at_least
 from iteration.types import Problem
 
 KEY = "OPENAI_API_KEY"
+URL = re.compile(r"https?://([^\s/:@[\]]+|\[[\da-fA-F:]+\])(:\d+)?(/\S*)?")
 MINUTE = 60.0  # seconds over which a rate is counted
 PAUSE, LONGEST = 0.5, 8.0  # seconds before a reply that cannot be read is asked for again: the first time, at most
 
@@ -45,7 +48,7 @@ class Begin:
             raise ValueError(f"request is {dict(self.request)}; expected no model, messages, stream or n")
         if self.endpoint and not self.model:
             raise ValueError(f"model is missing: which model of {self.endpoint} answers; type begin.model=NAME")
-        if self.model and not self.endpoint.startswith(("http://", "https://")):
+        if self.model and not URL.fullmatch(self.endpoint):
             raise ValueError(
                 f"endpoint is {self.endpoint!r}; expected the server of begin.model, e.g. http://localhost:8000/v1"
             )
@@ -73,6 +76,9 @@ class Source(Protocol):
     def doing(self) -> str:
         """What it waits for or what it has done, in words."""
 
+    async def close(self) -> None:
+        """Nothing is asked any more."""
+
 
 class Pace:
     """Lets callers pass in their order, so that no minute has more requests and tokens than the limits; 0: no limit."""
@@ -86,7 +92,8 @@ class Pace:
         """Wait until a request of about `tokens` tokens is within the limits. Returns its entry: [when, tokens], to correct."""
         async with self._turn:
             while not self._fits(tokens):
-                await asyncio.sleep(max(0.001, self._spent[0][0] + MINUTE - time.monotonic()))
+                # Entries are corrected meanwhile, so it looks again every second.
+                await asyncio.sleep(min(1.0, max(0.001, self._spent[0][0] + MINUTE - time.monotonic())))
             entry = [time.monotonic(), tokens]
             self._spent.append(entry)
             return entry
@@ -109,7 +116,7 @@ class Teacher:
             import openai
         except ImportError:
             raise UserError("begin.endpoint needs the package openai; type: pip install openai") from None
-        key = os.environ.get(options.key, "")
+        key = os.environ.get(options.key, "").strip()
         if not key and options.key != KEY:
             raise UserError(f"begin.key={options.key}: this environment variable is not set; type: export {options.key}=KEY")
         self._openai, self._options, self._longest, self._secret = openai, options, longest, key
@@ -124,6 +131,9 @@ class Teacher:
         asking = f"{self._asking} requests to {self._options.endpoint} are pending, " if self._asking else ""
         return f"{asking}{self._tokens:,} tokens by {self._options.model}"
 
+    async def close(self) -> None:
+        await self._client.close()
+
     async def answers(self, problems: Sequence[Problem], prompts: Sequence[str]) -> list[list[Given]]:
         """Answers that the server refuses to give are `failed`; UserError where it gives none of these, or cannot be asked."""
         jobs = [asyncio.ensure_future(self._asked(prompt)) for prompt in prompts]
@@ -132,8 +142,8 @@ class Teacher:
         finally:
             for job in jobs:
                 job.cancel()
-        if all(each.failed for several in given for each in several):
-            raise self._error(f"no problem of a unit is answered: {given[0][0].failed}", "see begin.model and begin.request")
+        if len(given) > 1 and all(each.failed for several in given for each in several):
+            raise self._error(f"it answers no problem of a unit: {given[0][0].failed}", "see begin.model and begin.request")
         return given
 
     async def _asked(self, prompt: str) -> list[Given]:
@@ -150,36 +160,31 @@ class Teacher:
         return given[: self._options.n]
 
     async def _replied(self, messages: list[dict], n: int) -> list[Given]:
-        """The answers of one request, at least one. Raises UserError where the server does not give any reply."""
+        """The answers of one request, at least one. Raises UserError where there is no reply."""
         body = {"n": n, "max_tokens": self._longest, "temperature": self._options.temperature} | self._options.request
         body = {key: value for key, value in body.items() if value is not None}
         prompt = sum(len(each["content"]) for each in messages) / 4
-        for attempt in range(self._options.retries + 1):
+        for attempt in itertools.count():
             entry = await self._pace.enter(prompt + n * self._longest)
             try:
                 reply = await self._client.chat.completions.create(
                     model=self._options.model, messages=messages, extra_body=body
                 )
                 choices = choices_of(reply)
+                break
             except (self._openai.BadRequestError, self._openai.UnprocessableEntityError) as error:
-                return [self._given(failed=f"the endpoint refused the prompt: {said(error)}")] * n
+                return [self._given(failed=f"the endpoint refused the prompt: {self._said(error)}")] * n
             except self._openai.APIError as error:
                 raise self._down(error) from None
             except ValueError as error:
                 if attempt == self._options.retries:
                     raise self._error(f"its reply cannot be read: {error}", "see whether it serves chat completions") from None
                 await asyncio.sleep(min(LONGEST, PAUSE * 2**attempt))
-            else:
-                with contextlib.suppress(AttributeError, TypeError):  # a server need not count
-                    entry[1] = float(reply.usage.total_tokens)
-                self._tokens += int(entry[1])
-                return [self._read(*choice) for choice in choices]
-        raise AssertionError("the last attempt returns or raises")
-
-    def _read(self, text: str, reason: str | None) -> Given:
-        if reason == "content_filter":
-            return self._given(failed="the endpoint withheld the answer (content_filter)")
-        return self._given(text, cut=reason == "length")
+        with contextlib.suppress(AttributeError, TypeError):  # a server need not count
+            entry[1] = float(reply.usage.total_tokens)
+        self._tokens += int(entry[1])
+        withheld = "the endpoint withheld the answer (content_filter)"
+        return [self._given(text, why == "length", withheld * (why == "content_filter")) for text, why in choices]
 
     def _given(self, text: str = "", cut: bool = False, failed: str = "") -> Given:
         return Given(text, self._options.model, self._options.endpoint, cut, failed)
@@ -189,15 +194,20 @@ class Teacher:
         status = error.status_code if isinstance(error, self._openai.APIStatusError) else 0
         if status in (401, 403):
             hint = f"type: export {self._options.key}=KEY, or begin.key=NAME of the variable that holds it"
-            return self._error(f"it refuses the key in {self._options.key}: {said(error)}", hint)
+            return self._error(f"it refuses the key in {self._options.key}: {self._said(error)}", hint)
         if status == 404:
-            return self._error(f"it has no model {self._options.model!r}: {said(error)}", "type begin.model=NAME")
-        what = f"after {self._options.retries} retries: {said(error)}"
+            return self._error(f"it has no model {self._options.model!r}: {self._said(error)}", "type begin.model=NAME")
+        what = f"after {self._options.retries} retries: {self._said(error)}"
         return self._error(what, "start it, or type begin.endpoint=URL")
+
+    def _said(self, error: Any) -> str:
+        """The message of an error, in one line and without the key: the server's own where it has one."""
+        own = error.body.get("message") if isinstance(error.body, dict) else None
+        line = " ".join(str(own or str(error.__cause__ or "") or error).split())[:200]
+        return line.replace(self._secret, "***") if self._secret else line
 
     def _error(self, what: str, hint: str) -> UserError:
         kept = "committed answers are kept, and the same command resumes"
-        what = what.replace(self._secret, "***") if self._secret else what
         return UserError(f"begin.endpoint={self._options.endpoint}: {what}; {hint}; {kept}")
 
 
@@ -210,9 +220,3 @@ def choices_of(reply: Any) -> list[tuple[str, str | None]]:
     if not choices or not all(isinstance(text, str) for text, _ in choices):
         raise ValueError(f"found {' '.join(str(reply).split())[:80]!r}, expected a chat completion")
     return choices
-
-
-def said(error: Any) -> str:
-    """The message of an error of the client, in one line: the server's own where it has one."""
-    own = error.body.get("message") if isinstance(error.body, dict) else None
-    return " ".join(str(own or str(error.__cause__ or "") or error).split())[:200]

@@ -52,6 +52,9 @@ class Traces:
     def doing(self) -> str:
         return f"{sum(map(len, self._given.values())):,} answers to {len(self.problems):,} problems"
 
+    async def close(self) -> None:
+        pass
+
     async def answers(self, problems: Sequence[Problem], prompts: Sequence[str]) -> list[list[Given]]:
         missing = [problem.id for problem in problems if problem.id not in self._given]
         if missing:

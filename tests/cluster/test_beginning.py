@@ -209,9 +209,9 @@ def test_an_answer_that_is_too_long_is_cut_where_the_model_s_own_would_be(option
 
 
 def test_what_the_model_cannot_write_or_nobody_wrote_is_not_trained_on():
-    odd, none, empty = adopted(answer("one + 2"), answer("", failed="refused"), answer(""))
+    odd, none, empty = adopted(answer("one + 2"), answer("1", failed="refused"), answer(""))
     assert odd.verdict == Verdict(State.UNPARSEABLE, why="the model's tokenizer cannot write this text")
-    assert none.verdict == Verdict(State.FAILED, why="refused") and not none.step.final
+    assert none.verdict == Verdict(State.FAILED, why="refused") and not none.step.final and not none.step.text
     assert empty.step.token_ids.tolist() == [1] and empty.step.final and empty.verdict is None
 
 

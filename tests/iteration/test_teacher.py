@@ -30,7 +30,10 @@ def ask(url: str, problems=PROBLEMS, longest=50, **options):
 
     async def run():
         made = Teacher(Begin(**given), longest)
-        return await made.answers(problems, [problem.prompt for problem in problems]), made.doing()
+        try:
+            return await made.answers(problems, [problem.prompt for problem in problems]), made.doing()
+        finally:
+            await made.close()
 
     return asyncio.run(run())
 
@@ -83,7 +86,7 @@ def test_how_an_answer_ended():
     with Endpoint(reply).serving() as url:
         given, _ = ask(url, PROBLEMS[:2], n=1, concurrency=1)
     assert given[0][0].cut and not given[0][0].failed
-    assert "withheld" in given[1][0].failed and given[1][0].text == ""
+    assert "withheld" in given[1][0].failed
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,7 @@ def test_trouble_that_passes_is_retried(trouble):
         ((404, error("The model `big` does not exist.")), "it has no model 'big': The model `big` does not.*begin.model=NAME"),
         ((500, error("oops"), {"retry-after-ms": "1"}), "after 2 retries: oops; start it, or type begin.endpoint=URL"),
         ((200, "{nonsense"), "its reply cannot be read: Expecting property name"),
-        ((400, error("n is too large")), "no problem of a unit is answered: the endpoint refused the prompt: n is too large"),
+        ((400, error("n is too large")), "it answers no problem of a unit: the endpoint refused the prompt: n is too large"),
     ],
 )
 def test_trouble_that_stays_is_one_line(trouble, said):
@@ -157,6 +160,12 @@ def test_one_refused_prompt_is_failed_and_the_others_are_answered():
     assert not any(each.failed for i, several in enumerate(given) if i != 1 for each in several)
 
 
+def test_a_unit_of_one_problem_may_be_refused():
+    with Endpoint(lambda body, k: (400, error("too rude"))).serving() as url:
+        given, _ = ask(url, PROBLEMS[:1])
+    assert given[0][0].failed
+
+
 def test_no_client_and_no_key_are_said_at_once(monkeypatch):
     begin = {"endpoint": "http://x/v1", "model": "big"}
     with pytest.raises(UserError, match="begin.key=NONE: this environment variable is not set; type: export NONE=KEY"):
@@ -172,6 +181,7 @@ def test_no_client_and_no_key_are_said_at_once(monkeypatch):
         ({"endpoint": "http://x/v1"}, "model is missing"),
         ({"model": "big"}, "endpoint is ''; expected the server of begin.model"),
         ({"model": "big", "endpoint": "localhost:8000"}, "endpoint is 'localhost:8000'; expected"),
+        ({"model": "big", "endpoint": "http://localhost:port/v1"}, "endpoint is 'http://localhost:port/v1'; expected"),
         ({"n": 0}, "n is 0"),
         ({"seconds": 0}, "seconds is 0"),
         ({"request": {"n": 2}}, "request is {'n': 2}; expected no model, messages, stream or n"),
