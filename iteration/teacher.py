@@ -46,12 +46,10 @@ class Begin:
         above(self, seconds=0)
         if {"model", "messages", "stream", "n"} & set(self.request):
             raise ValueError(f"request is {dict(self.request)}; expected no model, messages, stream or n")
-        if self.endpoint and not self.model:
-            raise ValueError(f"model is missing: which model of {self.endpoint} answers; type begin.model=NAME")
-        if self.model and not URL.fullmatch(self.endpoint):
-            raise ValueError(
-                f"endpoint is {self.endpoint!r}; expected the server of begin.model, e.g. http://localhost:8000/v1"
-            )
+        if self.endpoint and not URL.fullmatch(self.endpoint):
+            raise ValueError(f"endpoint is {self.endpoint!r}; expected a server, e.g. http://localhost:8000/v1")
+        if bool(self.endpoint) != bool(self.model):
+            raise ValueError(f"endpoint is {self.endpoint!r}, but model {self.model!r}; type begin.endpoint=URL begin.model=NAME")
 
 
 @dataclass(frozen=True, slots=True)
