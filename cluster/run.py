@@ -15,7 +15,6 @@ import pyarrow as pa
 from omegaconf import DictConfig, OmegaConf
 
 from cluster import pending
-from cluster.beginning import Beginning, begun
 from cluster.config import TRACK, Config, check_unchanged
 from cluster.crew import Member, ended, unless_lost
 from cluster.folder import layout, verdicts
@@ -23,6 +22,7 @@ from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import TRACE, manifest_key, model_key, model_number, record_key
 from cluster.folder.place import store_at
+from cluster.given import GivenAnswers, given_arms
 from cluster.judging import Judging, check_judge
 from cluster.metrics import Metrics, Trackers
 from cluster.paths import for_actors
@@ -78,7 +78,7 @@ class Run:
         self.engines = asyncio.Lock()  # searching, scoring and measuring take turns with the weights
         self.actors = Actors(self.options, task, self.verify, self.judge, self.store, address, self.view)
         self.judging = Judging(self.book, self.options, self.actors, self.view, self.engines, self.planning)
-        self.beginning = Beginning(self.options, self.book, self.planning, self.actors, self.view, self.engines)
+        self.given = GivenAnswers(self.options, self.book, self.planning, self.actors, self.view, self.engines)
         self.metrics: Metrics | None = None  # once there is a cluster
         self.done: dict = {}  # the newest round's record
 
@@ -89,7 +89,7 @@ class Run:
         return [
             Arm("train", "search", "train", "train", self.searching, self.judge, budget, blind=False),
             Arm("test", "measure", self.options.measure.split, "test", sampled, None, budget, blind=True),
-            *begun(self.options),
+            *given_arms(self.options),
         ]
 
     def trained_on(self, number: int) -> list[Arm]:
@@ -108,7 +108,7 @@ class Run:
                 return
             self.store.sweep()
             self.planning.arms([self.train, self.test, *self.others])
-            self.beginning.check(self.task)
+            self.given.check(self.task)
             self.trackers.open(self.options.name, self.store.root, OmegaConf.to_container(self.config))
             watch = asyncio.create_task(self._watch())
             work = asyncio.create_task(self._work(watch))
@@ -137,7 +137,7 @@ class Run:
             for number in range(1, self.options.rounds + 1):
                 champion = await outcome[max(0, number - 1 - self.options.lag)]
                 self.planning.round(number)
-                await self.beginning.search(number, self.committed, self.set_aside)
+                await self.given.take(number, self.committed, self.set_aside)
                 # 1 the model responds, 2 in steps, 3 the search asks for more, 4 the verifier grades, 5 the search is told
                 await self.search(self.train, number, model_key(champion))
                 # 6 the next model is trained on the search's results, and measured

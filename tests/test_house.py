@@ -53,7 +53,7 @@ FLOORS = (
     "searcher generator train crew",
     "view metrics memory",
     "head placement",
-    "config planning judging beginning",
+    "config planning judging given",
     "run",
     "comparison evaluation",
     "report",

@@ -8,21 +8,24 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
-from cluster.beginning import begun
 from cluster.config import check_unchanged, load
 from cluster.engine import Generate
 from cluster.folder.book import Book
 from cluster.folder.store import Store
+from cluster.given import given_arms
 from cluster.remote import RemotePolicy, adopt
 from cluster.report.gather import elsewhere, gather
 from cluster.report.page import page
 from cluster.searcher import Partners, Searcher
 from cluster.verbs import why
+from cluster.verbs.regrade import regrade
 from cluster.verbs.traces import Wanted, chosen
+from cluster.verbs.verify import grader_of
 from iteration.errors import UserError
 from iteration.teacher import Begin, Given
 from iteration.types import Problem, State, Tree, Verdict
 from tests.cluster.test_loop import EVERY, OPTIONS, SKILL, Killed, Mortal, content, play  # noqa: F401
+from tests.cluster.test_run import commit, with_model
 from tests.endpoint import Endpoint, completion, error
 from tests.scripted import first_model, tokenizer
 from tests.worlds import unit
@@ -125,6 +128,33 @@ def test_a_server_that_goes_down_loses_nothing_and_may_be_another_one_afterwards
         play("run", *options)
     asked = [endpoint.prompts.count(prompt) for prompt in endpoint.prompts[:2]]
     assert asked == [1, 1] and len(nodes(folder, "teacher")) == 4 * 3, "what was committed is not asked for again"
+
+
+def test_filters_see_them_before_the_round_s_own(tmp_path):
+    run = with_model(tmp_path / "run", "begin.endpoint=http://x/v1", "begin.model=big", "problems=8")
+    run.planning.round(1)
+    assert [arm.name for arm in run.trained_on(1)] == ["teacher", "train"] and run.trained_on(2) == [run.train]
+    for arm in run.trained_on(1):
+        for each in run.planning.units(arm, 1, "m", ""):
+            commit(run, each, [[State.CORRECT, State.WRONG] for _ in each.problems])  # both arms the same texts
+    run.filter(1)
+    theirs, own = (
+        [reason.partition(":")[0] for reason in run.decisions(arm, 1)["reason"].to_pylist()] for arm in run.trained_on(1)
+    )
+    assert theirs == ["", "correct"] * 8 and own == ["distinct", "correct"] * 8
+    assert run.manifest(1) and set(run.book.manifest("m00001")) == set(run.decisions(run.others[0], 1)["id"].to_pylist()[::2])
+
+
+def test_a_regrading_decides_on_them_too(play, endpoint):  # noqa: F811
+    folder, _ = play("run", *asking(endpoint))
+    book, grader = Book(Store(folder)), grader_of("exact", {}, {})
+    regrade(book, grader, "exact-1", lambda done, units: None)
+    play("run", *asking(endpoint)[:-1], "rounds=2", "verdicts=exact-1", "verify.name=exact")
+    arm = book.arm("teacher")
+    first, again = (book.decisions(arm, 1, ["id", "state"], name).to_pylist() for name in ("", "exact-1"))
+    assert [row["id"] for row in first] == [row["id"] for row in again]
+    assert [row["state"] for row in first] == ["correct", "wrong"] * 4 != [row["state"] for row in again]
+    assert len(endpoint.asked) == 4, "a finished teacher is not asked in later rounds"
 
 
 SUMS = [{"prompt": f"{i} + {j}", "answer": str((i + j) % 20)} for i in range(1, 10) for j in range(1, 5)]
@@ -247,8 +277,8 @@ def test_a_searcher_grades_what_a_unit_brings_and_commits_it(tmp_path):
 
 
 def test_arms_are_data():
-    assert begun(SimpleNamespace(begin=Begin(), budget=1, rounds=3)) == []
+    assert given_arms(SimpleNamespace(begin=Begin(), budget=1, rounds=3)) == []
     begin = Begin(traces=["a.jsonl", "b.jsonl"], endpoint="http://x/v1", model="big")
-    given, teacher = begun(SimpleNamespace(begin=begin, budget=1, rounds=3))
+    given, teacher = given_arms(SimpleNamespace(begin=begin, budget=1, rounds=3))
     assert (given.model, given.plan, teacher.model, teacher.plan) == ("a.jsonl, b.jsonl", "given", "big", "train")
-    assert begun(SimpleNamespace(begin=begin, budget=1, rounds=0)) == [], "nothing is trained"
+    assert given_arms(SimpleNamespace(begin=begin, budget=1, rounds=0)) == [], "nothing is trained"

@@ -31,7 +31,7 @@ SOURCES: dict[str, Callable[[Config, Task], Source]] = {
 }
 
 
-def begun(options: Config) -> list[Arm]:
+def given_arms(options: Config) -> list[Arm]:
     """The arms of the answers made elsewhere that a run asks for; `model` says whose they are."""
     files = options.begin.traces
     whose = {"given": files if isinstance(files, str) else ", ".join(map(str, files)), "teacher": options.begin.model}
@@ -43,7 +43,7 @@ def begun(options: Config) -> list[Arm]:
     ]
 
 
-class Beginning:
+class GivenAnswers:
     """engines: the lock under which searching, scoring and measuring take turns."""
 
     def __init__(self, options: Config, book: Book, planning: Planning, actors: Actors, view: View, engines: asyncio.Lock):
@@ -53,14 +53,14 @@ class Beginning:
 
     def check(self, task: Task) -> None:
         """Make the sources of what is not committed yet. Raises UserError: a file cannot be used, a key is missing."""
-        for arm in begun(self._options):
+        for arm in given_arms(self._options):
             committed, planned = self._book.counts(arm, FIRST)
             if committed < planned:
                 self._sources[arm.name] = SOURCES[arm.name](self._options, task)
 
-    async def search(self, number: int, committed: Callable, aside: Callable) -> None:
+    async def take(self, number: int, committed: Callable, aside: Callable) -> None:
         """Get the answers of a round that were made elsewhere, grade and commit them. Arguments: as in `Actors.search`."""
-        for arm in begun(self._options):
+        for arm in given_arms(self._options):
             if arm.round == number and arm.name in self._sources:
                 await self._take(arm, self._sources.pop(arm.name), committed, aside)
 
