@@ -15,7 +15,7 @@ from cluster.planning import Planning
 from cluster.view import View
 from iteration.parts import SEARCH, Part
 from iteration.protocols import Task
-from iteration.teacher import Source, Teacher
+from iteration.teacher import Teacher
 from iteration.traces import Traces
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ FIRST = 1  # the round that is trained on them
 LOOK_SECONDS = 1.0  # between two notes of what a source waits for
 # The sources by the name of their arm, each with the plan of its problems: a teacher answers those of the round's search.
 PLANS = {"given": "given", "teacher": "train"}
-SOURCES: dict[str, Callable[[Config, Task], Source]] = {
+SOURCES: dict[str, Callable[[Config, Task], Teacher | Traces]] = {
     "given": lambda options, task: Traces(options.begin.traces, task),
     "teacher": lambda options, task: Teacher(options.begin, options.generate.max_tokens),
 }
@@ -49,7 +49,7 @@ class GivenAnswers:
     def __init__(self, options: Config, book: Book, planning: Planning, actors: Actors, view: View, engines: asyncio.Lock):
         self._options, self._book, self._planning = options, book, planning
         self._actors, self._view, self._engines = actors, view, engines
-        self._sources: dict[str, Source] = {}  # those that are still needed
+        self._sources: dict[str, Teacher | Traces] = {}  # those that are still needed
 
     def check(self, task: Task) -> None:
         """Make the sources of what is not committed yet. Raises UserError: a file cannot be used, a key is missing."""
@@ -64,7 +64,7 @@ class GivenAnswers:
             if arm.round == number and arm.name in self._sources:
                 await self._take(arm, self._sources.pop(arm.name), committed, aside)
 
-    async def _take(self, arm: Arm, source: Source, committed: Callable, aside: Callable) -> None:
+    async def _take(self, arm: Arm, source: Teacher | Traces, committed: Callable, aside: Callable) -> None:
         """Commit every unit as soon as it is answered. The first error is raised after what is answered is committed."""
         self._planning.given(arm, source.problems)
         units = self._planning.units(arm, FIRST, arm.model, "")

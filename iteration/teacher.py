@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from iteration.chat import messages_of
 from iteration.errors import UserError
@@ -49,7 +49,7 @@ class Begin:
         if self.endpoint and not URL.fullmatch(self.endpoint):
             raise ValueError(f"endpoint is {self.endpoint!r}; expected a server, e.g. http://localhost:8000/v1")
         if bool(self.endpoint) != bool(self.model):
-            raise ValueError(f"endpoint is {self.endpoint!r}, but model {self.model!r}; type begin.endpoint=URL begin.model=NAME")
+            raise ValueError(f"endpoint is {self.endpoint!r} and model {self.model!r}; expected both, or neither")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +61,6 @@ class Given:
     origin: str  # where it comes from: a file and its row, or an endpoint
     cut: bool = False  # truncated by a token limit
     failed: str = ""
-
-
-class Source(Protocol):
-    """Where answers come from that were made elsewhere."""
-
-    problems: Sequence[Problem]  # that it has answers to; none where it answers whatever it is asked
-
-    async def answers(self, problems: Sequence[Problem], prompts: Sequence[str]) -> list[list[Given]]:
-        """The answers to each problem. prompts: as the task shows them, without a chat template. Raises UserError."""
-
-    def doing(self) -> str:
-        """What it waits for or what it has done, in words."""
-
-    async def close(self) -> None:
-        """Nothing is asked any more."""
 
 
 class Pace:
@@ -107,7 +92,7 @@ class Pace:
 class Teacher:
     """A model behind an endpoint. longest: tokens of an answer. Raises UserError where it has no client or no key."""
 
-    problems: Sequence[Problem] = ()
+    problems: Sequence[Problem] = ()  # it answers whatever it is asked
 
     def __init__(self, options: Begin, longest: int):
         try:
@@ -126,6 +111,7 @@ class Teacher:
         self._asking = self._tokens = 0  # requests in flight; tokens of all replies, prompts included
 
     def doing(self) -> str:
+        """What it waits for and what it has done."""
         asking = f"{self._asking} requests to {self._options.endpoint} are pending, " if self._asking else ""
         return f"{asking}{self._tokens:,} tokens by {self._options.model}"
 
@@ -133,7 +119,10 @@ class Teacher:
         await self._client.close()
 
     async def answers(self, problems: Sequence[Problem], prompts: Sequence[str]) -> list[list[Given]]:
-        """Answers that the server refuses to give are `failed`; UserError where it gives none of these, or cannot be asked."""
+        """The answers to each problem. prompts: as the task shows them, without a chat template.
+
+        An answer that the server refuses to give is `failed`. Raises UserError where it gives none, or cannot be asked.
+        """
         jobs = [asyncio.ensure_future(self._asked(prompt)) for prompt in prompts]
         try:
             given = await asyncio.gather(*jobs)

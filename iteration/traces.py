@@ -17,7 +17,7 @@ COMPLETIONS = ("completion", "response", "output")
 
 
 class Traces:
-    """The answers of files. names: as begin.traces names them. Raises UserError naming the row that is no answer."""
+    """The answers of files, a source as `Teacher` is. names: as begin.traces names them. Raises UserError naming a bad row."""
 
     def __init__(self, names: Any, task: Task):
         if not isinstance(task, Enumerable):

@@ -178,8 +178,8 @@ def test_no_client_and_no_key_are_said_at_once(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"endpoint": "http://x/v1"}, "endpoint is 'http://x/v1', but model ''; type begin.endpoint=URL begin.model=NAME"),
-        ({"model": "big"}, "endpoint is '', but model 'big'"),
+        ({"endpoint": "http://x/v1"}, "endpoint is 'http://x/v1' and model ''; expected both"),
+        ({"model": "big"}, "endpoint is '' and model 'big'"),
         ({"model": "big", "endpoint": "localhost:8000"}, "endpoint is 'localhost:8000'; expected"),
         ({"model": "big", "endpoint": "http://localhost:port/v1"}, "endpoint is 'http://localhost:port/v1'; expected"),
         ({"n": 0}, "n is 0"),
