@@ -259,18 +259,19 @@ def adopt(tree: Tree, given: Sequence[Given], tokenizer, options: Generate) -> N
     """
     prompt, pieces, cuts = tree.nodes[0].step, [], []
     room = max(1, min(options.max_tokens, options.context - len(prompt.token_ids)))
-    for each in given:
-        token_ids = written(tokenizer, prompt, each.text)
+    said = [each.text.removesuffix(tokenizer.eos_token) for each in given]  # some files have it
+    for each, text in zip(given, said, strict=True):
+        token_ids = written(tokenizer, prompt, text)
         cuts.append(each.cut or len(token_ids) >= room)
         whole = token_ids if cuts[-1] else [*token_ids, tokenizer.eos_token_id]
         pieces.append(np.array([] if each.failed else whole[:room], np.int32))
     texts = continued(tokenizer, [prompt.token_ids[-1:]] * len(pieces), pieces)
-    for each, token_ids, text, cut in zip(given, pieces, texts, cuts, strict=True):
+    for each, own, token_ids, text, cut in zip(given, said, pieces, texts, cuts, strict=True):
         step = Step(token_ids, None, text, not cut and not each.failed, each.model, cut)
         node = Node(len(tree.nodes), 0, 1, step, origin=each.origin)
         if each.failed:
             node.verdict = Verdict(State.FAILED, why=each.failed)
-        elif not cut and "".join(text.split()) != "".join(each.text.split()):
+        elif not cut and "".join(text.split()) != "".join(own.split()):
             node.verdict = Verdict(State.UNPARSEABLE, why="the model's tokenizer cannot write this text")
         elif cut:
             close([node], [True])

@@ -227,7 +227,7 @@ def test_an_answer_made_elsewhere_is_written_in_the_model_s_own_tokens():
     assert node.step.final and node.step.logprobs is None and node.verdict is None, "the verifier grades it"
     assert (node.step.text, node.step.model, node.origin, node.parent, node.depth) == (" 1 + 2 \n 3", "big", "there", 0, 1)
     (same,) = adopted(answer("1 + 2\n3<eos>"))
-    assert same.step.token_ids.tolist() == node.step.token_ids.tolist(), "one end of text, not two"
+    assert same.step.token_ids.tolist() == node.step.token_ids.tolist() and same.verdict is None, "one end of text, not two"
 
 
 @pytest.mark.parametrize("options", [{"max_tokens": 4}, {"context": 8}])
