@@ -257,21 +257,19 @@ def adopt(tree: Tree, given: Sequence[Given], tokenizer, options: Generate) -> N
 
     One that is too long is cut where the model's own would be. What the tokenizer cannot write is `unparseable`.
     """
-    prompt, pieces, cuts = tree.nodes[0].step, [], []
+    prompt = tree.nodes[0].step
     room = max(1, min(options.max_tokens, options.context - len(prompt.token_ids)))
-    said = [each.text.removesuffix(tokenizer.eos_token) for each in given]  # some files have it
-    for each, text in zip(given, said, strict=True):
-        token_ids = written(tokenizer, prompt, text)
-        cuts.append(each.cut or len(token_ids) >= room)
-        whole = token_ids if cuts[-1] else [*token_ids, tokenizer.eos_token_id]
-        pieces.append(np.array([] if each.failed else whole[:room], np.int32))
-    texts = continued(tokenizer, [prompt.token_ids[-1:]] * len(pieces), pieces)
-    for each, own, token_ids, text, cut in zip(given, said, pieces, texts, cuts, strict=True):
-        step = Step(token_ids, None, text, not cut and not each.failed, each.model, cut)
-        node = Node(len(tree.nodes), 0, 1, step, origin=each.origin)
+    for each in given:
+        said = each.text.removesuffix(tokenizer.eos_token)  # some files have it
+        whole = [] if each.failed else written(tokenizer, prompt, said)
+        cut = each.cut or len(whole) >= room
+        token_ids = np.array((whole if cut or each.failed else [*whole, tokenizer.eos_token_id])[:room], np.int32)
+        (text,) = continued(tokenizer, [prompt.token_ids[-1:]], [token_ids])
+        final = not cut and not each.failed
+        node = Node(len(tree.nodes), 0, 1, Step(token_ids, None, text, final, each.model, cut), origin=each.origin)
         if each.failed:
             node.verdict = Verdict(State.FAILED, why=each.failed)
-        elif not cut and "".join(text.split()) != "".join(own.split()):
+        elif final and "".join(text.split()) != "".join(said.split()):
             node.verdict = Verdict(State.UNPARSEABLE, why="the model's tokenizer cannot write this text")
         elif cut:
             close([node], [True])
