@@ -61,18 +61,21 @@ def server(tmp_path):
 def test_a_run_learns_from_a_teacher_behind_vllms_own_server(server, tmp_path):
     random_model(tmp_path / "model")
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SUMS))
+    traces = [{"prompt": row["prompt"], "completion": f"It is {row['answer']}.", "model": "hand"} for row in SUMS]
+    (tmp_path / "traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in traces))
     options = [
         "configs/teacher.yaml",
         f"model.path={tmp_path / 'model'}",
         f"task={{name: file, train: {tmp_path / 'sums.jsonl'}, test: '', prompt_key: prompt, answer_key: answer}}",
         f"run.dir={tmp_path / 'run'}",
-        f"begin={{endpoint: '{server}', model: smollm2, n: 2, temperature: 0.5}}",
+        f"begin={{endpoint: '{server}', model: smollm2, n: 2, traces: {tmp_path / 'traces.jsonl'}}}",
+        "begin.request={max_tokens: 40, temperature: 0.5}",
         "search.n=2",
         "rounds=1",
         "problems=6",
         "unit=3",
-        "generate={max_tokens: 80, context: 256, max_seqs: 16, cache_mb: 64}",
-        "train={tokens: 2000, rows: 2, row_tokens: 256}",
+        "generate={max_tokens: 200, context: 320, max_seqs: 16, cache_mb: 64}",
+        "train={tokens: 2000, rows: 2, row_tokens: 320}",
         "measure={problems: 2, samples: 1}",
         "placement={generators: 1, dashboard: false}",
     ]
@@ -86,6 +89,5 @@ def test_a_run_learns_from_a_teacher_behind_vllms_own_server(server, tmp_path):
     assert len(rows) == 12 and {(row["model_version"], row["origin"]) for row in rows} == {("smollm2", server)}
     assert {row["state"] for row in rows} <= {"correct", "wrong", "unparseable"}
     assert all(row["token_ids"][-1] == 1 for row in rows if row["final"]), "the student's own end of text"
-    kept = [name for name, reason in book.reasons(arm, 1).items() if not reason]
-    assert kept and set(kept) <= set(book.manifest("m00001")) and record["trained"] == "m00001"
-    assert f"origin    {server}, made elsewhere" in why.story(book, kept[0])
+    assert {row["state"] for row in book.nodes(book.arm("given"), 1).to_pylist() if row["node"]} == {"correct"}
+    assert record["trained"] == "m00001" and f"origin    {server}, made elsewhere" in why.story(book, rows[0]["id"])
