@@ -122,7 +122,7 @@ class Comparison(Run):
 
     def taught(self) -> list[Arm]:
         """The measurements of the models trained on each source's traces, in the order of the sources."""
-        _, test = super().arms()
+        _, test, *_ = super().arms()
         number = self.options.rounds + 1
         return [
             replace(test, name=f"test-{name}", round=number, model=f"{model_key(number)}-{name}")
@@ -153,7 +153,7 @@ class Comparison(Run):
         if not self.store.has(manifest_key(trained)):
             key = filter_key(number, arm.name)
             if not self.store.has(key):
-                self.decide(key, number, self.book.nodes(arm, number))
+                self.decide(key, self.book.nodes(arm, number), [chosen for _, _, chosen in self.kept(1, number - 1)])
             chosen = self.items(kept(self.store.table(key)), arm, number)
             self.put_manifest(manifest_key(trained), pa.concat_tables([self.pool(number - 1), chosen]))
         with self.view.phase(number, "train"):

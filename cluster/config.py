@@ -21,8 +21,11 @@ from iteration import config as settings
 from iteration.errors import UserError
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, Part, at_least, one_of, share
 from iteration.protocols import Plays
+from iteration.teacher import Begin
 
 FREE = ("run.dir", "failed_share")  # may change when a run is resumed, as may where its actors run
+ASKING = ("endpoint", "key", "concurrency", "requests_per_minute", "tokens_per_minute", "retries", "seconds")  # of begin
+FREE += tuple(f"begin.{name}" for name in ASKING)
 DEVICES = ("generate.gpus", "generate.dtype", "generate.sleep", "generate.transfer", "train.gpus", "drift")
 DRIFT = {"float32": 1e-3, "bfloat16": 0.3, "float16": 0.3}  # nats; 0.15 were measured in bfloat16
 
@@ -94,6 +97,7 @@ class Config:
     judge: Any = None  # a value model, retrained in each round, that scores steps in the next round's search
     learn: Any = field(default_factory=lambda: {"name": "sft"})
     filters: Any = None
+    begin: Begin = field(default_factory=Begin)
     track: Any = None  # experiment trackers, which receive every round's record
     model: Model = field(default_factory=Model)
     generate: Generate = field(default_factory=Generate)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from iteration.errors import UserError
 
 FILES = ("task.train", "task.validation", "task.test")  # unless task.dataset is given: they then name splits
+TRACES = ("begin.traces",)  # opened by the driver, as those are
 OF_ACTORS = ("model.path", "verify.libraries", "audit.libraries")  # opened by actors, not by the driver
 
 

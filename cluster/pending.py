@@ -41,6 +41,7 @@ def lines(now: dict) -> list[str]:
     rest = len(now["units"]) - FEW
     if rest > 0:
         text.append(f"and {rest} more units")
+    text += [f"{phase['name']}: {phase['note']}" for phase in now["phases"] if phase.get("note")]
     done, steps = now["steps"]
     if any(phase["name"] in TRAINING for phase in now["phases"]):
         text.append(f"the trainer is at step {done} of {steps}" if steps else "the trainer is preparing")

@@ -35,7 +35,8 @@ from iteration.errors import UserError
 from iteration.parts import Part, above, at_least
 from iteration.types import Span
 
-UNITS_IN_FLIGHT = 3  # per engine: the next units keep the engine full while one finishes
+UNITS_IN_FLIGHT = 3  # per engine (or searcher): the next units keep the engine full while one finishes
+ENGINE = ("generator", "searcher", "verifier")  # the actors that search a unit
 START_SECONDS = 300
 GROUPED = ("train", "judge")  # methods of the trainer that all its ranks work on together
 TRAINER_DEATHS = 5  # in one call without a completed step in between, after which the call fails
@@ -206,14 +207,17 @@ class Actors:
         called for a unit that keeps killing its actors.
         """
         call = lambda team, unit: team["searcher"].handle.search.remote(unit, self._partners(team))  # noqa: E731
-        await self._hand_out(phase, units, any(unit.judge for unit in units), call, done, aside)
+        await self._hand_out(phase, units, ENGINE + ("judge",) * any(unit.judge for unit in units), call, done, aside)
 
-    async def score(
-        self, keys: dict[str, str], judge: Part, version: str, done: Callable[[Done], None], aside: Callable[[tuple, str], None]
-    ) -> None:
+    async def adopt(self, phase: str, units: list[Unit], done: Callable, aside: Callable) -> None:
+        """The same for units that bring their answers: no engine is needed."""
+        call = lambda team, unit: team["searcher"].handle.adopt.remote(unit, self._partners(team))  # noqa: E731
+        await self._hand_out(phase, units, ENGINE[1:], call, done, aside)
+
+    async def score(self, keys: dict[str, str], judge: Part, version: str, done: Callable, aside: Callable) -> None:
         """Score the answers of committed units with value model `version`. keys: {unit's key: key of its scores}."""
         call = lambda team, each: team["searcher"].handle.score.remote(*each, self._partners(team), judge, version)  # noqa: E731
-        await self._hand_out("score", list(keys.items()), True, call, done, aside)
+        await self._hand_out("score", list(keys.items()), (*ENGINE, "judge"), call, done, aside)
 
     def _partners(self, team: dict[str, Member]) -> Partners:
         return partners(team, [each for each in self.verifiers.members if each.ready])
@@ -224,9 +228,8 @@ class Actors:
         spread = Spread({"verifier": self.verifiers}, {}, self._changed, self._options.placement.deadline, self._view.say)
         await spread.run(batches, call, done, aside)
 
-    async def _hand_out(self, phase: str, work: list, judged: bool, call: Callable, done: Callable, aside: Callable) -> None:
-        crews = {kind: self._crews()[kind] for kind in ("generator", "searcher", "verifier", *(["judge"] if judged else []))}
-        most = {"generator": UNITS_IN_FLIGHT}
+    async def _hand_out(self, phase: str, work: list, kinds: tuple, call: Callable, done: Callable, aside: Callable) -> None:
+        crews, most = {kind: self._crews()[kind] for kind in kinds}, {kinds[0]: UNITS_IN_FLIGHT}
         self._spread = Spread(crews, most, self._changed, self._options.placement.deadline, self._view.say)
         try:
             await self._spread.run(work, call, done, aside)
@@ -364,7 +367,7 @@ class Actors:
                 "seconds": now - attempt.since,
                 "deaths": attempt.job.deaths,
                 "actors": {kind: each.name for kind, each in attempt.team.items()},
-                "node": attempt.team["generator"].where,
+                "node": next(iter(attempt.team.values())).where,
                 "counts": waiting.get(str(attempt.job.each), nothing).counts,
                 "slowest": waiting.get(str(attempt.job.each), nothing).slowest,
             }
@@ -395,5 +398,5 @@ async def within(seconds: float, call: Any, otherwise: Any) -> Any:
 def partners(team: dict[str, Member], verifiers: Sequence[Member] = ()) -> Partners:
     """The actors that search a unit. The other verifiers retry the answers that the team's own verifier failed on."""
     others = tuple(each.handle for each in verifiers if each is not team["verifier"])
-    judge = team["judge"].handle if "judge" in team else None
-    return Partners(team["generator"].handle, team["verifier"].handle, judge, others)
+    generator, judge = (team[kind].handle if kind in team else None for kind in ("generator", "judge"))
+    return Partners(generator, team["verifier"].handle, judge, others)

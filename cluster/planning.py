@@ -126,6 +126,25 @@ class Planning:
             )
         self._commit(arm.plan_key(0), [problems[i] for i in rng.permutation(len(problems))])
 
+    def given(self, arm: Arm, problems: list[Problem]) -> None:
+        """Commit the problems that have answers made elsewhere; those that are held out or too long are left out.
+
+        Raises UserError where none is left.
+        """
+        if self._book.planned(arm, arm.round):
+            return
+        ids, prompts = self._held_out()
+        barred = [each for each in problems if each.counted in ids or each.prompt in prompts]
+        long = [each for each in problems if self._too_long(each)]
+        left = [each for each in problems if each not in barred and each not in long]
+        said = f"{arm.model}: of its {len(problems)} problems {len(barred)} are held out for measuring"
+        said += f"; {self._named(long)}" if long else ""
+        if not left:
+            raise UserError(f"{said}; none is left to train on")
+        if len(left) < len(problems):
+            self._say(f"WARNING: {said}; they are left out")
+        self._commit(arm.plan_key(arm.round), left)
+
     def fresh(self, arm: Arm, levels: list[int], problems: int, measured: Arm) -> None:
         """Commit held-out problems of each level; none was trained on, or is of arm `measured`, which decides on promotions."""
         if self._book.planned(arm, 0):
@@ -156,6 +175,11 @@ class Planning:
             problems, histories = [problem_of(row) for row in rows], [history_of(row) for row in rows]
             units.append(Unit(arm, number, unit, problems, [row["shown"] for row in rows], model, histories, judge))
         return units
+
+    def missing(self, units: list[Unit]) -> list[Unit]:
+        """The units that are not committed: all of one arm and round."""
+        committed = set(self._book.units(units[0].arm, units[0].round)) if units else set()
+        return [unit for unit in units if unit.key not in committed]
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -17,7 +17,8 @@ from iteration.chat import messages_of
 from iteration.errors import UserError
 from iteration.examples import flat
 from iteration.protocols import Ends, Value
-from iteration.respond import seed_of
+from iteration.respond import close, seed_of
+from iteration.teacher import Given
 from iteration.types import Expand, Node, Problem, State, Step, Tree, Verdict
 
 CUT = Step(np.zeros(0, np.int32), np.zeros(0, np.float32), "", False, cut=True)  # an answer without room for another token
@@ -249,6 +250,39 @@ def shown(tokenizer, prompt: str) -> str:
             "type task.prompt_key=COLUMN of a column of text"
         )
     return prompt
+
+
+def adopt(tree: Tree, given: Sequence[Given], tokenizer, options: Generate) -> None:
+    """Add answers made elsewhere to a tree that holds only its prompt, in the model's own tokens; their logprobs are unknown.
+
+    One that is too long is cut where the model's own would be. What the tokenizer cannot write is `unparseable`.
+    """
+    prompt = tree.nodes[0].step
+    room = max(1, min(options.max_tokens, options.context - len(prompt.token_ids)))
+    for each in given:
+        said = each.text.removesuffix(tokenizer.eos_token)  # some files have it
+        whole = [] if each.failed else written(tokenizer, prompt, said)
+        cut = each.cut or len(whole) >= room
+        token_ids = np.array((whole if cut or each.failed else [*whole, tokenizer.eos_token_id])[:room], np.int32)
+        (text,) = continued(tokenizer, [prompt.token_ids[-1:]], [token_ids])
+        final = not cut and not each.failed
+        node = Node(len(tree.nodes), 0, 1, Step(token_ids, None, text, final, each.model, cut), origin=each.origin)
+        if each.failed:
+            node.verdict = Verdict(State.FAILED, why=each.failed)
+        elif final and "".join(text.split()) != "".join(said.split()):
+            node.verdict = Verdict(State.UNPARSEABLE, why="the model's tokenizer cannot write this text")
+        elif cut:
+            close([node], [True])
+        tree.nodes.append(node)
+
+
+def written(tokenizer, prompt: Step, text: str) -> list[int]:
+    """The tokens of an answer behind its prompt, without an end of text."""
+    before = prompt.token_ids.tolist()
+    both = tokenizer(prompt.text + text, add_special_tokens=not tokenizer.chat_template).input_ids
+    joined = both[: len(before)] == before  # else the end of the prompt and the answer's begin share a token
+    token_ids = both[len(before) :] if joined else tokenizer(text, add_special_tokens=False).input_ids
+    return token_ids[: len(token_ids) - ends(token_ids, tokenizer.eos_token_id)]
 
 
 def steps(replies: pa.Table, before: list[np.ndarray], tokenizer) -> list[list[Step]]:

@@ -22,6 +22,7 @@ from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import TRACE, manifest_key, model_key, model_number, record_key
 from cluster.folder.place import store_at
+from cluster.given import GivenAnswers, given_arms
 from cluster.judging import Judging, check_judge
 from cluster.metrics import Metrics, Trackers
 from cluster.paths import for_actors
@@ -80,19 +81,23 @@ class Run:
         self.engines = asyncio.Lock()  # searching, scoring and measuring take turns with the weights
         self.actors = self.staff(self.options, task, self.verify, self.judge, self.store, address, self.view)
         self.judging = Judging(self.book, self.options, self.actors, self.view, self.engines, self.planning)
+        self.given = GivenAnswers(self.options, self.book, self.planning, self.actors, self.view, self.engines)
         self.metrics: Metrics | None = None  # once there is a cluster
         self.done: dict = {}  # the newest round's record
 
     def arms(self) -> list[Arm]:
-        """The arms of this run: first the one that is trained on, then the one that measures models.
-
-        Models are measured by plain sampling, whichever search produced the traces.
-        """
+        """First the arm that is trained on, then the one that measures models (by plain sampling, whatever the search), then
+        others."""
         sampled, budget = Part(SEARCH, "sample", {"n": self.options.measure.samples}), self.options.budget
         return [
             Arm("train", "search", "train", "train", self.searching, self.judge, budget, blind=False),
             Arm("test", "measure", self.options.measure.split, "test", sampled, None, budget, blind=True),
+            *given_arms(self.options),
         ]
+
+    def trained_on(self, number: int) -> list[Arm]:
+        """The arms whose answers a round adds to the pool, in the order in which the filters see them."""
+        return [*(arm for arm in self.others if arm.round == number and not arm.blind), self.train]
 
     # the loop
 
@@ -106,6 +111,7 @@ class Run:
                 return
             self.store.sweep()
             self.planning.arms([self.train, self.test, *self.others])
+            self.given.check(self.task)
             self.trackers.open(self.options.name, self.store.root, OmegaConf.to_container(self.config))
             watch = asyncio.create_task(self._watch())
             work = asyncio.create_task(self._work(watch))
@@ -134,6 +140,7 @@ class Run:
             for number in range(1, self.options.rounds + 1):
                 champion = await outcome[max(0, number - 1 - self.options.lag)]
                 self.planning.round(number)
+                await self.given.take(number, self.committed, self.set_aside)
                 # 1 the model responds, 2 in steps, 3 the search asks for more, 4 the verifier grades, 5 the search is told
                 await self.search(self.train, number, model_key(champion))
                 # 6 the next model is trained on the search's results, and measured
@@ -209,7 +216,7 @@ class Run:
         judge = judge or self.judging.newest(arm.judge, number - 1 - self.options.lag)
         units = self.planning.units(arm, number, model, judge)
         async with self.engines:
-            todo = self.missing(units)
+            todo = self.planning.missing(units)
             if not todo:
                 return None
             drift = await self.serve(number, model)
@@ -217,7 +224,7 @@ class Run:
                 await self.judging.serve(number, judge, self.test)
             with self.view.phase(number, arm.title, len(units), len(units) - len(todo)) as phase:
                 await self.actors.search(arm.title, todo, partial(self.committed, phase.unit_done), self.set_aside)
-            missing = self.missing(units)
+            missing = self.planning.missing(units)
             if missing:
                 raise RuntimeError(f"{len(missing)} units of round {number} were reported as done but are not in the store")
             return drift
@@ -226,11 +233,6 @@ class Run:
         """Search an arm of held-out problems. Returns (drift, failed verdicts). Raises UserError where too many failed."""
         drift = await self.search(arm, number, model, judge)
         return drift, failed(self.book.nodes(arm, number, ["state", "why"]), self.options.failed_share, "held-out")
-
-    def missing(self, units: list[Unit]) -> list[Unit]:
-        """The units that are not committed: all of one arm and round."""
-        committed = set(self.book.units(units[0].arm, units[0].round)) if units else set()
-        return [unit for unit in units if unit.key not in committed]
 
     def committed(self, done: Callable, unit: Done) -> None:
         """A unit is committed: show it, and count its verdicts."""
@@ -269,35 +271,39 @@ class Run:
 
     # learning
 
-    def decisions(self, number: int) -> pa.Table:
-        """The decisions of a round: by the verdicts of its search, or of the regrading that the run uses."""
-        return self.store.table(self.filter_key(number))
+    def decisions(self, arm: Arm, number: int) -> pa.Table:
+        """The decisions on an arm's answers of a round: by the first verdicts, or those of the regrading that the run uses."""
+        return self.store.table(self.filter_key(arm, number))
 
-    def filter_key(self, number: int) -> str:
-        name, key = self.options.verdicts, layout.filter_key(number)
-        units = self.book.units(self.train, number)
+    def kept(self, first: int, last: int) -> list[tuple[Arm, int, pa.Table]]:
+        """(arm, round, its kept answers) of all that some rounds are trained on."""
+        return [(arm, r, kept(self.decisions(arm, r))) for r in range(first, last + 1) for arm in self.trained_on(r)]
+
+    def filter_key(self, arm: Arm, number: int) -> str:
+        name, key = self.options.verdicts, layout.filter_key(number, "" if arm.round is None else arm.name)
+        units = self.book.units(arm, number)
         regraded = name and all(self.store.has(layout.verdict_key(name, unit)) for unit in units)
         return f"{layout.set_folder(name)}/{key}" if regraded else key
 
     def filter(self, number: int) -> pa.Table:
-        """Commit for each answer whether it is kept, or why not."""
-        for each in range(1, number + 1):  # earlier rounds have theirs already, except in a regrading
-            key = self.filter_key(each)
+        """Commit for each answer whether it is kept, or why not. Earlier rounds have that already, except in a regrading."""
+        earlier: list[pa.Table] = []
+        for each, arm in ((r, arm) for r in range(1, number + 1) for arm in self.trained_on(r)):
+            key = self.filter_key(arm, each)
             if not self.store.has(key):
                 with self.view.phase(number, "filter"):
-                    nodes = self.book.nodes(self.train, each)
-                    if key != layout.filter_key(each):
-                        nodes = verdicts.regraded(self.store, nodes, self.options.verdicts, self.book.units(self.train, each))
-                    self.decide(key, each, nodes)
-        return self.decisions(number)
+                    nodes = self.book.nodes(arm, each)
+                    if key.startswith(layout.VERDICTS):
+                        nodes = verdicts.regraded(self.store, nodes, self.options.verdicts, self.book.units(arm, each))
+                    self.decide(key, nodes, earlier)
+            earlier.append(kept(self.decisions(arm, each)))
+        return self.decisions(self.train, number)
 
-    def decide(self, key: str, number: int, nodes: pa.Table) -> None:
-        """Commit the filters' decisions on the answers of a round, given what earlier rounds kept. Raises UserError where too
-        many verdicts failed."""
+    def decide(self, key: str, nodes: pa.Table, earlier: list[pa.Table]) -> None:
+        """Commit the filters' decisions on answers, given what earlier ones kept. Raises UserError: too many failed."""
         answered = answers(nodes)
         failed(answered, self.options.failed_share, "searched")
-        earlier = pa.concat_tables([DECISION.empty_table(), *(kept(self.decisions(r)) for r in range(1, number))])
-        self.store.put_table(key, decide(answered, earlier, self.filters))
+        self.store.put_table(key, decide(answered, pa.concat_tables([DECISION.empty_table(), *earlier]), self.filters))
 
     def manifest(self, number: int) -> int:
         """Commit the training examples of a round, in order, epoch after epoch. Returns how many there are."""
@@ -309,7 +315,7 @@ class Run:
     def pool(self, number: int) -> pa.Table:
         """The items available for training after a round: those of all rounds, of the newest ones, or of the last one."""
         first = number + 1 - (self.options.train.window or (number if self.options.train.pool == "all" else 1))
-        return pa.concat_tables([self.items(kept(self.decisions(r)), self.train, r) for r in range(max(1, first), number + 1)])
+        return pa.concat_tables([self.items(chosen, arm, r) for arm, r, chosen in self.kept(max(1, first), number)])
 
     def items(self, chosen: pa.Table, arm: Arm, number: int) -> pa.Table:
         """The training items from the kept answers of a searched arm."""
@@ -356,7 +362,7 @@ class Run:
             "failed": states.count(State.FAILED),
             "kept": reasons.count(""),
             "units_aside": len(self.book.asides(self.train, number)),
-            "pool": sum(len(kept(self.decisions(r))) for r in range(1, number + 1)),
+            "pool": sum(len(chosen) for _, _, chosen in self.kept(1, number)),
             "examples_trained": training.get("examples", 0),
             "steps": training.get("steps", 0),
         }

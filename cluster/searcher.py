@@ -16,13 +16,14 @@ from cluster.engine import Generate, lists
 from cluster.folder.arm import Arm
 from cluster.folder.layout import SCORE, TRACE, model_folder, model_key, node_id, tree_id, unit_key, unit_of
 from cluster.folder.place import store_at
-from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge
+from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, adopt, encode, shown
 from cluster.verifier import here
 from iteration.examples import flat, tree_of
 from iteration.parts import Part
 from iteration.protocols import Continues, Judge, uses_judge
 from iteration.respond import Meeting, grade, respond, seed_of
 from iteration.steps import begun, step_ends
+from iteration.teacher import Given
 from iteration.types import Begun, History, Node, Problem, State, Step, Tree, Verdict
 
 FEW = 3  # problems of a stalled unit that are named; the rest are counted
@@ -40,6 +41,7 @@ class Unit:
     model: str  # version of the weights that answer
     history: list[History]  # of each problem in earlier rounds
     judge: str = ""  # version of the value model that scores steps; "" for none
+    given: list[list[Given]] = field(default_factory=list)  # answers made elsewhere, by problem; none where the model answers
 
     @property
     def key(self) -> str:
@@ -154,6 +156,30 @@ class Searcher:
         stale = {node.step.model for node in sampled if node.step.model} - {unit.model}
         if stale:
             raise RuntimeError(f"{unit.key} needs answers of {unit.model}, but got answers of {', '.join(sorted(stale))}")
+        return self._commit(unit, trees)
+
+    async def adopt(self, unit: Unit, partners: Partners) -> Done:
+        """Grade the answers made elsewhere that a unit brings, as if the model had written them, and commit them."""
+        ends = RemoteVerifier([each.verify.remote for each in (partners.verifier, *partners.others)])
+        self._asking[unit.key] = {"verifier": ends.batch}
+        try:
+            trees = await asyncio.to_thread(self._adopted, unit)
+            await asyncio.gather(*(grade(tree, tree.nodes[1:], ends) for tree in trees))
+            return self._commit(unit, trees)
+        finally:
+            self._asking.pop(unit.key, None)
+
+    def _adopted(self, unit: Unit) -> list[Tree]:
+        """A tree for each problem of a unit, with the answers that it brings."""
+        trees = []
+        for problem, prompt, given in zip(unit.problems, unit.prompts, unit.given, strict=True):
+            token_ids, text = encode(self._tokenizer, prompt), shown(self._tokenizer, prompt)
+            root = Step(token_ids, np.zeros(len(token_ids), np.float32), text, False)
+            trees.append(Tree.root(problem, root, seed_of(self._seed, unit.key, problem.id)))
+            adopt(trees[-1], given, self._tokenizer, self._generate)
+        return trees
+
+    def _commit(self, unit: Unit, trees: list[Tree]) -> Done:
         won = self._store.put_table(unit.key, table(unit, trees, self._verifier))
         states = Counter(str(node.verdict.state) for tree in trees for node in tree.nodes if node.verdict)
         waves = max(tree.cost.waves for tree in trees)

@@ -38,7 +38,7 @@ class Phase:
     what: str = "units"
     since: float = field(default_factory=time.monotonic)
     states: Counter = field(default_factory=Counter)
-    note: str = ""  # printed at the end of the phase
+    note: str = ""  # printed at the end of the phase, and where pending work is listed
 
     def unit_done(self, done: Done) -> None:
         self.done += 1
@@ -149,7 +149,8 @@ class View:
 
     def now(self) -> dict:
         """The phases in progress, and the seconds since the last commit or training step, as plain data."""
-        phases = [{"number": phase.number, "name": phase.name, "seconds": phase.seconds} for phase in self._open]
+        names = ("number", "name", "seconds", "note")
+        phases = [{name: getattr(phase, name) for name in names} for phase in self._open]
         return {"phases": phases, "silent": time.monotonic() - self._active}
 
     def over(self, end: End, rounds: list[dict]) -> None:

@@ -111,7 +111,7 @@ class Node:
     visits: int = 0
     prior: float | None = None
     verdict: Verdict | None = None
-    origin: str = ""  # trace id of the earlier answer that the step is copied from; "" where it was sampled in this search
+    origin: str = ""  # of a step that was not sampled in this search: the earlier answer's trace id, or a place elsewhere
 
     @property
     def ended(self) -> bool:

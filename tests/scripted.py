@@ -16,6 +16,7 @@ import cluster.run as driver
 from cluster.crew import Member
 from cluster.folder.layout import SCORE
 from cluster.planning import Planning
+from cluster.remote import adopt
 from cluster.searcher import Done, table
 from iteration import tiny
 from iteration.tasks.expressions import VOCABULARY
@@ -105,6 +106,19 @@ class Actors:
             won = self.store.put_table(unit.key, table(unit, trees))
             done(Done(unit.key, n * len(trees), won=won))
             await asyncio.sleep(0)
+
+    async def adopt(self, title, units, done, aside):
+        for unit in units:
+            self.calls.append((title, unit.round, unit.model))
+            trees = []
+            for problem, given in zip(unit.problems, unit.given, strict=True):
+                trees.append(Tree.root(problem, step(problem.prompt, False), 0))
+                adopt(trees[-1], given, tokenizer(), self.options.generate)
+                for node in trees[-1].nodes[1:]:
+                    right = problem.answer in node.step.text
+                    node.verdict = node.verdict or Verdict(State.CORRECT if right else State.WRONG, "", float(right))
+            won = self.store.put_table(unit.key, table(unit, trees))
+            done(Done(unit.key, won=won))
 
     async def score(self, todo, judge, version, done, aside):
         for key, target in todo.items():

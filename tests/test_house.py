@@ -53,7 +53,7 @@ FLOORS = (
     "searcher selfplay generator train crew",
     "view metrics memory",
     "head placement",
-    "config planning judging",
+    "config planning judging given",
     "run",
     "comparison evaluation play",
     "report",

@@ -49,12 +49,14 @@ TRACE = pa.schema(
         ("reward", pa.float32()),
         ("why", pa.string()),
         ("verifier", pa.string()),  # who gave the verdict: name, version and options
-        ("model_version", pa.string()),
+        ("model_version", pa.string()),  # or who made the answer elsewhere
         ("judge_version", pa.string()),  # of the value model, where there are values
         ("judge_tokens", pa.int32()),  # sent to it for the whole tree; at the root only
         ("seed", pa.int64()),
         ("created_at", pa.timestamp("us", tz="UTC")),
-        ("origin", pa.string()),  # trace id of the earlier answer that a step was taken from; null where it was sampled here
+        # Trace id of the earlier answer that a step was taken from, or the file and row, or the endpoint, of an answer made
+        # elsewhere; null where it was sampled here.
+        ("origin", pa.string()),
     ]
 )
 # Scores of stored answers by another value model: a side file under the same keys.

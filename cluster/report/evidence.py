@@ -155,6 +155,7 @@ class Evidence:
     shown: list[Shown]
     prompts: dict[str, str]  # of held-out problems, shortened
     asides: int = 0  # units set aside
+    elsewhere: list[list[str]] = field(default_factory=list)  # (whose, arm, answers, correct, failed, kept) of what was given
 
     @property
     def spans(self) -> list[Span]:

@@ -79,6 +79,7 @@ def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: No
         shown=trees.chosen(first, last, room),
         prompts={each.counted: shortened(each.prompt) for each in held_out.values()},
         asides=len(book.every_aside()),
+        elsewhere=elsewhere(book),
     )
 
 
@@ -218,6 +219,19 @@ def funnel(book: Book, record: dict) -> dict[str, int]:
         "trained": sum(unit_of(trace)[0] == number for trace in set(book.manifest(model_key(number)))),
         "examples": counts.get("examples_trained", 0),
     }
+
+
+def elsewhere(book: Book) -> list[list[str]]:
+    """The answers made elsewhere, by whose they are: a row of the report's table each."""
+    counts: dict[tuple[str, str], Counter] = defaultdict(Counter)
+    for arm in (arm for arm in book.arms().values() if arm.model and not arm.blind):
+        reasons = book.reasons(arm, arm.round) or {}
+        for key in book.units(arm, arm.round):
+            for row in book.unit(key, ["id", "state", "model_version"]).filter(pc.field("state").is_valid()).to_pylist():
+                kept = ["kept"] if reasons.get(row["id"]) == "" else []
+                counts[row["model_version"], arm.name].update(["answers", row["state"], *kept])
+    names = ("answers", State.CORRECT, State.FAILED, "kept")
+    return [[*whose, *(f"{count[name]:,}" for name in names)] for whose, count in sorted(counts.items())]
 
 
 def work(

@@ -247,6 +247,9 @@ def search(run: Evidence) -> Panel:
     ]
     head = ["round", "sampled", "correct", "distinct", "kept", "pool of all rounds", "examples trained, with repeats"]
     panel.tabulate(head, rows)
+    panel.tabulate(
+        ["whose", "arm", "answers", "correct", "failed", "kept"], run.elsewhere, "answers made elsewhere, for round 1"
+    )
     audits = [(r["number"], r["counts"].get("answers", 0), r["audit"]) for r in run.rounds if r.get("audit")]
     rows = [
         [str(n), f"{answers:,}", percent(a["rate"]), f"{percent(a['low'])} to {percent(a['high'])}"]

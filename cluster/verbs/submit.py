@@ -46,7 +46,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     from cluster.folder.layout import CONFIG
     from cluster.folder.place import store_at
     from cluster.head import token
-    from cluster.paths import FILES, OF_ACTORS, absolute
+    from cluster.paths import FILES, OF_ACTORS, TRACES, absolute
     from iteration.config import read
 
     settings = load(config, options, gpus=None)
@@ -55,7 +55,7 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
     said = "lag" in read(config) or any(option.startswith("lag=") for option in options)
     if not said and began is None:
         options = [*options, "lag=1"]  # on a cluster the trainer usually has a device of its own
-    moved = absolute(settings, FILES + OF_ACTORS, EXCLUDES)
+    moved = absolute(settings, FILES + TRACES + OF_ACTORS, EXCLUDES)
     if settings.run.fork:
         other, _, last = settings.run.fork.rpartition("@")
         moved["run.fork"] = f"{store_at(other).place}@{last}"

@@ -24,7 +24,8 @@ DESCRIPTION = (
 )
 EXAMPLES = ("flywheel traces runs/quickstart --kept --to sft.jsonl  what was trained on, as chat-format data for others",)
 PAGE = 10  # answers
-COLUMNS = ["id", "problem_id", "level", "node", "parent", "token_ids", "text", "state", "answer", "why", "model_version"]
+COLUMNS = ["id", "problem_id", "level", "node", "parent", "token_ids", "text", "state", "answer", "why"]
+COLUMNS += ["model_version", "origin"]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--split",
         default="train",
         metavar="NAME",
-        help="an arm: train, test (held-out answers), or another of RUN/arms (default: train)",
+        help="an arm: train, test (held-out), given or teacher (made elsewhere), or another of RUN/arms (default: train)",
     )
     parser.add_argument("--page", type=int, default=1, metavar="N", help="which page (default: %(default)s)")
     parser.add_argument("--to", default="", metavar="FILE", help="write them all: FILE.parquet or FILE.jsonl")
@@ -93,6 +94,7 @@ def schema() -> pa.Schema:
             ("level", pa.int32()),
             ("round", pa.int32()),
             ("model", pa.string()),
+            ("origin", pa.string()),  # the file and row, or the endpoint, of an answer made elsewhere
             ("state", pa.string()),
             ("answer", pa.string()),  # canonical
             ("why", pa.string()),
@@ -130,7 +132,8 @@ def exported(book: Book, arm: Arm, number: int) -> Iterator[list[dict]]:
     reasons, shown = book.reasons(arm, number) or {}, book.shown(arm, number)
     for key in book.units(arm, number):
         nodes = book.unit(key, COLUMNS)
-        model = dict(zip(nodes["id"].to_pylist(), nodes["model_version"].to_pylist(), strict=True))
+        names = [name for name in COLUMNS[-2:] if name in nodes.column_names]  # older units have no origin
+        whose = {row["id"]: row for row in nodes.select(["id", *names]).to_pylist()}
         yield [
             {
                 "messages": [
@@ -140,7 +143,8 @@ def exported(book: Book, arm: Arm, number: int) -> Iterator[list[dict]]:
                 "prompt": row["prompt"],
                 "completion": row["answer_text"],
                 "round": number,
-                "model": model[row["id"]],
+                "model": whose[row["id"]]["model_version"],
+                "origin": whose[row["id"]].get("origin"),
                 "kept": not reasons[row["id"]] if row["id"] in reasons else None,
             }
             | {name: row[name] for name in ("id", "problem_id", "level", "state", "answer", "why")}
@@ -161,7 +165,8 @@ def show(book: Book, folder: str, wanted: Wanted, page: int) -> int:
     for table in chosen(book, wanted):
         for row in table.slice(max(0, first - seen), max(0, first + PAGE - max(seen, first))).to_pylist():
             colour = COLOURS[row["state"]]
-            title = f"[{colour}]{row['state']}[/] {row['id']}{', kept' if row['kept'] else ''}"
+            by = f" by {row['model']}, {row['origin']}".replace("[", "\\[") if row["origin"] else ""
+            title = f"[{colour}]{row['state']}[/] {row['id']}{', kept' if row['kept'] else ''}{by}"
             body = Text(row["prompt"].rstrip() + "\n", style="dim") + Text(row["completion"].rstrip())
             if row["why"]:
                 body += Text(f"\n{row['why']}", style=colour)

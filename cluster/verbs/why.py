@@ -104,6 +104,10 @@ def trained(book: Book, trace: str) -> list[str]:
 
 
 def taken_from(rows: list[dict]) -> list[str]:
-    """Which earlier answer a search took steps from, if it did."""
+    """Where an answer comes from that was made elsewhere, or which earlier one a search took steps from."""
+    from cluster.folder.layout import unit_of
+
     old = [row for row in rows if row.get("origin")]
+    if old and not unit_of(old[-1]["origin"]):
+        return [f"origin    {old[-1]['origin']}, made elsewhere"]
     return [f"begun     with {len(old)} of the steps of {old[-1]['origin']}, by {old[-1]['model_version']}"] if old else []

@@ -65,6 +65,7 @@ def play(tmp_path, monkeypatch):
         asyncio.run(KINDS[kind](configs[key]).turn())
         return tmp_path / name, Actors.calls
 
+    play.folder = tmp_path
     return play
 
 

@@ -7,7 +7,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RaySystemError
 
 from cluster import placement
-from cluster.crew import Member
+from cluster.crew import Crew, Member
 from cluster.engine import Generate
 from cluster.placement import Actors, Placement
 
@@ -167,3 +167,22 @@ def test_what_an_engine_does_while_it_starts_is_told(monkeypatch):
     late = asyncio.run(actors.pending())["actors"]
     said = [each["why"].partition(" is ")[2] for each in late]
     assert said == ["starting", "starting: Loading weights", "starting", "starting"]
+
+
+def test_units_that_bring_their_answers_need_no_engine():
+    async def main():
+        told, done, changed = [], [], asyncio.Event()
+        actors = Actors.__new__(Actors)
+        actors._options, actors._changed = SimpleNamespace(placement=Placement()), changed
+        actors._view = SimpleNamespace(say=told.append, spans=[], wall=lambda since: since)
+        crew = lambda: Crew(None, changed, told.append, 60.0)  # noqa: E731
+        actors.generators, actors.judges, actors.trainers, actors.searchers, actors.verifiers = (crew() for _ in range(5))
+        searcher = Scripted("searcher", told, adopt="a unit")
+        actors.searchers.hire(Member("searcher", searcher, ready=True))
+        actors.verifiers.hire(Member("verifier", Scripted("verifier", told), ready=True))
+        await asyncio.wait_for(actors.adopt("teacher", list(range(7)), done.append, None), 30)
+        assert done == ["a unit"] * 7 and [call[:3] for call in told] == [("searcher", "adopt", unit) for unit in range(7)]
+        assert told[0][3].generator is None and told[0][3].verifier.name == "verifier"
+        assert {(span.actor, span.phase) for span in actors._view.spans} == {("searcher", "teacher"), ("verifier", "teacher")}
+
+    asyncio.run(main())

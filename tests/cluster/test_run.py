@@ -255,7 +255,7 @@ def test_diversity_of_a_round(run):
     for unit in run.planning.units(run.train, 1, "m00000", ""):
         commit(run, unit, [[State.CORRECT, State.CORRECT, State.WRONG] for _ in unit.problems])
     run.filter(1)
-    found = run.diversity(1, run.decisions(1))
+    found = run.diversity(1, run.decisions(run.train, 1))
     assert (found.distinct_correct, found.k, found.pass_k) == (2.0, 3, 1.0)
     assert found.entropy == pytest.approx(1.0), "every scripted token has log p = -1"
 
