@@ -17,7 +17,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from iteration.chat import messages_of
@@ -25,7 +25,7 @@ from iteration.extract import clean, explicit
 from iteration.parts import above, at_least
 from iteration.protocols import Memory
 from iteration.types import Problem, Reply, State, Verdict
-from iteration.verify.exact import last_line
+from iteration.verify.exact import Exact, last_line
 
 TEMPLATE = """You grade an answer to a problem.
 
@@ -41,6 +41,7 @@ counts for nothing.
 
 Check the answer against the problem step by step. It is right only if its final result is right and complete."""
 ENDING = "\n\nEnd your reply with one line of exactly this form, with {choice} in place of X:\nVerdict {code}: X"
+EXACT = Exact()
 PLACES = re.compile(r"\{(problem|expected|answer)\}")
 FIRST_WAIT = 1.0  # seconds before the second try, doubled for each further one
 LONGEST_WAIT = 60.0  # seconds, also where the endpoint asks for more
@@ -98,10 +99,9 @@ class Llm:
         with ThreadPoolExecutor(1) as thread:  # the caller's thread may have an event loop of its own
             replies = thread.submit(asyncio.run, self._ask_all(list(dict.fromkeys(filter(None, texts))))).result()
         verdicts = []
-        for text, code, answer in zip(texts, codes, answers, strict=True):
+        for text, code, problem, answer in zip(texts, codes, problems, answers, strict=True):
             found = self.read(replies[text], code) if text else Verdict(State.UNPARSEABLE, why="no answer")
-            said = "" if found.state == State.UNPARSEABLE else (explicit(clean(answer)) or last_line(answer))[:200]
-            verdicts.append(Verdict(found.state, said, found.reward, found.why))
+            verdicts.append(replace(found, answer=stated(problem, answer)))
         return verdicts
 
     def question(self, problem: Problem, answer: str, code: str) -> str:
@@ -120,26 +120,26 @@ class Llm:
             return Verdict(State.FAILED, why=f"{self.model}: {reply}")
         said = reply.words.rpartition("</think>")[2]
         lines = [line for line in said.splitlines() if line.strip()]
-        form = re.compile(rf"\W*verdict {code}:\s*(.*?)[\s*_`.]*", re.IGNORECASE)
-        stated = [match[1].casefold() if (match := form.fullmatch(line)) else None for line in lines]
+        form = re.compile(rf"\W*verdict {code}:[\s*_`]*(.*?)[\s*_`.]*", re.IGNORECASE)
+        given = [match[1].casefold() if (match := form.fullmatch(line)) else None for line in lines]
         if reply.cut or "<think>" in said:
             broken = "its reply was cut (request.max_tokens)"
-        elif not stated or stated[-1] is None:
+        elif not given or given[-1] is None:
             broken = "its last line is no verdict"
-        elif len(set(stated) - {None}) > 1:
+        elif len(set(given) - {None}) > 1:
             broken = "it contradicts itself"
-        elif (share := self._share(stated[-1])) is None:
+        elif (share := self._share(given[-1])) is None:
             broken = "its verdict is none of those asked for"
         else:
             state = State.CORRECT if share >= self.passes else State.WRONG
             return Verdict(state, reward=share, why=f"{reply.model}: {reply.words}")
         return Verdict(State.FAILED, why=f"{reply.model}: {broken}: {reply.words}")
 
-    def _share(self, stated: str) -> float | None:
+    def _share(self, given: str) -> float | None:
         """A stated verdict as a reward in [0, 1]; None where it is none."""
         if not self.scale:
-            return {self.words[0].casefold(): 1.0, self.words[1].casefold(): 0.0}.get(stated)
-        match = re.fullmatch(rf"([0-9]+(?:\.[0-9]+)?)(?:\s*/\s*{self.scale})?", stated)
+            return {self.words[0].casefold(): 1.0, self.words[1].casefold(): 0.0}.get(given)
+        match = re.fullmatch(rf"([0-9]+(?:\.[0-9]+)?)(?:\s*/\s*{self.scale})?", given)
         return float(match[1]) / self.scale if match and float(match[1]) <= self.scale else None
 
     # asking
@@ -165,11 +165,12 @@ class Llm:
         extra = {name: value for name, value in self.request.items() if value is not None}
         body = {"model": self.model, "messages": [{"role": "user", "content": text}], "extra_body": extra}
         key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        known = await asyncio.to_thread(self._memory.get, key) if self._memory else None
-        reply = known or await self._tried(client, body, down)
-        if self._memory and not known and isinstance(reply, Reply):
-            return await asyncio.to_thread(self._memory.put, key, reply)
-        return reply
+        if self._memory is None:
+            return await self._tried(client, body, down)
+        if known := await asyncio.to_thread(self._memory.get, key):
+            return known
+        reply = await self._tried(client, body, down)
+        return await asyncio.to_thread(self._memory.put, key, reply) if isinstance(reply, Reply) else reply
 
     async def _tried(self, client: Any, body: dict, down: asyncio.Event) -> Reply | str:
         """down: set when a question got no reply at all, so that the others of the batch do not wait for as long."""
@@ -203,6 +204,11 @@ class Llm:
         price = (sent * self.price_in + got * self.price_out) / 1e6
         words = str(choice.message.content or "")
         return Reply(str(done.model or self.model), words, choice.finish_reason == "length", sent, got, price)
+
+
+def stated(problem: Problem, answer: str) -> str:
+    """What an answer votes for: what it states where that can be read, as `exact` reads it, else its last line."""
+    return (EXACT.one(problem, answer).answer or explicit(clean(answer)) or last_line(answer))[:200]
 
 
 def without_expected(template: str) -> str:
