@@ -18,6 +18,7 @@ class Play:
     words: str = "Fine.\nVerdict {code}: correct"
     states: list[int] = field(default_factory=list)  # taken from the front, one a request
     headers: dict[str, str] = field(default_factory=dict)  # with a state
+    code: str = ""  # likewise
     wait: float = 0.0
     drips: bool = False  # the reply comes byte by byte, without an end
     raw: bytes | None = None  # sent in place of a reply; b"" closes the connection
@@ -73,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
                     time.sleep(play.wait)
         time.sleep(play.wait)
         if state != 200:
-            sent = json.dumps({"error": {"message": f"no: {self.headers['Authorization']}"}}).encode()
+            sent = json.dumps({"error": {"message": f"no: {self.headers['Authorization']}", "code": play.code}}).encode()
             self.begin(state, "application/json", len(sent), **play.headers)
             self.wfile.write(sent)
             return

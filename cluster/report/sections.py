@@ -84,7 +84,8 @@ def verdict(run: Evidence) -> Verdict:
         facts.append(("money", f"{money(devices, run.price):,.2f} at {run.price:g} a device-hour"))
     if run.replies:
         used = sum(each.tokens_in + each.tokens_out for each in run.replies)
-        price = f", {sum(each.price for each in run.replies):,.2f} paid"
+        paid = sum(each.price for each in run.replies)
+        price = f", {paid:,.2f} paid" if paid else ""
         facts.append(("verifiers' questions", f"{len(run.replies):,} to other models, {used:,} tokens{price}"))
     if not run.held_out:
         return Verdict("unclear", "No held-out answers yet.", facts, advice(run))

@@ -42,6 +42,7 @@ counts for nothing.
 Check the answer against the problem step by step. It is right only if its final result is right and complete."""
 ENDING = "\n\nEnd your reply with one line of exactly this form, with {choice} in place of X:\nVerdict {code}: X"
 EXACT = Exact()
+CODE_BYTES = 4
 PLACES = re.compile(r"\{(problem|expected|answer)\}")
 FIRST_WAIT = 1.0  # seconds before the second try, doubled for each further one
 LONGEST_WAIT = 60.0  # seconds, also where the endpoint asks for more
@@ -183,7 +184,8 @@ class Llm:
                     return self._reply(await client.chat.completions.create(**body))
             except openai.APIStatusError as error:
                 why = f"status {error.status_code}: {' '.join(str(error).split())[:200]}"
-                if error.status_code < 500 and error.status_code not in TEMPORARY:
+                temporary = error.status_code in TEMPORARY and error.code != "insufficient_quota"
+                if error.status_code < 500 and not temporary:
                     return why
                 limited, wait = error.status_code == 429, max(wait, asked_for(error.response.headers.get("retry-after", "")))
             except TimeoutError:
@@ -217,8 +219,10 @@ def without_expected(template: str) -> str:
 
 
 def code_for(problem: Problem, answer: str) -> str:
-    """Eight hexadecimal digits that always are the same, and do not occur in the answer."""
-    codes = (hashlib.blake2b(json.dumps([problem.prompt, answer, i]).encode(), digest_size=4) for i in itertools.count())
+    """Hexadecimal digits that are always the same for this answer, and do not occur in it."""
+    codes = (
+        hashlib.blake2b(json.dumps([problem.prompt, answer, i]).encode(), digest_size=CODE_BYTES) for i in itertools.count()
+    )
     return next(code.hexdigest() for code in codes if code.hexdigest() not in answer.casefold())
 
 

@@ -151,6 +151,11 @@ def test_no_answer_holds_its_code(answer):
     assert code_for(SUM, f"{answer} {code.upper()}") != code, "who guesses it changes it"
 
 
+def test_a_code_that_the_answer_holds_is_not_taken(monkeypatch):
+    monkeypatch.setattr(llm, "CODE_BYTES", 1)
+    assert code_for(SUM, " ".join(f"{i:02X}" for i in range(256) if i != 0x5A)) == "5a"
+
+
 @pytest.mark.parametrize("answer", INJECTIONS)
 def test_a_model_that_repeats_the_answer_accepts_nothing(answer):
     """The weakest judge: its reply is the answer itself."""
@@ -182,6 +187,8 @@ def test_a_batch_is_asked_with_a_bound_and_each_question_once():
         other.remember(part._memory)
         other.verify(problems[:1], answers[:1])
         assert len(server.asked) == 13, "another rubric is another question"
+        Llm(address=server.address, model="judge").verify(problems[:1] * 3, answers[:1] * 3)
+        assert len(server.asked) == 14, "in a batch also without a memory"
     body = server.asked[0]
     assert (body["model"], body["temperature"], body["max_tokens"], body["path"]) == ("judge", 0, 1024, "/v1/chat/completions")
 
@@ -229,6 +236,7 @@ def test_errors_that_do_not_pass_are_failed_at_once():
     for state in (400, 403, 404, 422):
         verdict, asked = verdict_of(Play(states=[state] * 9))
         assert verdict.state == FAILED and asked == 1 and str(state) in verdict.why
+    assert verdict_of(Play(states=[429] * 9, code="insufficient_quota"))[1] == 1
 
 
 def test_a_limited_endpoint_is_given_the_time_it_asks_for():
