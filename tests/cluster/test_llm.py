@@ -27,7 +27,7 @@ from iteration.parts import VERIFY, Part
 from iteration.types import Problem, Reply, State
 from iteration.verify import llm
 from tests.cluster.test_loop import play  # noqa: F401 a fixture
-from tests.endpoint import Play, endpoint
+from tests.grading_endpoint import Play, endpoint
 from tests.scripted import Actors
 
 TOP = Path(__file__).parents[2]

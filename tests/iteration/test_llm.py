@@ -12,7 +12,7 @@ from iteration.chat import chat_text
 from iteration.types import Problem, Reply, State
 from iteration.verify import llm
 from iteration.verify.llm import Llm, code_for
-from tests.endpoint import CODE, Play, endpoint
+from tests.grading_endpoint import CODE, Play, endpoint
 from tests.ports import free_port
 
 SUM = Problem("p", "2 + 3?", "5")
@@ -71,6 +71,12 @@ def test_only_the_last_line_in_the_strict_form_is_a_verdict(words, state, why):
     verdict = Llm(**QUIET).read(Reply("judge-0611", words), "c0de")
     assert verdict.state == state and verdict.reward == float(state == CORRECT)
     assert verdict.why.startswith("judge-0611: ") and verdict.why.endswith(words) and why in verdict.why
+
+
+@given(st.text(max_size=200), st.sampled_from(["correct", "wrong"]))
+def test_no_reply_without_the_code_is_a_verdict(words, word):
+    for reply in (words, f"{words}\nVerdict: {word}", f"{words}\nVerdict c0d: {word}", f"Verdict c0de: {word}\n{words}."):
+        assert Llm(**QUIET).read(Reply("m", reply), "c0de").state == FAILED
 
 
 def test_a_reply_that_was_cut_is_failed_even_where_it_ends_in_a_verdict():
