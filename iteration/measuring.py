@@ -118,10 +118,9 @@ def diversity(nodes: pa.Table, decisions: pa.Table, problems: int) -> Diversity:
 
 
 def audited(first: Sequence[str], second: Sequence[str]) -> Audit:
-    """Summarise the states that two verifiers give the same answers; the first finds them correct or wrong."""
-    counts = Counter(
-        (one == State.CORRECT, two == State.CORRECT) for one, two in zip(first, second, strict=True) if two != State.FAILED
-    )
+    """Summarise the states that two verifiers give the same answers."""
+    graded = [pair for pair in zip(first, second, strict=True) if State.FAILED not in pair]
+    counts = Counter((one == State.CORRECT, two == State.CORRECT) for one, two in graded)
     checked, refused = (counts[one, True] + counts[one, False] for one in (True, False))
     rate, missed = wilson(counts[True, False], checked), wilson(counts[False, True], refused)
     of_accepted = checked, counts[True, False], rate.mean, rate.low, rate.high

@@ -23,6 +23,7 @@ from cluster.verbs.why import said
 from cluster.verifier import Grader, Verifier, tag
 from cluster.view import told
 from iteration.errors import UserError
+from iteration.measuring import audited
 from iteration.parts import VERIFY, Part
 from iteration.types import Problem, Reply, State
 from iteration.verify import llm
@@ -72,6 +73,7 @@ def test_the_first_reply_under_a_key_stays(tmp_path):
 CHILD = """
 import sys
 from cluster.verifier import Verifier
+from iteration.measuring import audited
 from iteration.parts import VERIFY, Part
 from tests.cluster.test_llm import ANSWERS, PROBLEMS
 part = Part(VERIFY, "llm", {"address": sys.argv[1], "model": "judge", "concurrency": 4})
@@ -161,3 +163,13 @@ def test_the_verb_verify_asks_too_and_wrong_options_are_one_line():
     with pytest.raises(UserError, match="verify: model is missing") as error:
         grader_of("llm", {"address": "http://127.0.0.1:9/v1"}, {})
     assert "\n" not in str(error.value)
+
+
+def test_agreement_of_two_verifiers_by_known_numbers():
+    found = audited(
+        ["correct"] * 5 + ["wrong"] * 4, ["correct"] * 3 + ["wrong", "failed", "unparseable"] + ["wrong"] * 2 + ["correct"]
+    )
+    assert (found.checked, found.rejected, found.rate, found.refused, found.accepted, found.missed) == (4, 1, 0.25, 4, 1, 0.25)
+    assert (found.low, found.high) == (found.missed_low, found.missed_high) == pytest.approx((0.0456, 0.6994), abs=1e-4)
+    nothing = audited(["correct", "failed"], ["failed", "correct"])
+    assert (nothing.checked, nothing.refused, nothing.low, nothing.high) == (0, 0, 0.0, 1.0)
