@@ -20,7 +20,7 @@ from cluster.train.options import Model, Train, TrainJudge
 from iteration import config as settings
 from iteration.errors import UserError
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, Part, at_least, one_of, share
-from iteration.protocols import Plays
+from iteration.protocols import Asks, Plays
 from iteration.teacher import Begin
 
 FREE = ("run.dir", "failed_share")  # may change when a run is resumed, as may where its actors run
@@ -90,8 +90,8 @@ class Config:
     task: Any = MISSING
     search: Any = MISSING
     verify: Any = MISSING
-    audit: Any = None  # a second, stricter verifier that checks a sample of the accepted answers
-    audit_share: float = 0.1  # share of a round's accepted answers that it checks
+    audit: Any = None  # a second verifier that checks a sample of a round's accepted answers, and as many refused ones
+    audit_share: float = 0.1  # share of the accepted answers that it checks
     failed_share: float = 0.05  # largest share of failed verdicts (a verifier that broke); with more of them the run stops
     verdicts: str = ""  # a regrading whose verdicts later rounds train by (flywheel regrade); may be given on resume
     judge: Any = None  # a value model, retrained in each round, that scores steps in the next round's search
@@ -223,6 +223,13 @@ def check_domain(plays: bool, *parts: Part | None) -> None:
         )
 
 
+def incidental(config: DictConfig, key: str) -> bool:
+    """Whether an option of a verifier changes no verdict, e.g. verify.address of verify.name=llm."""
+    section, _, option = key.partition(".")
+    kind = VERIFY.part_class(config[section].name) if KINDS.get(section) is VERIFY and config[section] else None
+    return isinstance(kind, Asks) and option in kind.incidental
+
+
 def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> None:
     """Write the config of a new run; refuse one that differs from an existing run's. `rounds` may grow, and actors may be
     placed otherwise."""
@@ -236,6 +243,8 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
         if key in (*FREE, *DEVICES) or key.startswith(("placement.", "report.", "track")):
+            continue
+        if incidental(config, key):
             continue
         if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict names its verifier
             continue

@@ -148,7 +148,7 @@ class Actors:
         for _ in range(where.generators):
             self._hire_generator("")
         for i in range(where.verifiers):
-            self.verifiers.hire(start_actor(Verifier, f"verifier-{i}", (i, self._verify, asdict(options.sandbox))))
+            self.verifiers.hire(start_actor(Verifier, f"verifier-{i}", (i, self._verify, asdict(options.sandbox), root)))
         for i in range(where.searchers):
             searcher = i, root, options.seed, options.generate, tag(self._verify)
             self.searchers.hire(start_actor(self.searcher, f"searcher-{i}", searcher, concurrency=1000))

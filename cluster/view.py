@@ -212,11 +212,16 @@ def told(record: dict) -> Iterator[str]:
             f"WARNING: the verifier failed on {failed} searched and {held_out} held-out answers, which do not count; see the "
             "column why in traces/"
         )
-    audit = record.get("audit")
-    if audit and audit["checked"]:
+    audit = record.get("audit") or {}
+    if audit.get("checked"):
         yield (
             f"audit: the second verifier rejects {audit['rejected']} of {audit['checked']} accepted answers, "
             f"{audit['rate']:.1%} [{audit['low']:.1%}, {audit['high']:.1%}]"
+        )
+    if audit.get("refused"):  # records of older runs lack it
+        yield (
+            f"audit: it accepts {audit['accepted']} of {audit['refused']} answers that the first found wrong, "
+            f"{audit['missed']:.1%} [{audit['missed_low']:.1%}, {audit['missed_high']:.1%}]"
         )
     if record.get("verifier"):
         yield "verifier: " + ", ".join(f"{name} {value:+.3f}" for name, value in record["verifier"].items())

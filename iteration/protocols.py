@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
-from iteration.types import Call, Examples, Expand, Node, Outcome, Problem, Step, Tree, Verdict, Wish
+from iteration.types import Call, Examples, Expand, Node, Outcome, Problem, Reply, Step, Tree, Verdict, Wish
 
 
 class Task(Protocol):
@@ -109,6 +109,26 @@ class Versioned(Protocol):
     """A verifier whose verdicts changed between releases. Without it, its version is "1"; it is stored with every verdict."""
 
     version: str
+
+
+class Memory(Protocol):
+    """Keeps other models' replies by key. Safe from any process at any time: the first reply under a key stays."""
+
+    def get(self, key: str) -> Reply | None:
+        """The reply under a key, None where there is none."""
+
+    def put(self, key: str, reply: Reply) -> Reply:
+        """Keep a reply. Returns the one that counts: this, or an earlier one."""
+
+
+@runtime_checkable
+class Asks(Protocol):
+    """A verifier that asks another model. Without it, nothing is remembered, and all options are stored with every verdict."""
+
+    incidental: Sequence[str]  # options that change no verdict: not stored with it, and free to change when a run resumes
+
+    def remember(self, memory: Memory) -> None:
+        """Called before the first batch, if there is a run folder: what `memory` holds is not asked again."""
 
 
 @runtime_checkable

@@ -68,6 +68,18 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """Another model's reply to a question of a verifier (iteration/verify/llm.py)."""
+
+    model: str  # as the endpoint names it
+    words: str
+    cut: bool = False  # by its limit of tokens
+    tokens_in: int = 0
+    tokens_out: int = 0
+    price: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A call for a sandbox: a function by name ("iteration.verify.math:compare") and its plain arguments.
 
@@ -320,13 +332,18 @@ class Calibration:
 
 @dataclass(slots=True)
 class Audit:
-    """A second verifier's grades of a sample of the accepted answers; failed verdicts are not counted."""
+    """How a second verifier grades a sample of the accepted answers, and as many refused ones; without failed verdicts."""
 
-    checked: int
+    checked: int  # accepted answers
     rejected: int
     rate: float  # share rejected: the first verifier's false positives, if the second is right
     low: float  # 95 % Wilson interval
     high: float
+    refused: int = 0  # answers that the first verifier found wrong
+    accepted: int = 0
+    missed: float = 0.0  # share accepted: the first verifier's false negatives, if the second is right
+    missed_low: float = 0.0
+    missed_high: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,21 @@ def matched_ways(run: Evidence, level: int) -> list[list[str]]:
     return rows
 
 
+# questions to other models
+
+
+def asked(run: Evidence) -> list[list[str]]:
+    """What the verifiers asked other models: questions, tokens and price of each, as the endpoint counts them."""
+    rows = []
+    for model in sorted({each.model for each in run.replies}):
+        of_model = [each for each in run.replies if each.model == model]
+        sums = (sum(getattr(each, name) for each in of_model) for name in ("tokens_in", "tokens_out", "price"))
+        rows.append(
+            [model, f"{len(of_model):,}", *(f"{each:,.4f}" if isinstance(each, float) else f"{each:,}" for each in sums)]
+        )
+    return rows
+
+
 # time
 
 

@@ -18,6 +18,7 @@ from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import model_key, unit_of
 from cluster.folder.measured import Answered, unit_answers
+from cluster.folder.replies import Replies
 from cluster.folder.store import Store
 from cluster.pending import TRAINING
 from cluster.report.evidence import Evidence, Results, Tried, Work
@@ -80,6 +81,7 @@ def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: No
         prompts={each.counted: shortened(each.prompt) for each in held_out.values()},
         asides=len(book.every_aside()),
         elsewhere=elsewhere(book),
+        replies=Replies(store).all(),
     )
 
 

@@ -82,6 +82,11 @@ def verdict(run: Evidence) -> Verdict:
     facts.append(("operations", f"{costs.si(sum(sum(work.flops.values()) for work in run.work))}FLOP"))
     if run.price:
         facts.append(("money", f"{money(devices, run.price):,.2f} at {run.price:g} a device-hour"))
+    if run.replies:
+        used = sum(each.tokens_in + each.tokens_out for each in run.replies)
+        paid = sum(each.price for each in run.replies)
+        price = f", {paid:,.2f} paid" if paid else ""
+        facts.append(("verifiers' questions", f"{len(run.replies):,} to other models, {used:,} tokens{price}"))
     if not run.held_out:
         return Verdict("unclear", "No held-out answers yet.", facts, advice(run))
     first, best = run.held_out[0], run.best
@@ -250,13 +255,20 @@ def search(run: Evidence) -> Panel:
     panel.tabulate(
         ["whose", "arm", "answers", "correct", "failed", "kept"], run.elsewhere, "answers made elsewhere, for round 1"
     )
-    audits = [(r["number"], r["counts"].get("answers", 0), r["audit"]) for r in run.rounds if r.get("audit")]
-    rows = [
-        [str(n), f"{answers:,}", percent(a["rate"]), f"{percent(a['low'])} to {percent(a['high'])}"]
-        for n, answers, a in audits
-        if a["checked"]
+    audits = [(str(r["number"]), r["audit"]) for r in run.rounds if r.get("audit")]
+    sides = {"correct": "checked rejected rate low high", "wrong": "refused accepted missed missed_low missed_high"}
+    told = [
+        (number, first, [audit.get(name, 0) for name in names.split()])
+        for number, audit in audits
+        for first, names in sides.items()
     ]
-    panel.tabulate(["round", "answers", "rejected by the second verifier", "95 %"], rows, "false positives")
+    rows = [
+        [number, first, f"{of:,}", f"{of - other:,}", f"{other:,}", percent(rate), f"{percent(low)} to {percent(high)}"]
+        for number, first, (of, other, rate, low, high) in told
+        if of
+    ]
+    head = ["round", "the first verifier says", "checked", "the second agrees", "disagrees", "share that disagrees", "95 %"]
+    panel.tabulate(head, rows, "agreement of the two verifiers (audit), on a sample of the answers searched")
     told = [(r["number"], r["verifier"]) for r in run.rounds if r.get("verifier")]
     names = list(told[-1][1]) if told else []
     rows = [[str(number), *(f"{values.get(name, 0):+.3f}" for name in names)] for number, values in told]
@@ -295,10 +307,11 @@ def cost(run: Evidence) -> Panel:
         each.append(costs.si(sum(work.flops.values()) / work.problems).strip())
         each += [f"{money(work.device_seconds, run.price) / work.problems:.5f}"] if run.price else []
         rows.append([str(work.round), f"{work.problems:,}", *each])
-    if not rows:
-        return Panel()
-    panel = Panel(tables=[Table(head, rows, "of a round, all phases, divided by the problems that it searched")])
-    if not run.price:
+    panel = Panel()
+    panel.tabulate(head, rows, "of a round, all phases, divided by the problems that it searched")
+    head = ["model", "questions", "tokens in", "tokens out", "price"]
+    panel.tabulate(head, costs.asked(run), "questions of verifiers to other models, each asked once, in the whole run")
+    if rows and not run.price:
         panel.notes.append("Money too: report.price=PRICE in the config, or --price PRICE, of a device for an hour.")
     return panel
 

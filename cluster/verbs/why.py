@@ -62,12 +62,18 @@ def story(book: Book, trace: str) -> list[str]:
         f"model     {last['model_version']} ({len(last['token_ids'])} tokens{likely(last['logprobs'])})",
         *(f"          | {line}" for row in rows[1:] for line in row["text"].strip().splitlines()),
         *taken_from(rows),
-        f"verdict   {last['state'] or 'none: the answer did not end here'}" + (f": {last['why']}" if last["why"] else ""),
+        *said(last["state"] or "none: the answer did not end here", last["why"]),
     ]
     if last["values"]:
         scores = " ".join(f"{each:.2f}" for row in rows[1:] for each in row["values"])
         lines.append(f"judged    {last['judge_version'] or 'by the verifier'}: steps {scores}, worth {last['value']:.3f}")
     return lines + decided(book, arm, number, trace)
+
+
+def said(state: str, why: str | None) -> list[str]:
+    """The verdict and its reason, which may be another model's words, of many lines."""
+    first, *more = why.splitlines() if why else [""]
+    return [f"verdict   {state}" + (f": {first}" if first else ""), *(f"          | {line}" for line in more)]
 
 
 def likely(logprobs: list[float] | None) -> str:

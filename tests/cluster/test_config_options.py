@@ -39,6 +39,7 @@ ZERO = {
     "Config seed rounds lag retry audit_share failed_share drift": "a seed; only measure; in turns; none (3); to the bit",
     "Measure levels": "the level of tasks that have none",
     "Code tolerance": "exact",
+    "Llm scale retries price_in price_out": "words; one try; free",
 }
 TEXT = {
     "Puct against": "a version",
@@ -49,6 +50,7 @@ TEXT = {
     "Begin key": "a name, looked up where it is needed",
     "Evaluate judge": "a folder",
     "Proof preamble": "code",
+    "Llm model": "a name",
     "Wandb project entity": "names",
     "File train validation test dataset config": "names, checked where they are read",
     "File prompt_key answer_key id_key level_key": "columns, likewise",
@@ -57,6 +59,7 @@ TEXT = {
 EMPTY = {
     "Proof axioms libraries": "none",
     "Gym config": "the task's defaults",
+    "Llm request": "no change",
     "File train validation test": "no such problems",
 }
 
