@@ -141,3 +141,28 @@ def by_answer(policy, nodes, items):
     with torch.no_grad():
         routes = paths(nodes, np.array([rows[name] for name in items]))
         return np.array([alone(policy, np.array(tokens[a]), np.array(tokens[b])).sum().item() for a, b in routes])
+
+
+@pytest.mark.parametrize("token_level", [False, True])
+def test_a_small_world_is_learnt_from_its_rewards_alone(token_level):
+    """An answer is one token, and the even ones are right. The policy is sampled, graded and trained, round by round."""
+    rng, policy, part = np.random.default_rng(0), model("plain", "sdpa"), Grpo(token_level=token_level)
+    prompts, rates = rng.integers(2, 30, (8, 3)).astype(np.int32), []
+    for _ in range(10):
+        with torch.no_grad():
+            chances = policy(input_ids=torch.from_numpy(prompts.astype(np.int64))).logits[:, -1].double().softmax(-1).numpy()
+        trees = []
+        for number, (prompt, chance) in enumerate(zip(prompts, chances, strict=True)):
+            tree = Tree.root(Problem(f"p{number}", "q", "x"), Step(prompt, np.zeros(3, np.float32), "q", False), 0)
+            tokens = rng.choice(30, 16, p=chance)
+            steps = [Step(np.array([t], np.int32), np.log(chance[[t]]).astype(np.float32), "x", True) for t in tokens]
+            for node, token in zip(tree.grow([Expand(0, 16, True)], [steps]), tokens.tolist(), strict=True):
+                node.verdict = Verdict(State.WRONG if token % 2 else State.CORRECT, "x", 1.0 - token % 2)
+            trees.append(tree)
+        nodes = table(unit(*(tree.problem for tree in trees)), trees)
+        rates.append(float(chances[:, ::2].sum(1).mean()))
+        items = part.items(answers(nodes), lambda nodes=nodes: nodes)["id"].to_pylist()
+        data = part.examples(nodes, [(name, "") for name in items])
+        plan = list(batches(data, rng.permutation(len(data)), 4, 40, rng))
+        list(fit(policy, plan, Optimise(rows=4, lr=2e-3, schedule="constant"), part))
+    assert rates[0] < 0.7 and rates[-1] > 0.95, rates
