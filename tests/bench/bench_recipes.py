@@ -1,7 +1,7 @@
-"""Every recipe of configs/recipes on `expressions`, or four ways to learn from searches of equal cost, as Markdown tables.
+"""Every recipe of configs/recipes on `expressions`, or ways to learn at equal tokens, as Markdown tables.
 
     python -m tests.bench.bench_recipes recipes                  about 40 minutes on two cores
-    python -m tests.bench.bench_recipes learn --seeds 0 1 2      about 45 minutes
+    python -m tests.bench.bench_recipes learn --seeds 0 1 2      about 50 minutes
 
 All start from the first model of their seed. The same command resumes what was stopped. --smoke takes tiny sizes.
 """
@@ -21,19 +21,19 @@ from iteration.config import read
 
 QUICKSTART, RECIPES = "configs/quickstart.yaml", Path(__file__).parents[2] / "configs/recipes"
 ORDER = ["star", "rft", "rest-em", "dpo-nll", "grpo", "minerva", "brown", "lightman", "math-shepherd", "snell"]
-LEARN = {  # 160,000 tokens are trained on in each round, and about 420 generated for each problem
+GRPO = ["train.lr=3e-4", "train.pool=last", "train.rows=8", "train.schedule=constant"]
+LEARN = {  # 2,000 problems searched, of about 420 tokens each, and 800,000 tokens trained on
     "sft": [],
     "sft by 1 / solve rate": ["learn=sft", "learn.hardness=1"],
     "visits": ["learn=visits", "search=mcts", "search.simulations=2000", "budget=420"],
     "dpo": ["learn=dpo", "train.lr=3e-4", "train.pool=last"],
-    "grpo": ["learn=grpo", "train.lr=3e-4", "train.pool=last", "train.rows=8", "train.schedule=constant"],
+    "grpo": ["learn=grpo", "rounds=20", "problems=100", "train.tokens=40000", *GRPO],
 }
 MEASURE = ["unit=4", "measure.problems=4", "measure.samples=4"]
 RUN = ["problems=4", "rounds=1", "train.tokens=100", *MEASURE]
 SMOKE = {"run": RUN, "eval": MEASURE, "compare": [*RUN, "compare.problems=2", "compare.samples=4", "train_judge.tokens=1000"]}
-RULES = {"majority": "majority", "ORM best": "best by the ORM"} | {
-    f"PRM {how}, {{}}": f"{how} by the PRM" for how in ("best", "vote")
-}
+RULES = {"majority": "majority", "ORM best": "best by the ORM"}  # those of cluster/report/comparison.py that are shown
+RULES |= {f"PRM {how}, {{}}": f"{how} by the PRM" for how in ("best", "vote")}
 
 
 def flywheel(words: list[str], log: Path) -> None:
@@ -62,14 +62,13 @@ def kind_of(file: str) -> str:
     return "compare" if "compare" in sections else "eval" if "eval" in sections else "run"
 
 
-def played(out: Path, name: str, file: str, seed: int, options: list[str], smoke: bool) -> Path:
-    """Run one config from the first model of its seed. Returns its folder."""
-    kind, begun, folder = kind_of(file), first(out, seed, smoke), out / f"{name.replace(' ', '').replace('/', '-')}-{seed}"
+def played(begun: Path, folder: Path, file: str, seed: int, options: list[str], smoke: bool) -> None:
+    """Run one config from the first model of its seed."""
+    kind = kind_of(file)
     sizes = SMOKE[kind] if smoke else []
     begin = [str(begun / "models/m00000"), file] if kind == "eval" else [file, f"run.fork={begun}@0"]
     seeds = [f"compare.seeds=[{seed}]"] if kind == "compare" else [f"seed={seed}"]
     timed([kind, *begin, *options, *seeds, *sizes, f"run.dir={folder}"], folder)
-    return folder
 
 
 def percent(mean: float, low: float, high: float) -> str:
@@ -128,15 +127,18 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/recipes"), help="folder of the runs and their logs")
     parser.add_argument("--smoke", action="store_true")
     known = parser.parse_args(given)
-    known.out.mkdir(parents=True, exist_ok=True)
+    (known.out / known.what).mkdir(parents=True, exist_ok=True)
     files = {name: (f"{RECIPES}/{name}.yaml", []) for name in ORDER}
     work = files if known.what == "recipes" else {name: (QUICKSTART, options) for name, options in LEARN.items()}
     rows = []
     for seed in known.seeds:
-        rows.append(("first model", seed, first(known.out, seed, known.smoke), "run"))
+        begun = first(known.out, seed, known.smoke)
+        rows.append(("first model", seed, begun, "run"))
         for name, (file, options) in work.items():
+            folder = known.out / known.what / f"{name.replace(' / ', '-').replace(' ', '-')}-{seed}"
             print(f"seed {seed}: {name}", file=sys.stderr, flush=True)
-            rows.append((name, seed, played(known.out, name, file, seed, options, known.smoke), kind_of(file)))
+            played(begun, folder, file, seed, options, known.smoke)
+            rows.append((name, seed, folder, kind_of(file)))
     table(rows)
     return 0
 

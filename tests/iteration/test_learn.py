@@ -7,6 +7,7 @@ from cluster.searcher import Unit, table
 from iteration.examples import answers, decide
 from iteration.filters.correct import Correct
 from iteration.learn.dpo import Dpo
+from iteration.learn.grpo import Grpo
 from iteration.learn.sft import Sft
 from iteration.learn.visits import Visits
 from iteration.types import Expand, History, Problem, State, Tree, Verdict
@@ -81,7 +82,7 @@ def test_dpo_prefers_the_best_sibling_to_the_worst_behind_the_same_prefix():
 
 def test_nothing_kept_teaches_nothing():
     nodes = forest().slice(6)
-    for part in (Sft(), Visits(), Dpo()):
+    for part in (Sft(), Visits(), Dpo(), Grpo()):
         assert len(part.items(kept(nodes), lambda: nodes)) == 0
         assert len(part.examples(nodes, [])) == 0
 
