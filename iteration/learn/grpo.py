@@ -46,13 +46,13 @@ class Grpo:
         return item_table([names[route[-1]] for route in routes], [int(counts[route].sum()) for route in routes])
 
     def examples(self, nodes: pa.Table, items: list[tuple[str, str]]) -> Examples:
-        names, worth = [name for name, _ in items], advantages(nodes)
-        tokens, logprobs = ([np.concatenate(parts) for parts in pieces(nodes, names, of)] for of in ("token_ids", "logprobs"))
-        weights = []
-        for name, parts in zip(names, pieces(nodes, names), strict=True):
+        names, worth, weights = [name for name, _ in items], advantages(nodes), []
+        token_parts = pieces(nodes, names)
+        logprobs = [np.concatenate(parts) for parts in pieces(nodes, names, "logprobs")]
+        for name, parts in zip(names, token_parts, strict=True):
             answer = sum(map(len, parts[1:]))
             weights.append(np.repeat([0.0, worth[name] / (1 if self.token_level else answer)], [len(parts[0]), answer]))
-        return Examples.of([[each] for each in tokens], weights, logprobs)
+        return Examples.of([[np.concatenate(parts)] for parts in token_parts], weights, logprobs)
 
     def objective(self, model: Any) -> Callable:
         return partial(losses.clipped, low=1 - self.clip, high=1 + self.clip_high, temperature=self.sampled_at)

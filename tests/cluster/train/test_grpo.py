@@ -5,7 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cluster.folder.book import Book
+from cluster.folder.store import Store
 from cluster.searcher import table
+from cluster.train.examples import load_examples
 from cluster.train.fit import fit, micro_batches
 from cluster.train.options import Optimise
 from cluster.train.ranks import ALONE
@@ -103,6 +106,17 @@ def test_a_packed_step_is_that_of_the_formulas(sampled, part, rows):
     assert found == pytest.approx(loss, rel=1e-4)
     for name, parameter in policy.named_parameters():
         assert torch.allclose(parameter.grad, wanted[name], atol=1e-4 * wanted[name].abs().max().item()), name
+
+
+def test_the_trainer_reads_rewards_and_logprobs_from_the_run_folder(sampled, tmp_path):
+    nodes, part = sampled[0], Grpo()
+    items = [(name, "") for name in part.items(answers(nodes), lambda: nodes)["id"].to_pylist()]
+    store = Store(tmp_path).open()
+    store.put_table("traces/r00001/train/u00000", nodes)
+    data, _ = load_examples(Book(store), items, part)
+    wanted = part.examples(nodes, items)
+    assert np.array_equal(data.labels, wanted.labels) and np.array_equal(data.weights, wanted.weights)
+    assert (data.labels[data.weights != 0] < 0).all()
 
 
 @pytest.mark.parametrize(
