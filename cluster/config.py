@@ -191,6 +191,9 @@ def check_temperature(config: DictConfig) -> None:
     hot = config.generate.temperature * config.search.get("temperature", 1.0)
     if not 0 <= hot <= 2:
         raise ValueError(f"generate.temperature times search.temperature is {hot:g}; expected 0 to 2, vLLM's limits")
+    assumed = config.learn.get("sampled_at", hot)
+    if not math.isclose(assumed, hot):
+        raise ValueError(f"learn.sampled_at is {assumed:g}, but answers are sampled at {hot:g}; type learn.sampled_at={hot:g}")
 
 
 def check_rows(config: DictConfig) -> None:

@@ -30,7 +30,7 @@ from cluster.placement import Actors
 from cluster.planning import Planning, check_splits
 from cluster.remote import encode
 from cluster.searcher import Done, Unit
-from cluster.train.examples import manifest_table
+from cluster.train.examples import columns, manifest_table
 from cluster.verifier import check_walls
 from cluster.view import View
 from iteration import config as settings
@@ -89,8 +89,9 @@ class Run:
         """First the arm that is trained on, then the one that measures models (by plain sampling, whatever the search), then
         others."""
         sampled, budget = Part(SEARCH, "sample", {"n": self.options.measure.samples}), self.options.budget
+        logprobs = "logprobs" in columns(self.learn)
         return [
-            Arm("train", "search", "train", "train", self.searching, self.judge, budget, blind=False),
+            Arm("train", "search", "train", "train", self.searching, self.judge, budget, blind=False, logprobs=logprobs),
             Arm("test", "measure", self.options.measure.split, "test", sampled, None, budget, blind=True),
             *given_arms(self.options),
         ]
@@ -319,8 +320,7 @@ class Run:
 
     def items(self, chosen: pa.Table, arm: Arm, number: int) -> pa.Table:
         """The training items from the kept answers of a searched arm."""
-        columns = ["id", "node", "parent", "depth", "token_ids", "visits", "state"]
-        return self.learn.items(chosen, lambda: self.book.nodes(arm, number, columns))
+        return self.learn.items(chosen, lambda: self.book.nodes(arm, number, columns(self.learn)))
 
     def put_manifest(self, key: str, pool: pa.Table) -> None:
         rng = np.random.default_rng(seed_of(self.options.seed, "order", key))

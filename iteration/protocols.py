@@ -243,6 +243,14 @@ class Learn(Protocol):
         """The divisor of the summed loss of a batch."""
 
 
+@runtime_checkable
+class Reads(Protocol):
+    """A way to learn that reads more of a trace than its tokens, visits, state and place in the tree: the columns (TRACE) that
+    `reads` names. The logprobs of all answers are stored only where it names them."""
+
+    reads: Sequence[str]
+
+
 class Filter(Protocol):
     """Selects the traces to train on."""
 

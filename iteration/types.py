@@ -251,8 +251,8 @@ class Examples:
 
     offsets: int64 [n + 1], the start of each example in the columns below, which are all [T], concatenated.
     token_ids: int32. positions: int32, from 0; where they restart at 0 within an example, a second sequence begins that does
-    not attend to the first (a pair). weights: float32, a token's weight in the loss, 0 for the prompt. labels: float32, a value
-    model's target after each token, where its weight is not 0; zeros for a policy.
+    not attend to the first (a pair). weights: float32, a token's weight in the loss, 0 for the prompt. labels: float32, where
+    the weight is not 0: a value model's target after each token, a policy's logprob of it when it was sampled, or 0.
     """
 
     token_ids: np.ndarray

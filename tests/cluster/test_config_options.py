@@ -25,6 +25,7 @@ ZERO = {
     "Train checkpoint": "after each step",
     "Train gpus lora threads": "on the CPU; all weights; all cores",
     "Dpo anchor": "no term",
+    "Sft hardness": "all answers count alike",
     "Adaptive doubt prior": "never settled; no history",
     "Beam temperature": "greedy",
     "Continued anew": "all continue",

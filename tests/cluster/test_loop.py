@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
@@ -98,6 +99,20 @@ def test_nothing_kept_trains_nothing_and_says_so(play):
     assert not [call for call in calls if call[0] == "train"]
     assert [record["model_out"] for record in records] == ["m00000"] * (ROUNDS + 1)
     assert all(record["reason"].startswith("nothing to train on") for record in records[1:])
+
+
+@pytest.mark.parametrize("learn", ["sft", "grpo"])
+def test_wrong_answers_and_logprobs_are_there_where_learning_reads_them(play, learn):
+    """Models 0, 1, 2 answer 1, 2, 3 of 4 right: `cap` keeps all of them, and the last round's groups are trained on."""
+    folder, _ = play("run", f"learn={learn}", "train.pool=last", "train.tokens=10000", "filters.distinct=null")
+    book = Book(Store(folder))
+    for number in range(1, ROUNDS + 1):
+        nodes = book.nodes(book.train, number, ["id", "unit", "state", "logprobs"])
+        states = dict(zip(nodes["id"].to_pylist(), nodes["state"].to_pylist(), strict=True))
+        manifest = book.store.table(f"manifests/r{number:05d}").filter(pc.field("epoch") == 0)
+        trained = [states[name] for name in manifest["trace_id"].to_pylist()]
+        assert trained.count("correct") == 4 * number and trained.count("wrong") == (learn == "grpo") * 4 * (4 - number)
+    assert Book(Store(folder)).arms()["train"].logprobs == (learn == "grpo")
 
 
 def test_a_finished_run_does_nothing_and_more_rounds_continue_it(play):

@@ -12,6 +12,7 @@ from cluster.train.examples import StepLabels
 from cluster.train.fit import micro_batches
 from cluster.train.ranks import ALONE
 from iteration.learn.dpo import Dpo
+from iteration.learn.grpo import Grpo
 from iteration.learn.sft import Sft
 from iteration.packing import batches
 from iteration.types import Examples
@@ -61,7 +62,7 @@ def pairs(count=20, signed=True):
     return Examples.of(tokens, weights, [rng.integers(0, 2, len(each)).astype(np.float32) for each in weights])
 
 
-CASES = [("CausalLM", Sft()), ("CausalLM", Dpo(beta=0.5)), ("SequenceClassification", StepLabels())]
+CASES = [("CausalLM", Sft()), ("CausalLM", Dpo(beta=0.5)), ("CausalLM", Grpo()), ("SequenceClassification", StepLabels())]
 
 
 def plan(data, rows=5):
