@@ -43,7 +43,7 @@ class Measure:
     """The held-out problems that each model is measured on; they are never trained on."""
 
     split: str = "test"  # or validation, if the task has one: the run then never reads the test set
-    levels: list[int] = field(default_factory=lambda: [0])
+    levels: list[int] = field(default_factory=lambda: [0])  # of difficulty, as the task numbers them
     problems: int = 200  # of each level
     samples: int = 4  # answers to each problem: pass@1 is their mean, and pass@k goes up to this k
 
@@ -75,7 +75,7 @@ class Config:
     """A run. The sections task, search, verify, judge, learn and filters take the options of the part they name."""
 
     name: str = MISSING  # of the run, and of its folder
-    seed: int = 0  # of problems, weights, sampling and order: the same seed gives the same run
+    seed: int = 0  # of problems, weights, sampling and order; what it reproduces where: docs/results.md
     rounds: int = 5  # may grow later: the same command then continues
     lag: int = 0  # rounds that the searchers may be ahead of the trainer: 0 alternates, 1 overlaps
     problems: int = 320  # searched in each round
