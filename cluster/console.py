@@ -54,7 +54,8 @@ def rounds_table(records: list[dict], stacked: bool = False) -> Table:
         last = *last, f"{sum(record['seconds'].values()):.0f}"
         cells = {level: told(scores[level]) if level in scores else ("", "") for level in levels}
         if stacked:
-            rows = [(first if i == 0 else "", str(level), *cells[level], *last[: 3 * (i == 0)]) for i, level in enumerate(levels)]
+            rows = [("", str(level), *cells[level]) for level in levels]
+            rows[:1] = [(first, *row[1:], *last) for row in rows[:1]]
         else:
             rows = [(first, *(cell for level in levels for cell in cells[level]), *last)]
         for row in rows:

@@ -39,7 +39,7 @@ class Phase:
     since: float = field(default_factory=lambda: time.monotonic())
     states: Counter = field(default_factory=Counter)
     note: str = ""  # printed at the end of the phase
-    base: tuple[float, int] | None = None  # when its rate is counted from, and `done` then; None before a training's first report
+    base: tuple[float, int] | None = None  # when, and at how many done, its rate is counted from
 
     def unit_done(self, done: Done) -> None:
         self.done += 1

@@ -121,10 +121,11 @@ class Book:
         newest = self.newest()
         words = [f"round {newest} is finished" if newest >= 0 else "no round is finished yet"]
         for each in self.progress():
-            if 0 < each.committed and (each.committed < each.planned or each.arm.round is None):
+            if each.committed and (each.committed < each.planned or each.arm.round is None):
                 name = each.arm.title if each.arm.round is None else each.arm.name
                 words.append(f"round {each.round}, {name}: {each.committed} of {each.planned} units are committed")
-        words += [f"{model} is trained" for model in map(layout.model_key, range(newest + 1, self.wanted() + 1)) if self.has_model(model)]
+        models = (layout.model_key(number) for number in range(newest + 1, self.wanted() + 1))
+        words += [f"{model} is trained" for model in models if self.has_model(model)]
         return "; ".join(words)
 
     def counts(self, arm: Arm, number: int) -> tuple[int, int]:

@@ -141,12 +141,12 @@ def difficulty(run: Evidence) -> Spec | None:
             of = [rates[name] for name in members if name in rates]
             if of:
                 rows.append({"group": one, "round": each.round, "pass_1": float(np.mean(of)), "problems": len(of)})
-    tip = tips(("group", "solved at first", ""), ("round", "round", "d"), ("pass_1", "pass@1", ".1%"), ("problems", "problems", "d"))
+    tip = tips(("group", "at first", ""), ("round", "round", "d"), ("pass_1", "pass@1", ".1%"), ("problems", "problems", "d"))
     spec, axis = chart(rows), {"labelAngle": 0, "labelExpr": "split(datum.label, ', ')"}
     return spec and spec | {
         "mark": "bar",
         "encoding": {
-            "x": named("group", "problems by how often the first model solves them", axis=axis, sort=list(shown)),
+            "x": named("group", "how often the first model solves them", axis=axis, sort=list(shown)),
             "xOffset": {"field": "round", "type": "ordinal"},
             "y": share("pass_1", "held-out pass@1"),
             "color": by_round(),
@@ -164,7 +164,7 @@ def group(members: list[str], rates: dict[str, float], levels: dict[str, int]) -
 
 
 def strategies(run: Evidence) -> list[list[str]]:
-    """Which arm each difficulty bin prefers at each budget, chosen on one half of the problems and scored on the other."""
+    """Which arm each group of problems prefers at each budget, chosen on one half of the problems and scored on the other."""
     rows = []
     for budget in sorted({arm.budget for arm in run.arms if arm.budget}):
         arms = [arm for arm in run.arms if arm.budget == budget]
@@ -178,10 +178,11 @@ def strategies(run: Evidence) -> list[list[str]]:
         bins = difficulty_bins(np.array([base[name] for name in names]))
         accuracy, chosen = two_fold_choice(scores, bins)
         one = int(scores.mean(axis=1).argmax())
-        picks = "; ".join(
-            f"{b + 1}: {' and '.join(sorted({arms[i].name for i in picked}))}" for b, picked in sorted(chosen.items())
-        )
-        rows.append([f"{budget:,}", f"{accuracy.mean():.1%}", f"{scores[one].mean():.1%} ({arms[one].name})", picks])
+        levels, picks = {each.problem: each.level for each in arms[0].tried}, []
+        for b, picked in sorted(chosen.items()):
+            what = group([name for name, other in zip(names, bins, strict=True) if other == b], base, levels)
+            picks.append(f"{what}: {' and '.join(sorted({arms[i].name for i in picked}))}")
+        rows.append([f"{budget:,}", f"{accuracy.mean():.1%}", f"{scores[one].mean():.1%} ({arms[one].name})", "; ".join(picks)])
     return rows
 
 

@@ -198,13 +198,13 @@ def test_time(run: Evidence) -> Panel:
     panel = Panel()
     for level in run.best.levels() if run.held_out else []:
         panel.draw(f"level {level}, {run.best.name}", charts.test_time(run, level))
-    head = ["tokens a problem", "strategy by difficulty", "best single strategy", "chosen for each fifth of difficulty"]
+    head = ["tokens a problem", "strategy by difficulty", "best single strategy", "chosen, by solve rate"]
     panel.tabulate(head, charts.strategies(run), "chosen on one half of the problems, scored on the other")
     return panel
 
 
 def training(run: Evidence) -> Panel:
-    """Held-out pass@1 against all operations since the first model."""
+    """Held-out pass@1 against all operations since the first model: search, judge and training."""
     panel = Panel()
     if len(run.rounds) < 2:
         return panel
@@ -254,7 +254,7 @@ def search(run: Evidence) -> Panel:
     """The answers of each round's search, and how many were kept for training."""
     panel = Panel()
     panel.draw("from sampled answers to examples", charts.funnel(run))
-    for name, title in (("distinct_correct", "distinct correct answers a problem"), ("entropy", "entropy, nats a token")):
+    for name, title in (("distinct_correct", "distinct correct answers"), ("entropy", "entropy, nats a token")):
         panel.draw(title, charts.diversity(run, name, title))
     rows = [
         [f"{each[k]:,}" for k in ("round", "sampled", "correct", "distinct", "kept", "pool", "examples")] for each in run.funnel
