@@ -21,7 +21,7 @@ from iteration import config as settings
 from iteration.errors import UserError
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least, one_of, share
 
-FREE = ("run.dir", "failed_share")  # may change when a run is resumed, as may where its actors run
+FREE = ("run.dir", "failed_share", "train.threads")  # may change when a run is resumed, as may where its actors run
 DEVICES = ("generate.gpus", "generate.dtype", "generate.sleep", "generate.transfer", "train.gpus", "drift")
 DRIFT = {"float32": 1e-3, "bfloat16": 0.3, "float16": 0.3}  # nats; 0.15 were measured in bfloat16
 
@@ -75,7 +75,7 @@ class Config:
     """A run. The sections task, search, verify, judge, learn and filters take the options of the part they name."""
 
     name: str = MISSING  # of the run, and of its folder
-    seed: int = 0  # of problems, weights, sampling and order; what it reproduces where: docs/results.md
+    seed: int = 0  # of problems, weights, sampling and order; docs/results.md says what it reproduces where
     rounds: int = 5  # may grow later: the same command then continues
     lag: int = 0  # rounds that the searchers may be ahead of the trainer: 0 alternates, 1 overlaps
     problems: int = 320  # searched in each round
