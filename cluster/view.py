@@ -139,7 +139,7 @@ class View:
         return spans
 
     def phase_done(self, phase: Phase) -> None:
-        parts = [f"{phase.seconds:6.1f} s", f"{phase.done} {phase.what}" if phase.units else "", phase.solved(), phase.note]
+        parts = [f"{phase.seconds:5.1f} s", f"{phase.done} {phase.what}" if phase.units else "", phase.solved(), phase.note]
         self.say(f"round {phase.number}  {phase.name:<11} " + ", ".join(filter(None, parts)))
 
     def tick(self, tokens: int, training: tuple[int, int]) -> None:
@@ -201,12 +201,10 @@ class View:
         lines: list = []
         for phase in list(self._open):
             of = f" of {self._rounds}" if self._rounds else ""
-            line = Text(f"round {phase.number}{of}  {phase.name:<11} {phase.seconds:5.0f} s   ")
-            if phase.units:
-                line.append(f"{phase.done}/{phase.units} {phase.what}   ")
-            if phase.name in ("search", "measure"):
-                line.append(f"{self.rate:,.0f} tokens/s   {phase.solved()}   ")
-            lines.append(line)
+            parts = [f"round {phase.number}{of}  {phase.name:<11} {phase.seconds:5.0f} s"]
+            parts.append(f"{phase.done}/{phase.units} {phase.what}" if phase.units else "")
+            parts += [f"{self.rate:,.0f} tokens/s", phase.solved()] if phase.name in ("search", "measure") else []
+            lines.append(Text("  ".join(filter(None, parts))))
             if phase.units:
                 lines.append(Padding(ProgressBar(total=phase.units, completed=phase.done, width=60), (0, 0, 0, 2)))
         return Group(*lines, Text(self._left()))
@@ -214,8 +212,8 @@ class View:
 
 def told(record: dict) -> Iterator[str]:
     """What a round's record (iteration.types.Round as JSON) says, line by line."""
-    scores = (f"level {s['level']}: {s['pass_1']:.1%} [{s['low']:.1%}, {s['high']:.1%}]" for s in record["scores"])
-    yield f"held-out pass@1   {'   '.join(scores)}"
+    for score in record["scores"]:
+        yield f"held-out pass@1, level {score['level']}: {score['pass_1']:.1%} [{score['low']:.1%}, {score['high']:.1%}]"
     if varied := record["diversity"]:
         yield (
             f"search: {varied['distinct_correct']:.1f} distinct correct answers per problem, {varied['pass_k']:.1%} solved by "

@@ -45,6 +45,7 @@ def test_the_live_view_says_round_phase_units_rate_solve_rate_and_time_left():
         view._seen[0] = (view._seen[0][0] - 2, 0)
         view.tick(20_000, (0, 0))
         text = drawn(view)
+        assert max(len(line.rstrip()) for line in text.splitlines()) <= 80, "it fits a terminal of 80 columns"
         assert "round 3 of 5" in text and "search" in text and "5/20 units" in text and "tokens/s" in text
         assert "75.0% solved" in text, "failed verdicts count neither way"
         with view.phase(2, "train"):
