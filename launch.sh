@@ -25,7 +25,7 @@ usage: ./launch.sh [VERB ...]
                             needs (and a C compiler); lean: also what the tests
                             of Lean need
 
-The first call makes .venv (2.5 GB) with Python 3.11, 3.12 or 3.13, or what
+The first call makes .venv (3 GB) with Python 3.11, 3.12 or 3.13, or what
 PYTHON=/path/to/python names, from locks/cpu.txt, or from locks/gpu.txt where an
 NVIDIA GPU is present, by uv where it is installed, else by pip.
 

@@ -23,7 +23,7 @@ from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, Pa
 from iteration.protocols import Asks, Plays
 from iteration.teacher import Begin
 
-FREE = ("run.dir", "failed_share")  # may change when a run is resumed, as may where its actors run
+FREE = ("run.dir", "failed_share", "train.threads")  # may change when a run is resumed, as may where its actors run
 ASKING = ("endpoint", "key", "concurrency", "requests_per_minute", "tokens_per_minute", "retries", "seconds")  # of begin
 FREE += tuple(f"begin.{name}" for name in ASKING)
 DEVICES = ("generate.gpus", "generate.dtype", "generate.sleep", "generate.transfer", "train.gpus", "drift")
@@ -47,7 +47,7 @@ class Measure:
     """The held-out problems that each model is measured on; they are never trained on."""
 
     split: str = "test"  # or validation, if the task has one: the run then never reads the test set
-    levels: list[int] = field(default_factory=lambda: [0])
+    levels: list[int] = field(default_factory=lambda: [0])  # of difficulty, as the task numbers them
     problems: int = 200  # of each level
     samples: int = 4  # answers to each problem: pass@1 is their mean, and pass@k goes up to this k
 
@@ -79,7 +79,7 @@ class Config:
     """A run. The sections task, search, verify, judge, learn and filters take the options of the part they name."""
 
     name: str = MISSING  # of the run, and of its folder
-    seed: int = 0  # of problems, weights, sampling and order: the same seed gives the same run
+    seed: int = 0  # of problems, weights, sampling and order; docs/results.md says what it reproduces where
     rounds: int = 5  # may grow later: the same command then continues
     lag: int = 0  # rounds that the searchers may be ahead of the trainer: 0 alternates, 1 overlaps
     problems: int = 320  # searched in each round

@@ -54,7 +54,7 @@ STEP = pa.schema(
 class Generate:
     """How answers are sampled, and the resources of an engine."""
 
-    temperature: float = 1.0
+    temperature: float = 1.0  # of sampling
     max_tokens: int = 96  # of one answer; a longer answer is truncated and counts as unparseable
     context: int = 128  # tokens of prompt and answer together
     step_end: str = "\n"  # the delimiter of steps, for searches over steps and judges that score steps

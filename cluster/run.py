@@ -105,12 +105,15 @@ class Run:
     async def turn(self) -> None:
         """Run the rounds that are left."""
         with self.store.claim():
+            begun = self.store.begun()
             check_unchanged(self.store, self.config, self.schema)
             if self.options.verdicts:
                 verdicts.check_set(self.store, self.options.verdicts)
             if self.book.finished(self.options.rounds):
                 return
             self.store.sweep()
+            if begun:
+                self.view.say(f"resuming {self.store.place}: {self.book.stands()}")
             self.planning.arms([self.train, self.test, *self.others])
             self.given.check(self.task)
             self.trackers.open(self.options.name, self.store.root, OmegaConf.to_container(self.config))
@@ -118,8 +121,8 @@ class Run:
             work = asyncio.create_task(self._work(watch))
             try:
                 await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-                if watch.done() and not watch.cancelled():
-                    watch.result()  # it only finishes where the cluster is lost
+                if watch.done() and not (watch.cancelled() or (work.done() and work.cancelled())):
+                    watch.result()  # it only finishes where the cluster is lost; after SIGTERM there is none to lose
                 await work
             finally:
                 asyncio.get_running_loop().set_exception_handler(unless_lost)

@@ -24,7 +24,7 @@ def training_compute(run: Evidence) -> Spec | None:
     spec = chart(rows)
     if spec is None:
         return None
-    x = number("flops", "FLOP of search, judge and training since the first model", log=True)
+    x = number("flops", "FLOP since the first model", log=True)
     tip = tips(("level", "", ""), ("round", "round", "d"), ("flops", "FLOP", ".3s"), ("pass_1", "pass@1", ".1%"))
     return intervals(spec, x, named("level", None), tip)
 

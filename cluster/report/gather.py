@@ -114,7 +114,7 @@ def facts(config: DictConfig, size: Size) -> dict[str, str]:
     parts = {key: part(key) for key in ("task", "search", "verify", "judge", "learn", "audit")}
     parts["filters"] = ", ".join(config.get("filters") or {})
     model = OmegaConf.select(config, "model.path") or "made by the run"
-    parts["first model"] = f"{model}, {size.parameters / 1e6:,.2f} million parameters"
+    parts["first model" if config.rounds else "model"] = f"{model}, {size.parameters / 1e6:,.2f} million parameters"
     parts["seed"] = str(config.seed)
     return {key: value for key, value in parts.items() if value}
 

@@ -61,7 +61,7 @@ class Train(Optimise):
     pool: str = "all"  # training data: the kept answers of all rounds (all), or of the last one only (last)
     window: int = 0  # newest rounds that the pool holds; 0: as `pool` says
     checkpoint: float = 60.0  # seconds between two checkpoints during a training
-    threads: int = 0  # CPU threads of each rank; 0: all cores
+    threads: int = 0  # CPU threads of each rank; 0: all cores. Another number may round otherwise
     gpus: float | int | str = AUTO  # of each rank: 0 is the CPU, 1 a GPU, 0.5 one that an engine shares; auto: what there is
     ranks: int = 1  # processes that share the model (FSDP2); with gpus=1, one GPU each
     bf16: bool = True  # on GPUs: compute in bfloat16, with weights and moments in float32

@@ -25,7 +25,7 @@ class Mcts:
     simulations: int = 64  # walks from the root; most of them generate
     width: int = 4  # steps sampled together
     widen: float = 0.5  # a node visited N times more may have sampled width + widen * N^power steps
-    power: float = 0.5
+    power: float = 0.5  # see widen
     c: float = 1.25  # weight of the prior against the value
     noise: float = 0.0  # share of Dirichlet noise in the root's priors
     alpha: float = 0.3  # of that noise: small is spiky

@@ -256,9 +256,8 @@ def _why(reply: dict) -> str:
 class Code:
     partial: bool = False  # reward the share of tests that pass; otherwise 1 for all of them and 0 for any fewer
     seconds: float = 2.0  # of CPU for all tests of one answer
-    # By how much a number that a program prints, or a function returns to an APPS row, may differ from the expected one:
-    # absolutely, or relatively where that one is above 1. Two integers have to be equal. 0: exact; judges often take 1e-6.
-    tolerance: float = 0.0
+    # Two integers have to be equal; judges of programming contests often take 1e-6.
+    tolerance: float = 0.0  # of printed numbers and of what an APPS function returns: absolute, above 1 relative; 0 is exact
 
     executes: ClassVar[bool] = True
     version: ClassVar[str] = "3"
