@@ -211,15 +211,35 @@ _BUT_WRONG = re.compile(
     re.IGNORECASE,
 )
 # The first words of what denies: a text without them need not be looked at closely.
-_NO_WORDS = frozenset(
-    re.findall(
-        r"\S+",
-        "not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding eliminate "
-        "eliminates eliminated eliminating reject rejects rejected rejecting rule rules ruled ruling instead rather other different far anything everything all "
-        "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly discard discards discarded discarding dismiss dismissed drop ignore tempting mistake might may guess used nicht weder kein keine "
-        "keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq",
-    )
-)
+_DENIAL_WORDS = """
+not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding
+eliminate eliminates eliminated eliminating reject rejects rejected rejecting rule rules ruled ruling instead rather other
+different far anything everything all unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible
+disagree disagrees unlikely hardly discard discards discarded discarding dismiss dismissed drop ignore tempting mistake
+might may guess used nicht weder kein keine keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq
+"""
+# Words before a number, or on either side of it, without which it is neither denied nor changed.
+_CHANGE_WORDS = """
+than least most only up under over above below between beyond nearly almost halfway near short as otherwise exceed exceeds
+range ranges after before following preceding successor predecessor complement half twice thrice double triple times root
+square cube inverse reciprocal opposite negative log factorial power multiple multiples factor factors divisor divisors sum
+product difference ratio percent divisible divided multiplied base mod modulo minus plus about around roughly approximately
+approx circa close etwa environ aproximadamente cerca mehr weniger kleiner mindestens menos mayor menor al mitad doble moins
+au mais que maior pelo metade maggiore minore meno di sqrt ln exp sin cos tan third quarter fourth fifth tenth infinity inf
+pi hundred hundreds thousand thousands million millions billion billions trillion trillions lakh lakhs crore crores mille
+mila tausend milliard milliards millionen millioner milliarde milliarden milliarder millon millones inferior superior milion
+milioni milione ribu juta duizend miljoen miljard milyar milyon eksi
+"""
+_BEHIND_WORDS = """
+or and also alternatively another maybe perhaps possibly but though although it this that which i too works is was are am be
+seems looks must would can could may might does do did fails contradicts makes drops falls scratch disregard forget just hmm
+wait oh oops sorry well actually correction let hold mean make second squared cubed raised to if unless provided with give
+absurd contradictory invalid mistaken nope retract more less fewer at out degrees k mil bn mn tn oder ou ist es est sondern
+sino
+"""
+_NO_WORDS = frozenset(_DENIAL_WORDS.split())
+HINTS = _NO_WORDS | frozenset(_CHANGE_WORDS.split())
+HINTS_BEHIND = HINTS | frozenset(_BEHIND_WORDS.split())
 _LOWER = re.compile(r"[a-z]+")
 
 
@@ -326,9 +346,10 @@ _FUNCTIONS = r"\\(?:sqrt|[dtc]?frac|[dt]?binom|log|ln|exp|sin|cos|tan|cot|sec|cs
 _TIMES = r"\\(?:times|cdot|div|pm|mp)(?![A-Za-z])"
 # What makes another value of a box: it stands before the box, or behind it.
 _INTO = re.compile(
-    rf"(?:\d|(?<![A-Za-z\\])[A-Za-z]|(?:[\d)}}\]]|(?<![A-Za-z])[A-Za-z])\s*[-+/^*]\s*|\d\s*:\s*|{_TIMES}\s*"
+    rf"(?:\d|(?<![A-Za-z\\])[A-Za-z]|(?:[\d)}}\]]|(?<![A-Za-z])[A-Za-z])(?:\s*[+/^]|[^\S\n]*[-*])\s*|{_TIMES}\s*"
+    rf"|(?<![\d.])(?<![Ss]tep\s)(?<![Pp]art\s)(?<![Cc]ase\s)\d+(?:\.\d+)?[^\S\n]*:[^\S\n]*"
     rf"|(?:half\s+of|twice|(?:square|cubic|cube|fourth)\s+root\s+of|square\s+of|reciprocal\s+of|inverse\s+of|opposite\s+of|half)[\s$]*"
-    rf"|{_FUNCTIONS}\s*(?:\[[^\[\]]*\]|\{{[^{{}}]*\}})?\s*\{{?\s*)$"
+    rf"|{_FUNCTIONS}\s*(?:\[[^\[\]]*\]|\{{[^{{}}]*\}})?\s*\{{?\s*)\Z"
 )
 _ONTO = re.compile(
     rf"\s*(?:{_TIMES}|{_FUNCTIONS}|(?:\\[,;:! ])?\\(?:text|mathrm)\s*\{{\s*[a-fi-kn-rt-z]\s*\}}|[.,:]?\d|[a-zA-Z](?![A-Za-z])(?<!\s[aAI])|[_/](?=[\w\\({{])"
@@ -346,7 +367,7 @@ def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
         return (_marked(behind) or _replacement(behind)) if read != "boxed" else ""
     tail = before.rstrip(" $\n")  # quickly, what is most frequent: "= \\boxed", "is \\boxed"
     plain = "\\" not in tail[-12:] and (tail[-1:] in "=" or tail[-3:].isalpha() and tail[-4:].lower() not in ("half", "wice"))
-    if _ONTO.match(behind) or not plain and _INTO.search(before) and not _SIGN.search(before):
+    if _ONTO.match(behind) or not plain and _INTO.search(before[-48:]) and not _SIGN.search(before):
         return ""
     if _CHANGES_BEHIND.match(behind) or _other(said, behind):
         return ""
@@ -357,7 +378,12 @@ def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
 def _changed(text: str, start: int, end: int) -> bool:
     """Do words around a bold value or a tag change it: "at least", "or fewer"? A box may stand behind "at least"."""
     change = _CHANGES_BEFORE.search(text[max(0, start - 26) : start])
+    if change and "\n" in change[0] and not _OPEN.search(change[0].rstrip("* $\n(\\")):
+        change = None  # "33 times", and the value in the next line
     return bool(change and not change["about"] or _CHANGES_BEHIND.match(text, end))
+
+
+_OPEN = re.compile(r"(?:than|least|most|of|between|to|by)\Z", re.IGNORECASE)
 
 
 def _other(said: str, behind: str) -> str:
@@ -626,14 +652,19 @@ def _replacement(text: str) -> str:
     return said
 
 
+def marks(text: str) -> list[int]:
+    """Where words of markers stand, e.g. "answer"."""
+    small = text.lower()
+    return [small.find(stem) for stem in (_STEMS if text.isascii() else _STEMS + _MORE_STEMS) if stem in small]
+
+
 def _marked(text: str) -> str | None:
     for mark in ("####", "answer is "):  # quickly, what is most frequent
         at = text.rfind(mark)
         simple = _SIMPLE.fullmatch(text, at + len(mark)) if at >= 0 else None
         if simple and (mark == "####" or text.count("nswer") == 1 and not unsaid(text, at, at)):
             return simple[1]
-    small = text.lower()
-    places = [small.find(stem) for stem in (_STEMS if text.isascii() else _STEMS + _MORE_STEMS) if stem in small]
+    places = marks(text)
     if not places:
         return None
     begin = max(0, text.rfind("\n", 0, max(0, min(places) - 20)))
@@ -1038,6 +1069,8 @@ MOST = 400  # digits of an exponent's number: what is larger is no number that i
 def number(text: str) -> Number | None:
     """A text that is one number: integer, decimal, power of ten, fraction or mixed number; None for anything else."""
     text = text.strip()
+    if text.isascii() and text.isdigit() and len(text) <= MOST:
+        return Number(Fraction(int(text)))
     text = text if text.isascii() else vulgar(text)
     if len(text) > 2 * MOST:
         return None

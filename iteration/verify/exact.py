@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from iteration import wording
-from iteration.extract import clean, explicit, number, numbers, shortest
+from iteration.extract import HINTS, HINTS_BEHIND, clean, explicit, marks, number, numbers, shortest
 from iteration.types import Problem, State, Verdict
-from iteration.units import MACRO, measured
+from iteration.units import CHANGING, MACRO, measured
 
 _RATIO = re.compile(  # a fraction, last in its line
     r"(?<![\d./])-?(?:(?:\d+ +)?\d+ */ *\d+(?![\d/]|\.\d)(?=\D*\Z)|\d*\\[dt]?frac\{\d+\}\{\d+\}(?=[\s$.)\]\\]*\Z))"
@@ -52,19 +52,54 @@ def _last(text: str, alone: bool = False) -> str:
 
 
 _SIMPLE = re.compile(r"[A-Za-z]: (\d+)\Z")
+_WORDS = re.compile("[a-z]+")
 _WRITTEN = re.compile(r"(\d[\d.,]*(?<![.,])|(?<!\d)\.\d+)(?=\D*\Z)")
 
 
-# Quickly, what is most frequent: a line or sentence at the end that states a number and nothing else
-_LAST = re.compile(r"(?:\n(?:####|A:)|(?:\n|[a-z\d]\.\s)(?:The )?(?:final )?[Aa](n)swer(?: is:?|:)) (\d+)\.?\Z")
+# Quickly, what is most frequent: a last line or sentence that marks a number, or a last line with one number amid plain words.
+_DIGITS = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)"
+_MARKED_LAST = re.compile(
+    r"(?:####|A:|(?P<bold>\*\*)?(?:The )?(?:[Ff]inal )?[Aa](?P<word>n)swer(?: is:?|:)(?(bold)(?:\*\*)?)"
+    rf"|(?<=[\d.>)\n]\n)(?P<tag><answer>)) ?(?P<b>\*\*)?\$?{_DIGITS}(?(b)\*\*)(?(bold)(?:\*\*)?)(?(tag) ?</answer>)\.?",
+    re.ASCII,
+)
+_PLAIN_LAST = re.compile(
+    r"(?:[A-Za-z]{2,},? |a |[A-Za-z] (?==))*(?:= )?(?:(?P<box>(?:\$\$?|\\\[ ?)?\\boxed\{)|(?P<bold>\*\*)?\$?)"
+    rf"{_DIGITS}(?(box)(?:(?:\\,)? ?\\text\{{ ?[a-z]{{2,}}\}})?\}}(?: ?\\\]|\$?\$?))(?(bold)\*\*)"
+    r"(?: [a-z]{2,}){0,9}(?(box)(?: \d+ [a-z]{4,})?)\.?",
+    re.ASCII,
+)
+_BEHIND = HINTS_BEHIND | CHANGING
+
+
+def _quick(text: str) -> str:
+    """The number that the end of a text states, where nothing in it or before it can change that; else ""."""
+    start = text.rfind("\n") + 1
+    sentence = max(start, text.rfind(". ", -40) + 2)
+    found = _MARKED_LAST.fullmatch(text, sentence)
+    if found and (sentence == start or text[sentence - 3].isalnum()):
+        words = bool(found["word"]) + 2 * bool(found["tag"])
+        other = "NSWER" in text or "```" in text or text.count("nswer") != words or "oxed" in text or "box{" in text
+        return "" if other or not text.isascii() and marks(text[:sentence]) else shortest(found["number"])
+    found = _PLAIN_LAST.fullmatch(text, start) if len(text) - start < 120 else None
+    if not found or "```" in text:
+        return ""
+    before, behind = text[start : found.start("number")], text[found.end("number") :]
+    if not HINTS.isdisjoint(_WORDS.findall(before.lower())) or not _BEHIND.isdisjoint(_WORDS.findall(behind)):
+        return ""
+    head = text[:start]
+    if found["box"] and (head.rstrip()[-1:] in tuple("+-*/^({") or "\\" in head[-20:]):  # the formula may begin before the line
+        return ""
+    other = "\\" in head and ("oxed" in head or "box{" in head) or "nswer>" in head or "nswer]" in head
+    return "" if other or marks(behind if found["box"] else text) else shortest(found["number"])
 
 
 def final_number(text: str) -> str:
     """The number that a text states in a box, a tag or behind "answer"; where it marks none, its last one; or ""."""
-    quick = _LAST.search(text[-40:])
-    marks = quick and ("box" in text or "NSWER" in text or "```" in text or text.count("nswer") != bool(quick[1]))
-    if quick and not marks and text.isascii():
-        return shortest(quick[2])
+    return _quick(text) or _final_number(text)
+
+
+def _final_number(text: str) -> str:
     text = clean(text)
     text = _SPACED.sub(",", text) if any(gap in text for gap in ("\\,", "\\!", "\\ ", "\\;", "\\:", "{,}")) else text
     said = explicit(text)
