@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from iteration import wording
-from iteration.extract import HINTS, HINTS_BEHIND, clean, explicit, marks, number, numbers, shortest
+from iteration.extract import DAY, HINTS, HINTS_BEHIND, clean, explicit, marks, number, numbers, shortest
 from iteration.types import Problem, State, Verdict
 from iteration.units import CHANGING, MACRO, measured
 
@@ -111,6 +111,7 @@ def _final_number(text: str) -> str:
         return ""
     first, _, said = said.rpartition("=")
     said = re.sub(r"^\{([^{}]+)\}$", r"\1", said.strip("*_`$ ").rstrip("."))
+    said = DAY.sub(r"\1", said)
     whole, first = number(said), number(first)
     if whole and first and first.value != whole.value and not whole.decimals:  # "5 = 6"
         return ""

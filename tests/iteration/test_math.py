@@ -212,8 +212,6 @@ KNOWN = [
     ("3 apples", "The answer is 3 pears."),
     ("7", "So 15% of 60 = 7."),
     ("\\lim_{x\\to0} f", "\\boxed{\\lim_{x\\to1} f}"),
-    ("17", "17 stays out of it."),
-    ("17", "17 people, or 17% of all"),
     ("3", "The answer is 3.\nA: 8"),
 ]
 
