@@ -952,6 +952,18 @@ _ADDED = re.compile(
 )
 
 
+def _with_noun(whole: str, run: tuple[int, int, str]) -> str:
+    """A value with the noun that ends its sentence as its unit: "3 pears"."""
+    noun = _UNIT_NOUN.fullmatch(whole, run[1]) if number(run[2]) else None
+    return f"{bare(run[2])}\\text{{ {noun[1]}}}" if noun else _restated(bare(run[2]))
+
+
+_UNIT_NOUN = re.compile(
+    r"\s+(?!(?:left|more|less|fewer|total|altogether|each|per|in|times|remaining|together)\b)([a-z]{3,})"
+    r"(?:\s+(?:left|altogether|in\s+total|remaining|each))?"
+)
+
+
 def value(text: str) -> str:
     """The value that a clause behind "the answer is" states: the whole of it, or the number or formula in it."""
     if text.isdigit():
@@ -966,7 +978,7 @@ def value(text: str) -> str:
         return ""
     values = distinct([said for *_, said in runs])
     if len(values) == 1:
-        return _restated(bare(values[0]))
+        return _with_noun(whole, runs[0]) if len(runs) == 1 else _restated(bare(values[0]))
     between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
     begins = not whole[: runs[0][0]].strip("(¤$\\ ")
     if any(map(_RANGE.fullmatch, between)):
@@ -1054,7 +1066,7 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
         and _NOUN.fullmatch(re.sub(r"^\W*[\d.,]+", "", whole[runs[1][0] :]))
     ):
         return bare(runs[0][2])
-    chain = [_restated(bare(runs[-1][2]))]
+    chain = [_with_noun(whole, runs[-1]) if begins and len(runs) == 1 else _restated(bare(runs[-1][2]))]
     for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
         link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
         link = (
