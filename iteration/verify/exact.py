@@ -14,7 +14,7 @@ from iteration.types import Problem, State, Verdict
 from iteration.units import CHANGING, MACRO, measured
 
 _RATIO = re.compile(  # a fraction, last in its line
-    r"(?<![\d./])-?(?:(?:\d+ +)?\d+ */ *\d+(?![\d/]|\.\d)(?=\D*\Z)|\d*\\[dt]?frac\{\d+\}\{\d+\}(?=[\s$.)\]\\]*\Z))"
+    r"(?<![\d./])-?(?:(?:\d+ +)?\d+ */ *\d+(?![\d/]|\.\d)(?=\D*\Z)|\d*\\[dt]?frac\{\d+\}\{\d+\}(?=[\s$.)\]\\*_]*\Z))"
 )
 _SPACED = re.compile(r"(?<=\d)(?:\\[,;:! ]|\{,\}|,\\!)(?=\d{3}(?!\d))")
 # What makes a number a part of a formula: it stands before the number, or behind it.
@@ -143,7 +143,13 @@ def _expected(canonical: Callable[[str], str], answer: str) -> tuple[str, str]:
     line = clean(answer).strip()
     one = "\n" in line or number(line) or "=" in line or len(numbers(line)) == 1 and not wording.NAMED.match(line)
     one = number(found) and (one or explicit(line))
-    return (found, "") if one or canonical is last_line else ("", wording.normal(wording.last_said(line)))
+    return (found, "") if one or canonical is last_line else ("", _words(line))
+
+
+def _words(text: str) -> str:
+    """All that a cleaned text states, for a comparison as words."""
+    said = explicit(text) or ""
+    return wording.normal(said if r"\text{ and }" in said else wording.last_said(text))
 
 
 @dataclass
@@ -162,7 +168,7 @@ class Exact:
     def one(self, problem: Problem, answer: str) -> Verdict:
         canonical = final_number if self.read == "number" else last_line
         expected, words = _expected(canonical, problem.answer)
-        given = wording.normal(wording.last_said(clean(answer))) if words else canonical(answer)
+        given = _words(clean(answer)) if words else canonical(answer)
         expected = expected or words
         if not expected:
             return Verdict(State.FAILED, why=f"the problem's own answer has no {self.read}: {problem.answer[:60]!r}")
