@@ -241,19 +241,19 @@ milioni milione ribu juta duizend miljoen miljard milyar milyon eksi
 """
 _BEHIND_WORDS = """
 or and also alternatively another maybe perhaps possibly but though although it this that which i too works is was are am be
-seems looks must would can could may might does do did fails contradicts makes drops falls scratch disregard forget just plays stays remains has ignored omitted left hmm
-wait oh oops sorry well actually correction let hold mean make second squared cubed raised to if unless provided with give
-absurd contradictory invalid mistaken nope retract more less fewer at out degrees k mil bn mn tn oder ou ist es est sondern
-sino
+seems looks must would can could may might does do did fails contradicts makes drops falls scratch disregard forget just
+plays stays remains has hmm wait oh oops sorry well actually correction let hold mean make second squared cubed raised to if
+unless provided with give absurd contradictory invalid mistaken nope retract at out degrees k mil bn mn tn oder ou ist es
+est sondern sino
 """
-_NO_WORDS = frozenset(_DENIAL_WORDS.split())
-HINTS = _NO_WORDS | frozenset(_CHANGE_WORDS.split())
+DENIALS = frozenset(_DENIAL_WORDS.split())
+HINTS = DENIALS | frozenset(_CHANGE_WORDS.split())
 HINTS_BEHIND = HINTS | frozenset(_BEHIND_WORDS.split())
 _LOWER = re.compile(r"[a-z]+")
 
 
 def may_deny(text: str) -> bool:
-    return not text.isascii() or "!=" in text or not _NO_WORDS.isdisjoint(_LOWER.findall(text.lower()))
+    return not text.isascii() or "!=" in text or not DENIALS.isdisjoint(_LOWER.findall(text.lower()))
 
 
 def denied(before: str, behind: str = "") -> bool:
@@ -948,7 +948,7 @@ def plain_marks(text: str) -> str:
 
 # What says more of a value: "12 apples, 3 more than before", "17 dollars and 0 cents"
 _ADDED = re.compile(
-    r"(?<=[\w$%])(?:,\s+\$?[\d.,]+\s(?:\w+\s)?(?:more|less|fewer)\s(?:\w+\s)?than\b[^\n]*|,?\s+and\s+0+\s+(?:cents?|minutes?|seconds?)\b)"
+    r"(?<=[\w$%])(?:,\s+\$?[\d.,]+\s(?:\w+\s)?(?:more|less|fewer)\s(?:\w+\s)?than\b[^\n=]*(?=\n|\Z)|,?\s+and\s+0+\s+(?:cents?|minutes?|seconds?)\b)"
 )
 
 
@@ -1076,7 +1076,7 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
         )
         link = rf"\s*(?:[a-z]+\s+){{0,2}}[a-z]*,?\s*\(?or\s+|{link}"
         more = _MORE.match(whole, a[1])
-        if "=" in a[2] and not _NAME.match(a[2]):  # "40 = 2x or x = 20"
+        if any("=" in each[2] and not _NAME.match(each[2]) for each in (a, b)):  # "40 = 2x or x = 20", "half or 8 / 2 = 4"
             break
         if not re.fullmatch(link, whole[a[1] : b[0]]) and not (more and more.end() >= b[0]):
             break
@@ -1198,5 +1198,8 @@ def shortest(written: str) -> str:
     """The canonical form of a number with or without separators of thousands."""
     if written.isdigit():
         return written.lstrip("0") or "0"
+    whole, _, after = written.partition(".")
+    if whole.isdigit() and after.isdigit():
+        return f"{whole.lstrip('0') or '0'}.{after.rstrip('0')}".rstrip(".")
     grouped = re.fullmatch(r"-?[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?:\.\d+)?", written)
     return str(number(written.replace(",", "") if grouped else written) or written)

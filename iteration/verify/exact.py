@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from iteration import wording
-from iteration.extract import DAY, HINTS, HINTS_BEHIND, clean, explicit, marks, number, numbers, shortest
+from iteration.extract import DAY, DENIALS, HINTS, HINTS_BEHIND, clean, explicit, marks, number, numbers, shortest
 from iteration.types import Problem, State, Verdict
 from iteration.units import CHANGING, MACRO, measured
 
@@ -42,7 +42,7 @@ def _last(text: str, alone: bool = False) -> str:
     for line in reversed(text.split("\n")):
         values = numbers(line)
         if values:
-            ratio = _RATIO.search(line)
+            ratio = _RATIO.search(line) if "/" in line or "frac" in line else None
             if ratio and number(ratio[0]) and not (alone and _INTO.search(line[: ratio.start()])):
                 return str(number(ratio[0]))
             written = _WRITTEN.search(line) if alone else None
@@ -52,7 +52,7 @@ def _last(text: str, alone: bool = False) -> str:
 
 
 _SIMPLE = re.compile(r"[A-Za-z]: (\d+)\Z")
-_WORDS = re.compile("[a-z]+")
+_WORDS, _DIGIT = re.compile("[a-z]+"), re.compile("[0-9]")
 _WRITTEN = re.compile(r"(\d[\d.,]*(?<![.,])|(?<!\d)\.\d+)(?=\D*\Z)")
 
 
@@ -64,12 +64,32 @@ _MARKED_LAST = re.compile(
     re.ASCII,
 )
 _PLAIN_LAST = re.compile(
-    r"(?:[A-Za-z]{2,},? |a |[A-Za-z] (?==))*(?:= )?(?:(?P<box>(?:\$\$?|\\\[ ?)?\\boxed\{)|(?P<bold>\*\*)?\$?)"
+    r"(?:[A-Za-z]{2,},? |a |[A-Za-z] (?==)|(?<=[a-z] )\$?\d+(?:\.\d+)? (?=[a-z]{2}))*(?:= )?"
+    r"(?:(?P<box>(?:\$\$?|\\\[ ?)?\\boxed\{)|(?P<bold>\*\*)?\$?)"
     rf"{_DIGITS}(?(box)(?:(?:\\,)? ?\\text\{{ ?[a-z]{{2,}}\}})?\}}(?: ?\\\]|\$?\$?))(?(bold)\*\*)"
     r"(?: [a-z]{2,}){0,9}(?(box)(?: \d+ [a-z]{4,})?)\.?",
     re.ASCII,
 )
+_SUM = re.compile(r"\d[\d.,%)]*\s*[-+*/x]\s*\$?\(?\.?\d[\d.,$%()+*/\sx-]*=?[\s$]*\Z", re.ASCII)  # before a result
+_ONLY = re.compile(r"[^=]*[^=!<>:~]=\s*\$?", re.ASCII)  # the same, with one sign in all
+_RESULT = re.compile(rf"\s*\$?(?P<bold>\*\*\$?)?{_DIGITS}(?(bold)\*\*)(?: (?:[A-Za-z][A-Za-z'-]+|a))*\.?", re.ASCII)
 _BEHIND = HINTS_BEHIND | CHANGING
+_SOON = HINTS_BEHIND - {"times", "to", "square"} | {"power"}  # at once behind a result
+_CHANGES = {
+    "but",
+    "or",
+    "and",
+    "squared",
+    "cubed",
+    "plus",
+    "minus",
+    "divided",
+    "multiplied",
+    "factorial",
+    "raised",
+    "mod",
+    "percent",
+}
 
 
 def _quick(text: str) -> str:
@@ -81,17 +101,43 @@ def _quick(text: str) -> str:
         words = bool(found["word"]) + 2 * bool(found["tag"])
         other = "NSWER" in text or "```" in text or text.count("nswer") != words or "oxed" in text or "box{" in text
         return "" if other or not text.isascii() and marks(text[:sentence]) else shortest(found["number"])
-    found = _PLAIN_LAST.fullmatch(text, start) if len(text) - start < 120 else None
-    if not found or "```" in text:
+    line = text[start:]
+    if len(line) > 200 or "```" in text:
         return ""
-    before, behind = text[start : found.start("number")], text[found.end("number") :]
-    if not HINTS.isdisjoint(_WORDS.findall(before.lower())) or not _BEHIND.isdisjoint(_WORDS.findall(behind)):
+    found = _computed(line)
+    computed = found is not None
+    found = found or (_PLAIN_LAST.fullmatch(line) if len(line) < 120 else None)
+    if not found:
         return ""
-    head = text[:start]
-    if found["box"] and (head.rstrip()[-1:] in tuple("+-*/^({") or "\\" in head[-20:]):  # the formula may begin before the line
+    before, behind = (_WORDS.findall(part.lower()) for part in (line[: found.start("number")], line[found.end("number") :]))
+    if computed:
+        summed = "<<" in line or _SUM.search(line, 0, found.start())  # no word before it denies a sum
+        plain = (
+            (summed or DENIALS.isdisjoint(before))
+            and _SOON.isdisjoint(behind[: 1 + ("'" in line)])
+            and _CHANGES.isdisjoint(behind[:4])
+        )
+    else:
+        several = _DIGIT.search(line, 0, found.start("number"))
+        plain = (
+            (_BEHIND if several else HINTS).isdisjoint(before) and _BEHIND.isdisjoint(behind[:2]) and HINTS.isdisjoint(behind)
+        )
+    if not plain:
+        return ""
+    head, box = text[:start], not computed and found["box"]
+    if box and (head.rstrip()[-1:] in tuple("+-*/^({") or "\\" in head[-20:]):  # the formula may begin before the line
         return ""
     other = "\\" in head and ("oxed" in head or "box{" in head) or "nswer>" in head or "nswer]" in head
-    return "" if other or marks(behind if found["box"] else text) else shortest(found["number"])
+    return "" if other or marks(found.string[found.end("number") :] if box else text) else shortest(found["number"])
+
+
+def _computed(line: str) -> re.Match | None:
+    """What a line computes last: "5 * 3 = 15 eggs", "5 * 3 = <<5*3=15>>15"."""
+    ends = line.rfind(">>")
+    at = line.rfind("<<") if ends >= 0 else line.rfind("=") + 1
+    if at <= 0 or not (_SUM.search(line, max(0, at - 60), at) or _ONLY.fullmatch(line, 0, at)):
+        return None
+    return _RESULT.fullmatch(line, ends + 2 if ends >= 0 else at)
 
 
 def final_number(text: str) -> str:
