@@ -25,9 +25,8 @@ from cluster.generator import Generator, Judge
 from cluster.head import dashboard_url, placed, start_actor, start_ray, why_late
 from cluster.sandbox.walls import SandboxOptions
 from cluster.searcher import Done, Partners, Searcher, Unit, Waiting
-from cluster.train import ranks
+from cluster.train import ranks as training
 from cluster.train.options import Model, Train, TrainJudge
-from cluster.train.ranks import Group
 from cluster.train.trainer import Progress, Trainer
 from cluster.verifier import Verifier, tag
 from cluster.view import View
@@ -132,8 +131,7 @@ class Actors:
             trainer = root, options.model, options.train, options.train_judge, options.seed, resident
             for rank in range(options.train.ranks):
                 name = f"trainer-{rank}" if rank else "trainer"
-                given = trainer, ranks.environment(), options.train.gpus, 4
-                self.trainers.hire(start_actor(self.trainer, name, *given))
+                self.trainers.hire(start_actor(self.trainer, name, trainer, training.environment(), options.train.gpus, 4))
         url, where = dashboard_url(), f"Ray at {self._address}" if self._address else "Ray for this run"
         self._view.say(where + (f", dashboard {url}" if url else ""))
         if not self._store.has(model_folder(model_key(0)), ""):
@@ -324,7 +322,7 @@ class Actors:
         if len(ranks) == 1:
             return [getattr(ranks[0].handle, method).remote(*arguments)]
         address = await ranks[0].handle.rendezvous.remote()
-        groups = [Group(rank, len(ranks), address) for rank in range(len(ranks))]
+        groups = [training.Group(rank, len(ranks), address) for rank in range(len(ranks))]
         return [getattr(each.handle, method).remote(*arguments, group) for each, group in zip(ranks, groups, strict=True)]
 
     async def progress(self) -> tuple[dict[str, Ledger], Progress]:

@@ -38,9 +38,9 @@ from iteration.errors import UserError
 from iteration.examples import DECISION, answers, decide, generated, kept, order
 from iteration.measuring import Results, diversity, failed, promotion, solve_rates
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Part
-from iteration.protocols import FromFiles, Reports
+from iteration.protocols import FromFiles, reported
 from iteration.respond import seed_of
-from iteration.types import Diversity, Round, Score, State
+from iteration.types import Diversity, Round, State
 
 NOTE_SECONDS = 5  # between two notes of the work under way
 
@@ -86,8 +86,7 @@ class Run:
         self.done: dict = {}  # the newest round's record
 
     def arms(self) -> list[Arm]:
-        """First the arm that is trained on, then the one that measures models (by plain sampling, whatever the search), then
-        others."""
+        """First the arm that is trained on, then the one that measures models (by plain sampling), then others."""
         sampled, budget = Part(SEARCH, "sample", {"n": self.options.measure.samples}), self.options.budget
         logprobs = "logprobs" in columns(self.learn)
         return [
@@ -160,8 +159,8 @@ class Run:
         self.planning.held_out(self.test)
         if not self.book.recorded(0):
             drift, broken = await self.graded(self.test, 0, model_key(0))
-            said = self.scores(0), drift, {"failed_held_out": broken}
-            report = self.report(answers(self.book.nodes(self.test, 0)))
+            said = self.results(0).scores(self.options.measure.levels), drift, {"failed_held_out": broken}
+            report = reported(self.verifier, answers(self.book.nodes(self.test, 0)))
             self.finish(Round(0, "", "", model_key(0), True, "the first model", *said, verifier=report))
         return self.shown(0)
 
@@ -187,7 +186,7 @@ class Run:
                 model_out=model_key(best),
                 promoted=best == number,
                 reason=reason,
-                scores=self.scores(number if trained else champion),
+                scores=self.results(number if trained else champion).scores(self.options.measure.levels),
                 counts=self.counts(number, decisions, training) | {"failed_held_out": broken},
                 solve_rate=solve_rates(self.book.nodes(self.train, number, ["level", "state"])),
                 tokens={"train": training.get("tokens", 0)},
@@ -198,7 +197,7 @@ class Run:
                 judge=judge,
                 calibration=await self.judging.calibrate(self.test, best, judge, self.judge, self.verifier),
                 audit=await self.judging.audit(self.train, number, decisions, self.auditing),
-                verifier=self.report(decisions),
+                verifier=reported(self.verifier, decisions),
                 verdicts=self.options.verdicts,
             )
             self.finish(record)
@@ -336,9 +335,6 @@ class Run:
         """A model's held-out results."""
         return Results.of(self.book.nodes(self.test, model, ["problem_id", "state"]), self.book.problems(self.test, model))
 
-    def scores(self, model: int) -> list[Score]:
-        return self.results(model).scores(self.options.measure.levels)
-
     async def promote(self, champion: int, candidate: int) -> tuple[int, str]:
         """The better of two models, and why."""
         try:
@@ -351,10 +347,6 @@ class Run:
     def diversity(self, number: int, decisions: pa.Table) -> Diversity:
         nodes = self.book.nodes(self.train, number, ["node", "logprobs", "token_ids", "origin"])
         return diversity(nodes, decisions, len(self.book.plan(self.train, number, ["id"])))
-
-    def report(self, answered: pa.Table) -> dict[str, float]:
-        """The verifier's report on all answers (ANSWER), if it has one, e.g. the bias to each letter of multiple choice."""
-        return self.verifier.report(answered) if isinstance(self.verifier, Reports) else {}
 
     def counts(self, number: int, decisions: pa.Table, training: dict) -> dict[str, int]:
         states, reasons = decisions["state"].to_pylist(), decisions["reason"].to_pylist()

@@ -147,6 +147,10 @@ class Reports(Protocol):
         """Numbers by name, over the answers of one model (iteration.examples.ANSWER)."""
 
 
+def reported(verifier: Verifier, answers: pa.Table) -> dict[str, float]:
+    return verifier.report(answers) if isinstance(verifier, Reports) else {}
+
+
 class Sandbox(Protocol):
     """Runs functions by name within limits, many at once (cluster/sandbox/walls.py)."""
 

@@ -14,6 +14,7 @@ from tests.scripted import play_on_script
 HERE = Path(__file__).parent
 ENGINES = {"generation", "search", "update", "scale", "trainer", "gpu"}  # gpu: also test_bench_gpu.py
 OTHERS = {"store", "overlap", "memory", "answers", "verify", "verifier"}
+OWN = {"hex", "hex_compute", "recipes"}  # in files of their own: test_bench_*.py
 
 
 def run(monkeypatch, capsys, bench: str, *words: str) -> str:
@@ -23,7 +24,7 @@ def run(monkeypatch, capsys, bench: str, *words: str) -> str:
 
 
 def test_every_bench_is_run():
-    assert {path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py")} == ENGINES | OTHERS
+    assert {path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py")} == ENGINES | OTHERS | OWN
     engines = (HERE.parent / "integration/test_bench.py").read_text() + (HERE / "smoke.py").read_text()
     assert all(f"bench_{name}" in engines for name in ENGINES)
 

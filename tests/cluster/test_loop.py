@@ -163,7 +163,7 @@ def test_sigterm_while_the_cluster_starts_ends_quietly(play, monkeypatch, caplog
         async def check_alive(self):
             raise AssertionError("Node ID is not available because Ray has not been initialized.")
 
-    monkeypatch.setattr(driver, "Actors", Starting)
+    monkeypatch.setattr(driver.Run, "staff", Starting)
     with pytest.raises(asyncio.CancelledError):
         play("run")
     gc.collect()

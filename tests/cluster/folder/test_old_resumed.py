@@ -32,7 +32,7 @@ class Learning(Actors):
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     play_on_script(monkeypatch)
-    monkeypatch.setattr(driver, "Actors", Learning)
+    monkeypatch.setattr(driver.Run, "staff", Learning)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     return old(tmp_path)
 
