@@ -40,9 +40,10 @@ from iteration.measuring import Results, diversity, failed, promotion, solve_rat
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Part
 from iteration.protocols import FromFiles, reported
 from iteration.respond import seed_of
-from iteration.types import Diversity, Round, State
+from iteration.types import Round, State
 
 NOTE_SECONDS = 5  # between two notes of the work under way
+DIVERSE = ["node", "logprobs", "token_ids", "origin"]
 
 
 class Run:
@@ -179,6 +180,7 @@ class Run:
                 drift, broken = await self.graded(self.test, number, trained)
                 best, reason = await self.promote(champion, number)
             judge = await self.judging.teach(number, best, self.judge, self.verify, self.train)
+            counts = self.counts(number, decisions, training) | {"failed_held_out": broken}
             record = Round(
                 number=number,
                 model_in=model_key(answered),
@@ -187,13 +189,13 @@ class Run:
                 promoted=best == number,
                 reason=reason,
                 scores=self.results(number if trained else champion).scores(self.options.measure.levels),
-                counts=self.counts(number, decisions, training) | {"failed_held_out": broken},
+                counts=counts,
                 solve_rate=solve_rates(self.book.nodes(self.train, number, ["level", "state"])),
                 tokens={"train": training.get("tokens", 0)},
                 logprob_drift=drift,
                 loss_first=training.get("loss_first", 0.0),
                 loss_last=training.get("loss_last", 0.0),
-                diversity=self.diversity(number, decisions),
+                diversity=diversity(self.book.nodes(self.train, number, DIVERSE), decisions, counts["problems"]),
                 judge=judge,
                 calibration=await self.judging.calibrate(self.test, best, judge, self.judge, self.verifier),
                 audit=await self.judging.audit(self.train, number, decisions, self.auditing),
@@ -343,10 +345,6 @@ class Run:
             where = f"{self.store.place}/{layout.units_folder(candidate, self.test.name)}"
             raise UserError(f"{error}; see the column why in {where}") from None
         return candidate if better else champion, reason
-
-    def diversity(self, number: int, decisions: pa.Table) -> Diversity:
-        nodes = self.book.nodes(self.train, number, ["node", "logprobs", "token_ids", "origin"])
-        return diversity(nodes, decisions, len(self.book.plan(self.train, number, ["id"])))
 
     def counts(self, number: int, decisions: pa.Table, training: dict) -> dict[str, int]:
         states, reasons = decisions["state"].to_pylist(), decisions["reason"].to_pylist()
