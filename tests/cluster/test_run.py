@@ -13,7 +13,7 @@ from cluster import comparison
 from cluster.config import check_unchanged, load
 from cluster.crew import Member
 from cluster.folder.layout import model_key
-from cluster.run import Run
+from cluster.run import DIVERSE, Run
 from cluster.searcher import Unit, table
 from iteration import tiny
 from iteration.errors import UserError
@@ -255,7 +255,8 @@ def test_diversity_of_a_round(run):
     for unit in run.planning.units(run.train, 1, "m00000", ""):
         commit(run, unit, [[State.CORRECT, State.CORRECT, State.WRONG] for _ in unit.problems])
     run.filter(1)
-    found = run.diversity(1, run.decisions(run.train, 1))
+    decisions = run.decisions(run.train, 1)
+    found = diversity(run.book.nodes(run.train, 1, DIVERSE), decisions, len(run.book.plan(run.train, 1, ["id"])))
     assert (found.distinct_correct, found.k, found.pass_k) == (2.0, 3, 1.0)
     assert found.entropy == pytest.approx(1.0), "every scripted token has log p = -1"
 
