@@ -43,6 +43,7 @@ def clean(text: str) -> str:
             text = _SPECIAL.sub("", text)
     else:
         text = _DASH.sub("-", re.sub(r"[^\x00-\x7f]", _ascii, _SPECIAL.sub("", text).translate(_SIGNS)))
+    text = re.sub(r"<<[^<>\n]*>>", "", text) if "<<" in text else text  # what a calculator is told: "5 * 3 = <<5*3=15>>15"
     if "nswer]" in text or "ANSWER" in text:
         text = re.sub(r"[<\[](/?)(?:final_)?answer[>\]]", r"<\1answer>", text, flags=re.IGNORECASE)
     if "," in text and re.search(r",(?:\d\d?|\d{4,})(?!\d)", text) and _COMMA.search(text) and _EUROPEAN.search(text):
@@ -620,7 +621,7 @@ _LABELLED = re.compile(r"(?:^|[\s(])a\).*[\s(][b-e]\)[^\n]*\Z", re.DOTALL)  # "a
 _PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
 _ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
     r"\d[\s$*.,;)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|drops|falls|ist|est|es|değil)\b)"
-    r"|than\s|multiple\s|divisible\s|below|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or|in|during|within|after)\s|\d[^.\n]*\bor\s[^.\n]*\d|[b-e]\)|[^\x00-ɏ]",
+    r"|than\s|multiple\s|divisible\s|below|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or|in|during|within|after)\s|\d[^.\n]*\bor\s[^.\n]*\d|=\s*[*$]*[\d.,]+[*]*\s[a-z][^=]*\d|[b-e]\)|[^\x00-ɏ]",
 )
 
 
@@ -1029,6 +1030,12 @@ _NOUN = re.compile(r"(?:\s+(?!is\b|was\b|are\b)[a-z]+){1,3}\W*", re.IGNORECASE)
 _WITHIN = re.compile(
     r"\s*(?:(?!(?:an?|per|each|every)\s)[a-z]+\s+){0,3}(?:in|over|during|within|after)\s*"
 )  # "12 apples in 3 bags"
+_RESULT = re.compile(r"(?<![<>!])=\s*\$?\d[\d,]*(?:\.\d+)?")
+# A number that a result is for, to its sentence's end: "= 5 hours to read 120 pages"
+BESIDE = re.compile(
+    r"(?:\s[A-Za-z][a-z'-]+){0,4}\s(?:in|of|for|per|from|with|during|on|by|at|every|to)(?:\s[a-z'-]+){0,2}\s\$?\d[\d.,]*"
+    r"(?:\s(?!(?:is|are|was|were|has|have|gives|leaves|makes)\b)[A-Za-z'-]+)*[.\s]*\Z"
+)
 _LIST = re.compile(rf"\s*(?:,|,?\s*{AND}\s)\s*")
 
 
@@ -1055,6 +1062,9 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
         if len(runs) < 2 or not _CONTRAST.fullmatch(whole[runs[-2][1] : runs[-1][0]]) or _denied_run(whole, runs[-2]):
             return ""
         runs = runs[:-1]
+    result = _RESULT.match(whole, whole.rfind("=")) if "=" in whole else None
+    if result and BESIDE.match(whole, result.end()):
+        runs = [run for run in runs if run[0] < result.end()]
     between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
     begins = not whole[: runs[0][0]].strip("(¤$\\ ")
     lists = bool(between) and begins and not any("=" in run[2] for run in runs)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from iteration import wording
-from iteration.extract import DAY, DENIALS, HINTS, HINTS_BEHIND, clean, explicit, marks, number, numbers, shortest
+from iteration.extract import BESIDE, DAY, DENIALS, HINTS, HINTS_BEHIND, clean, explicit, marks, number, numbers, shortest
 from iteration.types import Problem, State, Verdict
 from iteration.units import CHANGING, MACRO, measured
 
@@ -72,7 +72,9 @@ _PLAIN_LAST = re.compile(
 )
 _SUM = re.compile(r"\d[\d.,%)]*\s*[-+*/x]\s*\$?\(?\.?\d[\d.,$%()+*/\sx-]*=?[\s$]*\Z", re.ASCII)  # before a result
 _ONLY = re.compile(r"[^=]*[^=!<>:~]=\s*\$?", re.ASCII)  # the same, with one sign in all
-_RESULT = re.compile(rf"\s*\$?(?P<bold>\*\*\$?)?{_DIGITS}(?(bold)\*\*)(?: (?:[A-Za-z][A-Za-z'-]+|a))*\.?", re.ASCII)
+_RESULT = re.compile(
+    rf"\s*\$?(?P<bold>\*\*\$?)?{_DIGITS}(?(bold)\*\*)(?:(?: (?:[A-Za-z][A-Za-z'-]+|a))*\.?\Z|(?={BESIDE.pattern}))", re.ASCII
+)
 _BEHIND = HINTS_BEHIND | CHANGING
 _SOON = HINTS_BEHIND - {"times", "to", "square"} | {"power"}  # at once behind a result
 _LATER = HINTS | {"or", "and", "squared", "cubed", "raised"}  # behind its unit
@@ -128,7 +130,7 @@ def _result(line: str) -> re.Match | None:
     at = line.rfind("<<") if ends >= 0 else line.rfind("=") + 1
     if not 0 < at < 200 or not (_SUM.search(line, max(0, at - 60), at) or _ONLY.fullmatch(line, 0, at)):
         return None
-    return _RESULT.fullmatch(line, ends + 2 if ends >= 0 else at)
+    return _RESULT.match(line, ends + 2 if ends >= 0 else at)
 
 
 def final_number(text: str) -> str:
