@@ -43,6 +43,7 @@ def clean(text: str) -> str:
             text = _SPECIAL.sub("", text)
     else:
         text = _DASH.sub("-", re.sub(r"[^\x00-\x7f]", _ascii, _SPECIAL.sub("", text).translate(_SIGNS)))
+    text = re.sub(r"<<[^<>\n]*>>", "", text) if "<<" in text else text  # what a calculator is told: "5 * 3 = <<5*3=15>>15"
     if "nswer]" in text or "ANSWER" in text:
         text = re.sub(r"[<\[](/?)(?:final_)?answer[>\]]", r"<\1answer>", text, flags=re.IGNORECASE)
     if "," in text and re.search(r",(?:\d\d?|\d{4,})(?!\d)", text) and _COMMA.search(text) and _EUROPEAN.search(text):
@@ -133,7 +134,7 @@ def _phrases(table: str, before: str = r"(?<!\w)", behind: str = r"(?!\w)") -> s
 
 
 _DOUBTS = (
-    r"(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree\w* | unlikely | hardly"
+    r"(?<!no\s)doubt(?:s|ful)? | den(?:y|ies) | (?:false|wrong|incorrect|untrue) (?:that|to \w+) | impossible | disagree(?:s|d|ing)? | unlikely | hardly"
     r" | tempting | mistake(?= (?:is|was|would be|to)) | (?:might|may) (?:think|say|guess|believe|expect|assume) | first guess | used to be"
 )
 # They deny what follows; those of the second table also what follows "is" ("not true that it is 3").
@@ -141,11 +142,11 @@ _NOT = re.compile(
     _phrases(
         r"""
 (?:not|never)(?! only) | neither | nor | nobody | no one | cannot | (?:thought|believed|claimed|said) to be | no(?= [a-zé\d$])(?! (?:doubt|matter|problem|more than|of)) | \w+n['’]t
-except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | discard\w* | dismiss\w* | (?:we|can|must|should) (?:drop|ignore) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
+except(?:ing)?(?: for)? | exclud(?:es?|ed|ing) | discard(?:s|ed|ing)? | dismiss(?:es|ed|ing)? | (?:we|can|must|should) (?:drop|ignore) | eliminat(?:es?|ed|ing) | reject(?:s|ed|ing)? | rul(?:es?|ed|ing) out
 (?:instead|rather|(?<!none\s)other) (?:of|than) | (?:different|far) from | (?:anything|everything|all) but | unlike
 DOUBTS
 (?:wrong|incorrect|false) (?:answers?|values?|results?|options?|choices?|guess|solutions?|numbers?)
-nicht | weder | kein\w* | pas | jamais | nunca | não | nem | non | né | nie | niet | geen | inte | ikke | tidak | bukan
+nicht | weder | kein(?:e[mnrs]?)? | pas | jamais | nunca | não | nem | non | né | nie | niet | geen | inte | ikke | tidak | bukan
 không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δεν | όχι | לא | אינ\w+ | nu | si(?= \d)
 """.replace("DOUBTS", _DOUBTS)
     )
@@ -224,8 +225,8 @@ _DENIAL_WORDS = """
 not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding
 eliminate eliminates eliminated eliminating ignoring disregard disregarding omit omitting reject rejects rejected rejecting rule rules ruled ruling instead rather other
 different far anything everything all unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible
-disagree disagrees unlikely hardly discard discards discarded discarding dismiss dismissed drop ignore tempting mistake
-might may guess used nicht weder kein keine keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq
+disagree disagrees disagreed disagreeing unlikely hardly discard discards discarded discarding dismiss dismisses dismissed dismissing drop ignore tempting mistake
+might may guess used nicht weder kein keine keinen keinem keiner keines pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq
 """
 # Words before a number, or on either side of it, without which it is neither denied nor changed.
 _CHANGE_WORDS = """
@@ -596,7 +597,7 @@ def explicit(text: str, read: str = "auto") -> str | None:
     if said is None and read != "boxed":
         digit = max(map(text.rfind, "0123456789"))
         last = text[max(text.rfind("\n", 0, max(0, digit)), digit - 300, 0) :]
-        if not _PLAIN.fullmatch(last) and (may_deny(last) or _ODD.search(last)):
+        if not _PLAIN.fullmatch(last) and (may_deny(last) or _ODD.search(last.lower())):
             said = "" if _LABELLED.search(text[-600:]) else loose(text)
             changed = not said or prose(said) or _NOT.search(said) or _SEVERAL.search(said)
             return said if changed or numbers(said)[-1:] != numbers(last)[-1:] else None
@@ -620,8 +621,7 @@ _LABELLED = re.compile(r"(?:^|[\s(])a\).*[\s(][b-e]\)[^\n]*\Z", re.DOTALL)  # "a
 _PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
 _ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
     r"\d[\s$*.,;)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|drops|falls|ist|est|es|değil)\b)"
-    r"|than\s|multiple\s|divisible\s|below|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or|in|during|within|after)\s|\d[^.\n]*\bor\s[^.\n]*\d|[b-e]\)|[^\x00-ɏ]",
-    re.IGNORECASE,
+    r"|than\s|multiple\s|divisible\s|below|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or|in|during|within|after)\s|\d[^.\n]*\bor\s[^.\n]*\d|=\s*[*$]*[\d.,]+[*]*\s[a-z][^=]*\d|[b-e]\)|[^\x00-ɏ]",
 )
 
 
@@ -895,7 +895,9 @@ def _runs(text: str) -> list[tuple[int, int, str]]:
                 said = "-" + said
         tail = _TAIL.match(text, end)
         end, said = (tail.end(), said + tail[0]) if tail else (end, said)
-        before, behind = _CHANGES_BEFORE.search(text[max(0, start - 60) : start]), _CHANGES_BEHIND.match(text, end)
+        near = text[max(0, start - 60) : start]
+        hinted = not near.isascii() or not HINTS.isdisjoint(_LOWER.findall(near.lower()))
+        before, behind = _CHANGES_BEFORE.search(near) if hinted else None, _CHANGES_BEHIND.match(text, end)
         behind = behind if behind and not (tail and behind[0].strip() in ("over", "out of")) else None
         between = text[runs[-1][1] : start - len(before[0])] if before and runs else ""
         if before and runs and before[0].strip() in ("over", "under") and (not between.strip() or _NOUN.fullmatch(between)):
@@ -1028,6 +1030,12 @@ _NOUN = re.compile(r"(?:\s+(?!is\b|was\b|are\b)[a-z]+){1,3}\W*", re.IGNORECASE)
 _WITHIN = re.compile(
     r"\s*(?:(?!(?:an?|per|each|every)\s)[a-z]+\s+){0,3}(?:in|over|during|within|after)\s*"
 )  # "12 apples in 3 bags"
+_RESULT = re.compile(r"(?<![<>!])=\s*\$?\d[\d,]*(?:\.\d+)?")
+# A number that a result is for, to its sentence's end: "= 5 hours to read 120 pages"
+BESIDE = re.compile(
+    r"(?:\s[A-Za-z][a-z'-]+){0,4}\s(?:in|of|for|per|from|with|during|on|by|at|every|to)(?:\s[a-z'-]+){0,2}\s\$?\d[\d.,]*"
+    r"(?:\s(?!(?:is|are|was|were|has|have|gives|leaves|makes)\b)[A-Za-z'-]+)*[.\s]*\Z"
+)
 _LIST = re.compile(rf"\s*(?:,|,?\s*{AND}\s)\s*")
 
 
@@ -1054,6 +1062,9 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
         if len(runs) < 2 or not _CONTRAST.fullmatch(whole[runs[-2][1] : runs[-1][0]]) or _denied_run(whole, runs[-2]):
             return ""
         runs = runs[:-1]
+    result = _RESULT.match(whole, whole.rfind("=")) if "=" in whole else None
+    if result and BESIDE.match(whole, result.end()):
+        runs = [run for run in runs if run[0] < result.end()]
     between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
     begins = not whole[: runs[0][0]].strip("(¤$\\ ")
     lists = bool(between) and begins and not any("=" in run[2] for run in runs)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from iteration import wording
-from iteration.extract import DAY, DENIALS, HINTS, HINTS_BEHIND, clean, explicit, marks, number, numbers, shortest
+from iteration.extract import BESIDE, DAY, DENIALS, HINTS, HINTS_BEHIND, clean, explicit, marks, number, numbers, shortest
 from iteration.types import Problem, State, Verdict
 from iteration.units import CHANGING, MACRO, measured
 
@@ -60,11 +60,11 @@ _WRITTEN = re.compile(r"(\d[\d.,]*(?<![.,])|(?<!\d)\.\d+)(?=\D*\Z)")
 _DIGITS = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)"
 _MARKED_LAST = re.compile(
     r"(?:####|A:|(?P<bold>\*\*)?(?:The )?(?:[Ff]inal )?[Aa](?P<word>n)swer(?: is:?|:)(?(bold)(?:\*\*)?)"
-    rf"|(?<=[\d.>)\n]\n)(?P<tag><answer>)) ?(?P<b>\*\*)?\$?{_DIGITS}(?(b)\*\*)(?(bold)(?:\*\*)?)(?(tag) ?</answer>)\.?",
+    rf"|(?<=[\w.>)\n]\n)(?P<tag><answer>)) ?(?P<b>\*\*)?\$?{_DIGITS}(?(b)\*\*)(?(bold)(?:\*\*)?)(?(tag) ?</answer>)\.?",
     re.ASCII,
 )
 _PLAIN_LAST = re.compile(
-    r"(?:[A-Za-z]{2,},? |a |[A-Za-z] (?==)|(?<=[a-z] )\$?\d+(?:\.\d+)? (?=[a-z]{2}))*(?:= )?"
+    r"(?:[A-Za-z]{2,}[,.]? |a |[A-Za-z] (?==)|(?<=[a-z] )\$?\d+(?:\.\d+)? (?=[a-z]{2}))*(?:= )?"
     r"(?:(?P<box>(?:\$\$?|\\\[ ?)?\\boxed\{)|(?P<bold>\*\*)?\$?)"
     rf"{_DIGITS}(?(box)(?:(?:\\,)? ?\\text\{{ ?[a-z]{{2,}}\}})?\}}(?: ?\\\]|\$?\$?))(?(bold)\*\*)"
     r"(?: [a-z]{2,}){0,9}(?(box)(?: \d+ [a-z]{4,})?)\.?",
@@ -72,72 +72,65 @@ _PLAIN_LAST = re.compile(
 )
 _SUM = re.compile(r"\d[\d.,%)]*\s*[-+*/x]\s*\$?\(?\.?\d[\d.,$%()+*/\sx-]*=?[\s$]*\Z", re.ASCII)  # before a result
 _ONLY = re.compile(r"[^=]*[^=!<>:~]=\s*\$?", re.ASCII)  # the same, with one sign in all
-_RESULT = re.compile(rf"\s*\$?(?P<bold>\*\*\$?)?{_DIGITS}(?(bold)\*\*)(?: (?:[A-Za-z][A-Za-z'-]+|a))*\.?", re.ASCII)
+_RESULT = re.compile(
+    rf"\s*\$?(?P<bold>\*\*\$?)?{_DIGITS}(?(bold)\*\*)(?:(?: (?:[A-Za-z][A-Za-z'-]+|a))*\.?\Z|(?={BESIDE.pattern}))", re.ASCII
+)
 _BEHIND = HINTS_BEHIND | CHANGING
 _SOON = HINTS_BEHIND - {"times", "to", "square"} | {"power"}  # at once behind a result
-_CHANGES = {
-    "but",
-    "or",
-    "and",
-    "squared",
-    "cubed",
-    "plus",
-    "minus",
-    "divided",
-    "multiplied",
-    "factorial",
-    "raised",
-    "mod",
-    "percent",
-}
+_LATER = HINTS | {"or", "and", "squared", "cubed", "raised"}  # behind its unit
 
 
 def _quick(text: str) -> str:
     """The number that the end of a text states, where nothing in it or before it can change that; else ""."""
-    start = text.rfind("\n") + 1
-    sentence = max(start, text.rfind(". ", -40) + 2)
-    found = _MARKED_LAST.fullmatch(text, sentence)
-    if found and (sentence == start or text[sentence - 3].isalnum()):
-        words = bool(found["word"]) + 2 * bool(found["tag"])
-        other = "NSWER" in text or "```" in text or text.count("nswer") != words or "oxed" in text or "box{" in text
-        return "" if other or not text.isascii() and marks(text[:sentence]) else shortest(found["number"])
-    line = text[start:]
-    if len(line) > 200 or "```" in text:
+    if "```" in text:
         return ""
-    found = _computed(line)
-    computed = found is not None
-    found = found or (_PLAIN_LAST.fullmatch(line) if len(line) < 120 else None)
+    start = text.rfind("\n") + 1
+    return _from_marker(text, start) or _from_words(text[:start], text[start:])
+
+
+def _from_marker(text: str, line: int) -> str:
+    start = max(line, text.rfind(". ", -40) + 2)
+    found = _MARKED_LAST.fullmatch(text, start)
+    if not found or start > line and not text[start - 3].isalnum():
+        return ""
+    if found["tag"] and not HINTS.isdisjoint(_WORDS.findall(text[max(0, line - 26) : line].lower())):
+        return ""
+    once = text.count("nswer") == bool(found["word"]) + 2 * bool(found["tag"]) and "NSWER" not in text
+    other = not once or "oxed" in text or "box{" in text or not text.isascii() and marks(text[:start])
+    return "" if other else shortest(found["number"])
+
+
+def _from_words(head: str, line: str) -> str:
+    found, computed = _result(line), True
+    if not found:
+        found, computed = _PLAIN_LAST.fullmatch(line) if len(line) < 120 else None, False
     if not found:
         return ""
-    before, behind = (_WORDS.findall(part.lower()) for part in (line[: found.start("number")], line[found.end("number") :]))
-    if computed:
-        summed = "<<" in line or _SUM.search(line, 0, found.start())  # no word before it denies a sum
+    at, end = found.span("number")
+    before, behind = _WORDS.findall(line[:at].lower()), _WORDS.findall(line[end:].lower())
+    if computed:  # no word before a sum denies it
+        plain = "<<" in line or DENIALS.isdisjoint(before) or _SUM.search(line, 0, found.start())
         plain = (
-            (summed or DENIALS.isdisjoint(before))
-            and _SOON.isdisjoint(behind[: 1 + ("'" in line)])
-            and _CHANGES.isdisjoint(behind[:4])
+            plain and _SOON.isdisjoint(behind[: 1 + ("'" in line)]) and _LATER.isdisjoint(behind[1:4]) and "but" not in behind
         )
     else:
-        several = _DIGIT.search(line, 0, found.start("number"))
-        plain = (
-            (_BEHIND if several else HINTS).isdisjoint(before) and _BEHIND.isdisjoint(behind[:2]) and HINTS.isdisjoint(behind)
-        )
-    if not plain:
+        after = _WORDS.findall(line[_DIGIT.search(line).start() : at].lower())
+        plain = HINTS.isdisjoint(before) and _BEHIND.isdisjoint(after) and _BEHIND.isdisjoint(behind)
+    if not plain or "\\" in head and ("oxed" in head or "box{" in head) or "nswer>" in head or "nswer]" in head:
         return ""
-    head, box = text[:start], not computed and found["box"]
+    box = not computed and found["box"]
     if box and (head.rstrip()[-1:] in tuple("+-*/^({") or "\\" in head[-20:]):  # the formula may begin before the line
         return ""
-    other = "\\" in head and ("oxed" in head or "box{" in head) or "nswer>" in head or "nswer]" in head
-    return "" if other or marks(found.string[found.end("number") :] if box else text) else shortest(found["number"])
+    return "" if marks(line[end:] if box else head + line) else shortest(found["number"])
 
 
-def _computed(line: str) -> re.Match | None:
+def _result(line: str) -> re.Match | None:
     """What a line computes last: "5 * 3 = 15 eggs", "5 * 3 = <<5*3=15>>15"."""
     ends = line.rfind(">>")
     at = line.rfind("<<") if ends >= 0 else line.rfind("=") + 1
-    if at <= 0 or not (_SUM.search(line, max(0, at - 60), at) or _ONLY.fullmatch(line, 0, at)):
+    if not 0 < at < 200 or not (_SUM.search(line, max(0, at - 60), at) or _ONLY.fullmatch(line, 0, at)):
         return None
-    return _RESULT.fullmatch(line, ends + 2 if ends >= 0 else at)
+    return _RESULT.match(line, ends + 2 if ends >= 0 else at)
 
 
 def final_number(text: str) -> str:

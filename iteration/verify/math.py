@@ -670,7 +670,8 @@ def compare(gold: str, answer: str, read: str) -> dict:
         return {"state": State.FAILED, "answer": "", "why": f"the problem's own answer cannot be read: {gold[:60]!r}"}
     said = stated(answer, read)
     if "=" in said and not re.search(r"[A-Za-z]", said.split("=")[0]):  # of "15% of 60 = 9" only the end is read
-        before = answer[: max(0, answer.find(said))].rstrip(" $(\\")
+        text = extract.clean(answer)
+        before = text[: max(0, text.find(said))].rstrip(" $(\\")
         said = said.rpartition("=")[2] if before and not before.endswith(("{", ":", "\n", ".", "is", "*", "`")) else said
     given = parsed(said)
     if whole and (read != "boxed" or "\\boxed" in answer) and wording.normal(wording.last_said(extract.clean(answer))) == whole:
