@@ -25,7 +25,7 @@ usage: ./launch.sh [VERB ...]
                             needs (and a C compiler); lean: also what the tests
                             of Lean need
 
-The first call makes .venv (2.5 GB) with Python 3.11, 3.12 or 3.13, or what
+The first call makes .venv (3 GB) with Python 3.11, 3.12 or 3.13, or what
 PYTHON=/path/to/python names, from locks/cpu.txt, or from locks/gpu.txt where an
 NVIDIA GPU is present, by uv where it is installed, else by pip.
 
@@ -142,9 +142,9 @@ test)
             "${pytest[@]}" "$@" || code=$?
             case $code/$status in 5/*) ;; */0 | */5) status=$code ;; esac
         }
-        alone=(tests/cluster/train tests/integration tests/torture) # they train: two at once wait for each other
-        part -n 2 --dist worksteal "${alone[@]/#/--ignore=}" "${@:2}"
-        part "${alone[@]}" "${@:2}"
+        long=(tests/cluster/train tests/integration tests/torture)
+        part -n 2 --dist worksteal "${long[@]/#/--ignore=}" "${@:2}"
+        part -n 2 --dist loadgroup "${long[@]}" "${@:2}"
         exit "$status"
     fi
     for each in "$@"; do

@@ -113,11 +113,12 @@ class Comparison(Run):
 
     def sources(self) -> list[Arm]:
         """Searches of the same training problems, one round after the last."""
-        arms, wanted = [], self.options.compare
+        (train, _), arms, wanted = super().arms(), [], self.options.compare
         for name, section in wanted.sources.items():
             search, judge = challenger(self.config, "sources", name)
             budget, number = (section.budgets or [wanted.source_budget])[0], self.options.rounds + 1
-            arms.append(Arm(f"source-{name}", name, "train", "train", search, judge, budget, blind=False, round=number))
+            own = {"search": search, "judge": judge, "budget": budget, "round": number}
+            arms.append(replace(train, name=f"source-{name}", title=name, **own))
         return arms
 
     def taught(self) -> list[Arm]:

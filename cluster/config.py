@@ -19,10 +19,11 @@ from cluster.sandbox.walls import SandboxOptions
 from cluster.train.options import Model, Train, TrainJudge
 from iteration import config as settings
 from iteration.errors import UserError
-from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, at_least, one_of, share
+from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, Part, at_least, one_of, share
+from iteration.protocols import Asks, Plays
 from iteration.teacher import Begin
 
-FREE = ("run.dir", "failed_share")  # may change when a run is resumed, as may where its actors run
+FREE = ("run.dir", "failed_share", "train.threads")  # may change when a run is resumed, as may where its actors run
 ASKING = ("endpoint", "key", "concurrency", "requests_per_minute", "tokens_per_minute", "retries", "seconds")  # of begin
 FREE += tuple(f"begin.{name}" for name in ASKING)
 DEVICES = ("generate.gpus", "generate.dtype", "generate.sleep", "generate.transfer", "train.gpus", "drift")
@@ -46,7 +47,7 @@ class Measure:
     """The held-out problems that each model is measured on; they are never trained on."""
 
     split: str = "test"  # or validation, if the task has one: the run then never reads the test set
-    levels: list[int] = field(default_factory=lambda: [0])
+    levels: list[int] = field(default_factory=lambda: [0])  # of difficulty, as the task numbers them
     problems: int = 200  # of each level
     samples: int = 4  # answers to each problem: pass@1 is their mean, and pass@k goes up to this k
 
@@ -78,7 +79,7 @@ class Config:
     """A run. The sections task, search, verify, judge, learn and filters take the options of the part they name."""
 
     name: str = MISSING  # of the run, and of its folder
-    seed: int = 0  # of problems, weights, sampling and order: the same seed gives the same run
+    seed: int = 0  # of problems, weights, sampling and order; docs/results.md says what it reproduces where
     rounds: int = 5  # may grow later: the same command then continues
     lag: int = 0  # rounds that the searchers may be ahead of the trainer: 0 alternates, 1 overlaps
     problems: int = 320  # searched in each round
@@ -89,8 +90,8 @@ class Config:
     task: Any = MISSING
     search: Any = MISSING
     verify: Any = MISSING
-    audit: Any = None  # a second, stricter verifier that checks a sample of the accepted answers
-    audit_share: float = 0.1  # share of a round's accepted answers that it checks
+    audit: Any = None  # a second verifier that checks a sample of a round's accepted answers, and as many refused ones
+    audit_share: float = 0.1  # share of the accepted answers that it checks
     failed_share: float = 0.05  # largest share of failed verdicts (a verifier that broke); with more of them the run stops
     verdicts: str = ""  # a regrading whose verdicts later rounds train by (flywheel regrade); may be given on resume
     judge: Any = None  # a value model, retrained in each round, that scores steps in the next round's search
@@ -190,6 +191,9 @@ def check_temperature(config: DictConfig) -> None:
     hot = config.generate.temperature * config.search.get("temperature", 1.0)
     if not 0 <= hot <= 2:
         raise ValueError(f"generate.temperature times search.temperature is {hot:g}; expected 0 to 2, vLLM's limits")
+    assumed = config.learn.get("sampled_at", hot)
+    if not math.isclose(assumed, hot):
+        raise ValueError(f"learn.sampled_at is {assumed:g}, but answers are sampled at {hot:g}; type learn.sampled_at={hot:g}")
 
 
 def check_rows(config: DictConfig) -> None:
@@ -211,6 +215,24 @@ def check_rows(config: DictConfig) -> None:
             )
 
 
+def check_domain(plays: bool, *parts: Part | None) -> None:
+    """Raises UserError where parts are for a game, and others or what runs them for language, or the other way round."""
+    given = {f"{part.kind.name}={part.name}": isinstance(part.type, Plays) for part in parts if part}
+    if set(given.values()) != {plays}:
+        told = ", ".join(f"{name} is for {'games' if game else 'language'}" for name, game in given.items())
+        raise UserError(
+            f"{told}; a game takes task=hex search=puct verify=hex learn=selfplay, no judge and no audit, and is played and "
+            "measured by: flywheel run"
+        )
+
+
+def incidental(config: DictConfig, key: str) -> bool:
+    """Whether an option of a verifier changes no verdict, e.g. verify.address of verify.name=llm."""
+    section, _, option = key.partition(".")
+    kind = VERIFY.part_class(config[section].name) if KINDS.get(section) is VERIFY and config[section] else None
+    return isinstance(kind, Asks) and option in kind.incidental
+
+
 def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> None:
     """Write the config of a new run; refuse one that differs from an existing run's. `rounds` may grow, and actors may be
     placed otherwise."""
@@ -224,6 +246,8 @@ def check_unchanged(store: Store, config: DictConfig, schema: type = Config) -> 
         if key == "rounds" and isinstance(now, int) and now >= before:
             continue
         if key in (*FREE, *DEVICES) or key.startswith(("placement.", "report.", "track")):
+            continue
+        if incidental(config, key):
             continue
         if key == "verdicts" or (config.verdicts and key.startswith("verify.")):  # every verdict names its verifier
             continue

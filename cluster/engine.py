@@ -54,7 +54,7 @@ STEP = pa.schema(
 class Generate:
     """How answers are sampled, and the resources of an engine."""
 
-    temperature: float = 1.0
+    temperature: float = 1.0  # of sampling
     max_tokens: int = 96  # of one answer; a longer answer is truncated and counts as unparseable
     context: int = 128  # tokens of prompt and answer together
     step_end: str = "\n"  # the delimiter of steps, for searches over steps and judges that score steps
@@ -377,6 +377,7 @@ def engine_arguments(folder: str, options: Generate) -> dict:
             "max_num_batched_tokens": max(8192, options.context),
             "enable_sleep_mode": options.sleep,
             "cudagraph_capture_sizes": batches(options.max_seqs),
+            "enable_flashinfer_autotune": False,  # seconds of each first start, for kernels that are not used
             "seed": secrets.randbits(31),  # requests have none, and two engines must not draw the same numbers
         }
         return arguments | several | gpu

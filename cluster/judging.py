@@ -127,15 +127,17 @@ class Judging:
         return [measured.calibration(level, aggregate, steps) for level in self._options.measure.levels]
 
     async def audit(self, arm: Arm, number: int, decisions: pa.Table, part: Part | None) -> Audit | None:
-        """Grade a sample of the accepted answers of a round's search with a second verifier."""
+        """Grade a sample of the accepted answers of a round's search, and as many refused ones, with a second verifier."""
         if part is None:
             return None
         store, key = self._book.store, audit_key(number)
         if not store.has(key):
-            right = np.flatnonzero(np.array(decisions["state"].to_pylist(), object) == str(State.CORRECT))
+            states = np.array(decisions["state"].to_pylist(), object)
+            right, wrong = (np.flatnonzero(states == str(state)) for state in (State.CORRECT, State.WRONG))
             rng = np.random.default_rng(seed_of(self._options.seed, "audit", number))
             n = int(np.ceil(self._options.audit_share * len(right)))
-            chosen = decisions.take(pa.array(np.sort(rng.permutation(right)[:n]), pa.int64()))
+            sample = np.concatenate([rng.permutation(each)[:n] for each in (right, wrong)])
+            chosen = decisions.take(pa.array(np.sort(sample), pa.int64()))
             problems = self._book.problems(arm, number)
             asked = [problems[name] for name in chosen["problem_id"].to_pylist()]
             texts = list(map(opened, chosen["prompt"].to_pylist(), chosen["answer_text"].to_pylist()))
@@ -144,10 +146,12 @@ class Judging:
             def aside(batch: tuple, reason: str) -> None:
                 graded[batch[0]] = [Verdict(State.FAILED, why=reason)] * len(batch[1])
 
-            starts = range(0, n, AUDITED)
+            starts = range(0, len(chosen), AUDITED)
             batches = [(i, asked[i : i + AUDITED], texts[i : i + AUDITED]) for i in starts]
             with self._view.phase(number, "audit"):
                 await self._actors.audit(batches, part, lambda each: graded.__setitem__(*each), aside)
             verdicts = [verdict for i in starts for verdict in graded[i]]
             store.put_table(key, verdict_table(chosen["id"].to_pylist(), verdicts, tag(part)))
-        return audited(store.table(key)["state"].to_pylist())
+        given = store.table(key, ["id", "state"])
+        first = dict(zip(decisions["id"].to_pylist(), decisions["state"].to_pylist(), strict=True))
+        return audited([first[name] for name in given["id"].to_pylist()], given["state"].to_pylist())

@@ -1,10 +1,11 @@
 """The memory of each process of a run, computed from its config, not measured.
 
 For each parameter a trainer holds a weight, a gradient and two moments in float32 (16 bytes, over all ranks); on a GPU a copy
-in bfloat16; of several ranks, the largest block gathered twice. Then the activations of its rows (Korthikanti et al. 2022,
-equation 1, with attention that keeps no scores: 34 s b h bytes a layer in 16 bits, twice that in 32; with `recompute` one
-layer's and every layer's input) and the logits of the tokens that are scored at once (in float32, with their log-probabilities
-and gradients: 12 bytes each, 2 more for those in bfloat16).
+in bfloat16; of several ranks, the largest block gathered twice. Then the activations of its rows: per token and layer 27 bytes
+for each value of the width and 8.5 for each of the MLP's inner width in bfloat16, 40 and 16 in float32 (fitted to peaks that
+tests/bench/bench_gpu.py and bench_memory.py measure); with `recompute` one layer's and every layer's input. And the logits of
+the tokens that are scored at once (in float32, with their log-probabilities and gradients: 12 bytes each, 2 more for those in
+bfloat16).
 An engine holds the weights in its own type and, for each token in its cache, 2 L h_kv d values (Kwon et al. 2023).
 """
 
@@ -22,7 +23,7 @@ from iteration import tiny
 from iteration.errors import UserError
 from iteration.losses import AT_ONCE
 from iteration.parts import JUDGE, TASK
-from iteration.protocols import Corpus
+from iteration.protocols import Corpus, Plays
 
 GB = 1e9
 OVERHEAD = 1.5 * GB  # of a process on a GPU: CUDA's context, NCCL's and the allocator's buffers
@@ -37,6 +38,7 @@ class Shape:
     block: int  # of the largest block
     layers: int
     width: int
+    inner: int  # of the MLP
     vocabulary: int
     cached: int  # values that one token has in the key-value cache
 
@@ -79,7 +81,8 @@ def shape_of(config: Any) -> Shape:
     head = given.get("head_dim") or config.hidden_size // heads
     kv = 2 * config.num_hidden_layers * (given.get("num_key_value_heads") or heads) * head
     parameters = sum(p.numel() for p in model.parameters())
-    return Shape(parameters, max(blocks, default=0), config.num_hidden_layers, config.hidden_size, config.vocab_size, kv)
+    widths = config.hidden_size, given.get("intermediate_size") or 4 * config.hidden_size
+    return Shape(parameters, max(blocks, default=0), config.num_hidden_layers, *widths, config.vocab_size, kv)
 
 
 def trainer(shape: Shape, options: Any, device: float, alone: bool = False) -> Holding:
@@ -89,7 +92,7 @@ def trainer(shape: Shape, options: Any, device: float, alone: bool = False) -> H
     own, shares = (2 if half else 4), options.ranks
     learnt = 0.02 * shape.parameters if options.lora else shape.parameters  # adapters: at most a few percent
     tokens = options.micro_rows * options.row_tokens
-    layer = 34 * tokens * shape.width * (1 if half else 2)
+    layer = tokens * ((27 * shape.width + 8.5 * shape.inner) if half else (40 * shape.width + 16 * shape.inner))
     inputs = shape.layers * tokens * shape.width * own
     parts = {
         "weights (float32)": 4 * shape.parameters / shares,
@@ -164,6 +167,8 @@ def model_config(path: str, config: DictConfig) -> Any:
             what = str(error).splitlines()[0]
             raise UserError(f"model.path {path}: no Hugging Face model there ({what})") from None
     task = settings.part(config.task, TASK).make()
+    if isinstance(task, Plays):
+        raise UserError(f"task {config.task.name} is a game: its net takes a few megabytes, and nothing is planned")
     if not isinstance(task, Corpus):
         raise UserError(f"model.path is missing: task {config.task.name} makes no model of its own; type model.path=FOLDER")
     return tiny.config(config.model.shape, len(task.vocabulary))

@@ -7,6 +7,7 @@ The driver sets all of them once a second from the actors' reports: few series, 
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -156,7 +157,8 @@ def scalars(record: dict) -> dict[str, float]:
 
 # configuration of Prometheus
 
-HELP = """Ray exports the metrics on every node; while a run is active, Prometheus discovers them with
+HELP = """Ray exports the metrics on every node; while a run is active, Prometheus finds
+them with
 
     scrape_configs:
       - job_name: ray
@@ -164,10 +166,11 @@ HELP = """Ray exports the metrics on every node; while a run is active, Promethe
         file_sd_configs:
           - files: [{discovery}]
 
-`flywheel metrics --to FOLDER` writes that as prometheus.yml, with alerts.yml and a Grafana dashboard, grafana.json. Then:
+`flywheel metrics --to FOLDER` writes that as prometheus.yml, with alerts.yml
+and a Grafana dashboard, grafana.json. Then:
 
     prometheus --config.file=FOLDER/prometheus.yml
-    Grafana: Dashboards, New, Import, grafana.json (its data source is that Prometheus)
+    Grafana: Dashboards, New, Import, grafana.json (with that Prometheus)
 
 The metrics, each with the label run and with the labels in brackets:
 """
@@ -176,11 +179,10 @@ DISCOVERY = "/tmp/ray/prom_metrics_service_discovery.json"
 
 def told() -> list[str]:
     """The lines that `flywheel metrics` prints: the configuration of Prometheus, and every metric."""
-    longest = max(len(metric.exported) for metric in METRICS)
-    rows = [
-        f"  {metric.exported:<{longest}}  {metric.says}" + (f" (by {', '.join(metric.labels)})" if metric.labels else "")
-        for metric in METRICS
-    ]
+    rows = []
+    for metric in METRICS:
+        says = metric.says + (f" (by {', '.join(metric.labels)})" if metric.labels else "")
+        rows += [f"  {metric.exported}", *textwrap.wrap(says, 78, initial_indent=" " * 6, subsequent_indent=" " * 6)]
     return [*HELP.format(discovery=DISCOVERY).splitlines(), *rows]
 
 

@@ -25,8 +25,8 @@ from cluster.generator import Generator, Judge
 from cluster.head import dashboard_url, placed, start_actor, start_ray, why_late
 from cluster.sandbox.walls import SandboxOptions
 from cluster.searcher import Done, Partners, Searcher, Unit, Waiting
+from cluster.train import ranks as training
 from cluster.train.options import Model, Train, TrainJudge
-from cluster.train.ranks import Group
 from cluster.train.trainer import Progress, Trainer
 from cluster.verifier import Verifier, tag
 from cluster.view import View
@@ -71,6 +71,8 @@ class Sections(Protocol):
 
 class Actors:
     """The actors of one run: `async with` starts and stops them. Ray restarts actors that die."""
+
+    generator, searcher, trainer = Generator, Searcher, Trainer
 
     def __init__(self, options: Sections, task: Part, verify: Part, judge: Part | None, store: Store, address: str, view: View):
         self._options, self._store, self._address, self._view = options, store, address, view
@@ -129,7 +131,7 @@ class Actors:
             trainer = root, options.model, options.train, options.train_judge, options.seed, resident
             for rank in range(options.train.ranks):
                 name = f"trainer-{rank}" if rank else "trainer"
-                self.trainers.hire(start_actor(Trainer, name, trainer, gpus=options.train.gpus, concurrency=4))
+                self.trainers.hire(start_actor(self.trainer, name, trainer, training.environment(), options.train.gpus, 4))
         url, where = dashboard_url(), f"Ray at {self._address}" if self._address else "Ray for this run"
         self._view.say(where + (f", dashboard {url}" if url else ""))
         if not self._store.has(model_folder(model_key(0)), ""):
@@ -144,10 +146,10 @@ class Actors:
         for _ in range(where.generators):
             self._hire_generator("")
         for i in range(where.verifiers):
-            self.verifiers.hire(start_actor(Verifier, f"verifier-{i}", (i, self._verify, asdict(options.sandbox))))
+            self.verifiers.hire(start_actor(Verifier, f"verifier-{i}", (i, self._verify, asdict(options.sandbox), root)))
         for i in range(where.searchers):
             searcher = i, root, options.seed, options.generate, tag(self._verify)
-            self.searchers.hire(start_actor(Searcher, f"searcher-{i}", searcher, concurrency=1000))
+            self.searchers.hire(start_actor(self.searcher, f"searcher-{i}", searcher, concurrency=1000))
         for i in range(where.judges if self._judge else 0):  # their engines start with the first value model
             self.judges.hire(self._engine(Judge, f"judge-{i}", i))
         if not where.generators:
@@ -172,7 +174,7 @@ class Actors:
         return start_actor(kind, name, given, process, options.gpus, 1000, node)
 
     def _hire_generator(self, node: str) -> None:
-        self.generators.hire(self._engine(Generator, f"generator-{self._born}", self._born, node))
+        self.generators.hire(self._engine(self.generator, f"generator-{self._born}", self._born, node))
         self._born += 1
 
     async def _grow(self) -> None:
@@ -320,7 +322,7 @@ class Actors:
         if len(ranks) == 1:
             return [getattr(ranks[0].handle, method).remote(*arguments)]
         address = await ranks[0].handle.rendezvous.remote()
-        groups = [Group(rank, len(ranks), address) for rank in range(len(ranks))]
+        groups = [training.Group(rank, len(ranks), address) for rank in range(len(ranks))]
         return [getattr(each.handle, method).remote(*arguments, group) for each, group in zip(ranks, groups, strict=True)]
 
     async def progress(self) -> tuple[dict[str, Ledger], Progress]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from omegaconf import DictConfig, OmegaConf
 
 from cluster import pending
-from cluster.config import TRACK, Config, check_unchanged
+from cluster.config import TRACK, Config, check_domain, check_unchanged
 from cluster.crew import Member, ended, unless_lost
 from cluster.folder import layout, verdicts
 from cluster.folder.arm import Arm
@@ -30,7 +30,7 @@ from cluster.placement import Actors
 from cluster.planning import Planning, check_splits
 from cluster.remote import encode
 from cluster.searcher import Done, Unit
-from cluster.train.examples import manifest_table
+from cluster.train.examples import columns, manifest_table
 from cluster.verifier import check_walls
 from cluster.view import View
 from iteration import config as settings
@@ -38,17 +38,20 @@ from iteration.errors import UserError
 from iteration.examples import DECISION, answers, decide, generated, kept, order
 from iteration.measuring import Results, diversity, failed, promotion, solve_rates
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Part
-from iteration.protocols import FromFiles, Reports
+from iteration.protocols import FromFiles, reported
 from iteration.respond import seed_of
-from iteration.types import Diversity, Round, Score, State
+from iteration.types import Round, State
 
 NOTE_SECONDS = 5  # between two notes of the work under way
+DIVERSE = ["node", "logprobs", "token_ids", "origin"]
 
 
 class Run:
     """One run in this process. config: as `cluster.config.load` returns it."""
 
     schema: ClassVar[type] = Config
+    plays: ClassVar[bool] = False  # a game; else language
+    staff: ClassVar[type] = Actors
 
     def __init__(self, config: DictConfig, address: str = "", view: View | None = None):
         self.config = config
@@ -62,6 +65,7 @@ class Run:
         self.judge, self.learning = settings.part(config.judge, JUDGE), settings.part(config.learn, LEARN)
         self.task, self.verifier, self.learn = task.make(), self.verify.make(), self.learning.make()
         self.searching.make()
+        check_domain(self.plays, task, self.searching, self.verify, self.learning, self.auditing, self.judge)
         self.filters = {str(name): settings.part(each, FILTER, str(name)).make() for name, each in config.filters.items()}
         self.trackers = Trackers(settings.part(each, TRACK, str(name)).make() for name, each in config.track.items())
         for key, part in (("verify", self.verify), ("audit", self.auditing)):
@@ -76,18 +80,18 @@ class Run:
         self.book = Book(self.store)
         self.planning = Planning(self.task, self.book, self.options, self.train, self.view.say)
         self.engines = asyncio.Lock()  # searching, scoring and measuring take turns with the weights
-        self.actors = Actors(self.options, task, self.verify, self.judge, self.store, address, self.view)
+        self.actors = self.staff(self.options, task, self.verify, self.judge, self.store, address, self.view)
         self.judging = Judging(self.book, self.options, self.actors, self.view, self.engines, self.planning)
         self.given = GivenAnswers(self.options, self.book, self.planning, self.actors, self.view, self.engines)
         self.metrics: Metrics | None = None  # once there is a cluster
         self.done: dict = {}  # the newest round's record
 
     def arms(self) -> list[Arm]:
-        """First the arm that is trained on, then the one that measures models (by plain sampling, whatever the search), then
-        others."""
+        """First the arm that is trained on, then the one that measures models (by plain sampling), then others."""
         sampled, budget = Part(SEARCH, "sample", {"n": self.options.measure.samples}), self.options.budget
+        logprobs = "logprobs" in columns(self.learn)
         return [
-            Arm("train", "search", "train", "train", self.searching, self.judge, budget, blind=False),
+            Arm("train", "search", "train", "train", self.searching, self.judge, budget, blind=False, logprobs=logprobs),
             Arm("test", "measure", self.options.measure.split, "test", sampled, None, budget, blind=True),
             *given_arms(self.options),
         ]
@@ -101,12 +105,15 @@ class Run:
     async def turn(self) -> None:
         """Run the rounds that are left."""
         with self.store.claim():
+            begun = self.store.begun()
             check_unchanged(self.store, self.config, self.schema)
             if self.options.verdicts:
                 verdicts.check_set(self.store, self.options.verdicts)
             if self.book.finished(self.options.rounds):
                 return
             self.store.sweep()
+            if begun:
+                self.view.say(f"resuming {self.store.place}: {self.book.stands()}")
             self.planning.arms([self.train, self.test, *self.others])
             self.given.check(self.task)
             self.trackers.open(self.options.name, self.store.root, OmegaConf.to_container(self.config))
@@ -114,8 +121,8 @@ class Run:
             work = asyncio.create_task(self._work(watch))
             try:
                 await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-                if watch.done() and not watch.cancelled():
-                    watch.result()  # it only finishes where the cluster is lost
+                if watch.done() and not (watch.cancelled() or (work.done() and work.cancelled())):
+                    watch.result()  # it only finishes where the cluster is lost; after SIGTERM there is none to lose
                 await work
             finally:
                 asyncio.get_running_loop().set_exception_handler(unless_lost)
@@ -153,8 +160,8 @@ class Run:
         self.planning.held_out(self.test)
         if not self.book.recorded(0):
             drift, broken = await self.graded(self.test, 0, model_key(0))
-            said = self.scores(0), drift, {"failed_held_out": broken}
-            report = self.report(answers(self.book.nodes(self.test, 0)))
+            said = self.results(0).scores(self.options.measure.levels), drift, {"failed_held_out": broken}
+            report = reported(self.verifier, answers(self.book.nodes(self.test, 0)))
             self.finish(Round(0, "", "", model_key(0), True, "the first model", *said, verifier=report))
         return self.shown(0)
 
@@ -171,8 +178,9 @@ class Run:
                 with self.view.phase(number, "train"):
                     training = await self.actors.train("train", trained, model_key(base), self.learning)
                 drift, broken = await self.graded(self.test, number, trained)
-                best, reason = self.promote(champion, number)
+                best, reason = await self.promote(champion, number)
             judge = await self.judging.teach(number, best, self.judge, self.verify, self.train)
+            counts = self.counts(number, decisions, training) | {"failed_held_out": broken}
             record = Round(
                 number=number,
                 model_in=model_key(answered),
@@ -180,18 +188,18 @@ class Run:
                 model_out=model_key(best),
                 promoted=best == number,
                 reason=reason,
-                scores=self.scores(number if trained else champion),
-                counts=self.counts(number, decisions, training) | {"failed_held_out": broken},
+                scores=self.results(number if trained else champion).scores(self.options.measure.levels),
+                counts=counts,
                 solve_rate=solve_rates(self.book.nodes(self.train, number, ["level", "state"])),
                 tokens={"train": training.get("tokens", 0)},
                 logprob_drift=drift,
                 loss_first=training.get("loss_first", 0.0),
                 loss_last=training.get("loss_last", 0.0),
-                diversity=self.diversity(number, decisions),
+                diversity=diversity(self.book.nodes(self.train, number, DIVERSE), decisions, counts["problems"]),
                 judge=judge,
                 calibration=await self.judging.calibrate(self.test, best, judge, self.judge, self.verifier),
                 audit=await self.judging.audit(self.train, number, decisions, self.auditing),
-                verifier=self.report(decisions),
+                verifier=reported(self.verifier, decisions),
                 verdicts=self.options.verdicts,
             )
             self.finish(record)
@@ -310,14 +318,13 @@ class Run:
         return len(self.store.table(key))
 
     def pool(self, number: int) -> pa.Table:
-        """The items available for training after a round: those of all rounds, or of the last one."""
-        first = 1 if self.options.train.pool == "all" else number
-        return pa.concat_tables([self.items(chosen, arm, r) for arm, r, chosen in self.kept(first, number)])
+        """The items available for training after a round: those of all rounds, of the newest ones, or of the last one."""
+        first = number + 1 - (self.options.train.window or (number if self.options.train.pool == "all" else 1))
+        return pa.concat_tables([self.items(chosen, arm, r) for arm, r, chosen in self.kept(max(1, first), number)])
 
     def items(self, chosen: pa.Table, arm: Arm, number: int) -> pa.Table:
         """The training items from the kept answers of a searched arm."""
-        columns = ["id", "node", "parent", "depth", "token_ids", "visits", "state"]
-        return self.learn.items(chosen, lambda: self.book.nodes(arm, number, columns))
+        return self.learn.items(chosen, lambda: self.book.nodes(arm, number, columns(self.learn)))
 
     def put_manifest(self, key: str, pool: pa.Table) -> None:
         rng = np.random.default_rng(seed_of(self.options.seed, "order", key))
@@ -330,10 +337,7 @@ class Run:
         """A model's held-out results."""
         return Results.of(self.book.nodes(self.test, model, ["problem_id", "state"]), self.book.problems(self.test, model))
 
-    def scores(self, model: int) -> list[Score]:
-        return self.results(model).scores(self.options.measure.levels)
-
-    def promote(self, champion: int, candidate: int) -> tuple[int, str]:
+    async def promote(self, champion: int, candidate: int) -> tuple[int, str]:
         """The better of two models, and why."""
         try:
             better, reason = promotion(self.results(champion), self.results(candidate), model_key(champion))
@@ -341,14 +345,6 @@ class Run:
             where = f"{self.store.place}/{layout.units_folder(candidate, self.test.name)}"
             raise UserError(f"{error}; see the column why in {where}") from None
         return candidate if better else champion, reason
-
-    def diversity(self, number: int, decisions: pa.Table) -> Diversity:
-        nodes = self.book.nodes(self.train, number, ["node", "logprobs", "token_ids", "origin"])
-        return diversity(nodes, decisions, len(self.book.plan(self.train, number, ["id"])))
-
-    def report(self, answered: pa.Table) -> dict[str, float]:
-        """The verifier's report on all answers (ANSWER), if it has one, e.g. the bias to each letter of multiple choice."""
-        return self.verifier.report(answered) if isinstance(self.verifier, Reports) else {}
 
     def counts(self, number: int, decisions: pa.Table, training: dict) -> dict[str, int]:
         states, reasons = decisions["state"].to_pylist(), decisions["reason"].to_pylist()
@@ -370,12 +366,15 @@ class Run:
         record.spans = self.view.take_spans()
         for arm in (self.train, self.test):
             if self.book.units(arm, record.number):
-                nodes = self.book.nodes(arm, record.number, ["node", "token_ids", "judge_tokens", "origin"])
-                record.tokens[arm.title] = int(generated(nodes).sum())
-                if arm is self.train:
-                    record.tokens["judge"] = sum(nodes["judge_tokens"].drop_null().to_pylist())
+                record.tokens |= self.spent(arm, record.number)
         self.store.put_json(record_key(record.number), asdict(record))
         self.trackers.round(asdict(record))
+
+    def spent(self, arm: Arm, number: int) -> dict[str, int]:
+        """The tokens that an arm's models generated in a round, by phase, and those that its search sent to a judge."""
+        nodes = self.book.nodes(arm, number, ["node", "token_ids", "judge_tokens", "origin"])
+        sent = {"judge": sum(nodes["judge_tokens"].drop_null().to_pylist())} if arm is self.train else {}
+        return {arm.title: int(generated(nodes).sum())} | sent
 
     async def _watch(self) -> None:
         """Update the view during the run, and check that the cluster is alive."""

@@ -49,8 +49,9 @@ class Unit:
 
     @property
     def logprobs(self) -> bool:
-        """Are the logprobs of all its answers stored? Of one unit of a round's training problems, for the report's entropy."""
-        return self.number == 0 and not self.arm.blind
+        """Are the logprobs of all its answers stored? Where learning reads them; else of one unit of a round's training
+        problems, for the report's entropy."""
+        return self.arm.logprobs or (self.number == 0 and not self.arm.blind)
 
     def __str__(self) -> str:
         return self.key

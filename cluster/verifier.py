@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from cluster.folder.place import store_at
+from cluster.folder.replies import Replies
+from cluster.folder.store import Store
 from cluster.sandbox.walls import Sandbox, SandboxOptions, check
 from iteration.parts import Part
-from iteration.protocols import BringsProgram, Sandboxed, Versioned
+from iteration.protocols import Asks, BringsProgram, Sandboxed, Versioned
 from iteration.types import Problem, State, Verdict
 
 
 class Grader:
-    """A verifier and its sandbox, if it needs one. sandbox: the fields of SandboxOptions."""
+    """A verifier and its sandbox, if it needs one. sandbox: the fields of SandboxOptions; store: of a run, for its memory."""
 
-    def __init__(self, part: Part, sandbox: dict | None = None):
+    def __init__(self, part: Part, sandbox: dict | None = None, store: Store | None = None):
         self._part = part.make()
         self.tag = tag(part)
         self.sandbox = None
+        if store and isinstance(self._part, Asks):
+            self._part.remember(Replies(store))
         if isinstance(self._part, Sandboxed):
             own = self._part if isinstance(self._part, BringsProgram) else None
             needs = (own.program, own.folders, own.reserves) if own else ()
@@ -60,10 +65,12 @@ def behind_thinking(answer: str) -> str | None:
 
 
 def tag(part: Part) -> str:
-    """The verifier's name, version and options, stored with every verdict."""
+    """The verifier's name, version and options (those that decide), stored with every verdict."""
     made = part.make()
     version = made.version if isinstance(made, Versioned) else "1"
-    return f"{part.name} {version} {json.dumps(part.options, sort_keys=True)}"
+    besides = made.incidental if isinstance(made, Asks) else ()
+    options = {name: value for name, value in part.options.items() if name not in besides}
+    return f"{part.name} {version} {json.dumps(options, sort_keys=True)}"
 
 
 def check_walls(kind: str, part: object, options: SandboxOptions) -> None:
@@ -73,16 +80,16 @@ def check_walls(kind: str, part: object, options: SandboxOptions) -> None:
 
 
 class Verifier:
-    """Ray actor that grades with the run's verifier `part`, or with others that a call names."""
+    """Ray actor that grades with the run's verifier `part`, or with others that a call names. root: the place of the run."""
 
-    def __init__(self, number: int, part: Part, sandbox: dict | None = None):
-        self._number, self._own, self._sandbox = number, part, sandbox
+    def __init__(self, number: int, part: Part, sandbox: dict | None = None, root: str = ""):
+        self._number, self._own, self._sandbox, self._store = number, part, sandbox, store_at(root) if root else None
         self._graders: dict[str, Grader] = {}
 
     def _grader(self, part: Part) -> Grader:
         key = json.dumps(part.section(), sort_keys=True)
         if key not in self._graders:
-            self._graders[key] = Grader(part, self._sandbox)
+            self._graders[key] = Grader(part, self._sandbox, self._store)
         return self._graders[key]
 
     def __repr__(self) -> str:

@@ -16,9 +16,9 @@ from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
-from cluster.console import rounds_table
+from cluster.console import fitting, rounds_table
 from cluster.folder.layout import model_folder
-from cluster.pending import TRAINING
+from cluster.pending import TRAINING, span
 from cluster.searcher import Done
 from iteration.errors import COMMAND
 from iteration.types import Span
@@ -36,9 +36,10 @@ class Phase:
     done: int = 0
     seen: int = 0  # `done` at the last tick
     what: str = "units"
-    since: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=lambda: time.monotonic())
     states: Counter = field(default_factory=Counter)
     note: str = ""  # printed at the end of the phase, and where pending work is listed
+    base: tuple[float, int] | None = None  # when, and at how many done, its rate is counted from
 
     def unit_done(self, done: Done) -> None:
         self.done += 1
@@ -47,6 +48,17 @@ class Phase:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.since
+
+    def counted(self, done: int, units: int, what: str) -> None:
+        """Set what is done of how much, e.g. steps of a training."""
+        self.done, self.units, self.what = done, units, what
+        if units and (self.base is None or done < self.base[1]):
+            self.base = time.monotonic(), done
+
+    def left(self) -> float | None:
+        """Seconds to its end at its rate so far; None before anything is done."""
+        since, before = self.base or (0.0, self.done)
+        return (time.monotonic() - since) / (self.done - before) * (self.units - self.done) if self.done > before else None
 
     @property
     def rate(self) -> float | None:
@@ -107,11 +119,13 @@ class View:
     @contextlib.contextmanager
     def phase(self, number: int, name: str, units: int = 0, done: int = 0) -> Iterator[Phase]:
         phase = Phase(number, name, units, done)
+        phase.base = (phase.since, done) if units else None
         self._open.append(phase)
         self._active = time.monotonic()
         try:
             yield phase
             self._active = time.monotonic()
+            phase.done = phase.units if name in TRAINING else phase.done  # the last report is a second old
             self.phase_done(phase)
         finally:
             self._open.remove(phase)
@@ -125,7 +139,7 @@ class View:
         return spans
 
     def phase_done(self, phase: Phase) -> None:
-        parts = [f"{phase.seconds:6.1f} s", f"{phase.done} units" if phase.units else "", phase.solved(), phase.note]
+        parts = [f"{phase.seconds:5.1f} s", f"{phase.done} {phase.what}" if phase.units else "", phase.solved(), phase.note]
         self.say(f"round {phase.number}  {phase.name:<11} " + ", ".join(filter(None, parts)))
 
     def tick(self, tokens: int, training: tuple[int, int]) -> None:
@@ -139,7 +153,7 @@ class View:
             self.rate = max(0.0, (tokens - before) / (now - then))
         for phase in self._open:
             if phase.name in TRAINING:
-                (phase.done, phase.units), phase.what = training, "steps"
+                phase.counted(*training, "steps")
             if phase.done != phase.seen:
                 self._active, phase.seen = now, phase.done
 
@@ -156,7 +170,7 @@ class View:
     def over(self, end: End, rounds: list[dict]) -> None:
         """Print the summary of a finished run. rounds: the records of all rounds."""
         if self._rounds:
-            self.console.print(rounds_table(rounds))
+            fitting(self.console, rounds_table(rounds), rounds_table(rounds, stacked=True))
         self.say(
             f"{end.seconds / 60:.1f} minutes; run folder: {end.folder}; last model: {end.folder}/{model_folder(end.model)}"
         )
@@ -177,21 +191,21 @@ class View:
     # the live view
 
     def _left(self) -> str:
-        if not self._spans:
-            return "time left: known after round 1"
-        rest = (self._rounds - self._number) * sum(self._spans) / len(self._spans)
-        left = max(0.0, rest - (time.monotonic() - self._ended))
-        return f"about {left // 60:.0f} min {left % 60:.0f} s left"
+        """How long the run still takes; before a round is finished, the phase in progress."""
+        if self._spans:
+            rest = (self._rounds - self._number) * sum(self._spans) / len(self._spans)
+            return f"about {span(max(0.0, rest - (time.monotonic() - self._ended)))} left"
+        known = [f"{phase.name}: about {span(left)} left" for phase in self._open if (left := phase.left()) is not None]
+        return "; ".join([*known, *(["the run's time left is known after round 1"] if self._rounds else [])])
 
     def _render(self) -> Group:
         lines: list = []
         for phase in list(self._open):
-            line = Text(f"round {phase.number} of {self._rounds}  {phase.name:<11} {phase.seconds:5.0f} s   ")
-            if phase.units:
-                line.append(f"{phase.done}/{phase.units} {phase.what}   ")
-            if phase.name in ("search", "measure"):
-                line.append(f"{self.rate:,.0f} tokens/s   {phase.solved()}   ")
-            lines.append(line)
+            of = f" of {self._rounds}" if self._rounds else ""
+            parts = [f"round {phase.number}{of}  {phase.name:<11} {phase.seconds:5.0f} s"]
+            parts.append(f"{phase.done}/{phase.units} {phase.what}" if phase.units else "")
+            parts += [f"{self.rate:,.0f} tokens/s", phase.solved()] if phase.name in ("search", "measure") else []
+            lines.append(Text("  ".join(filter(None, parts))))
             if phase.units:
                 lines.append(Padding(ProgressBar(total=phase.units, completed=phase.done, width=60), (0, 0, 0, 2)))
         return Group(*lines, Text(self._left()))
@@ -199,8 +213,8 @@ class View:
 
 def told(record: dict) -> Iterator[str]:
     """What a round's record (iteration.types.Round as JSON) says, line by line."""
-    scores = (f"level {s['level']}: {s['pass_1']:.1%} [{s['low']:.1%}, {s['high']:.1%}]" for s in record["scores"])
-    yield f"held-out pass@1   {'   '.join(scores)}"
+    for score in record["scores"]:
+        yield f"held-out pass@1, level {score['level']}: {score['pass_1']:.1%} [{score['low']:.1%}, {score['high']:.1%}]"
     if varied := record["diversity"]:
         yield (
             f"search: {varied['distinct_correct']:.1f} distinct correct answers per problem, {varied['pass_k']:.1%} solved by "
@@ -212,11 +226,16 @@ def told(record: dict) -> Iterator[str]:
             f"WARNING: the verifier failed on {failed} searched and {held_out} held-out answers, which do not count; see the "
             "column why in traces/"
         )
-    audit = record.get("audit")
-    if audit and audit["checked"]:
+    audit = record.get("audit") or {}
+    if audit.get("checked"):
         yield (
             f"audit: the second verifier rejects {audit['rejected']} of {audit['checked']} accepted answers, "
             f"{audit['rate']:.1%} [{audit['low']:.1%}, {audit['high']:.1%}]"
+        )
+    if audit.get("refused"):  # records of older runs lack it
+        yield (
+            f"audit: it accepts {audit['accepted']} of {audit['refused']} answers that the first found wrong, "
+            f"{audit['missed']:.1%} [{audit['missed_low']:.1%}, {audit['missed_high']:.1%}]"
         )
     if record.get("verifier"):
         yield "verifier: " + ", ".join(f"{name} {value:+.3f}" for name, value in record["verifier"].items())
@@ -249,7 +268,7 @@ class JsonView(View):
         self.emit("message", text=line)
 
     def phase_done(self, phase: Phase) -> None:
-        fields = {"units": phase.done, "states": dict(phase.states), "note": phase.note}
+        fields = {"done": phase.done, "what": phase.what, "states": dict(phase.states), "note": phase.note}
         self.emit("phase", round=phase.number, name=phase.name, seconds=round(phase.seconds, 3), **fields)
 
     def tick(self, tokens: int, training: tuple[int, int]) -> None:

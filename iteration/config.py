@@ -63,7 +63,7 @@ def load(schema: type, kinds: dict[str, Kind], file: str | Path, dotlist: list[s
         for source in (of_file, on_line) if several else ():
             if key in source and source[key] is None:
                 source.pop(key)
-        for name in [name for name, given in (on_line.get(key) or {}).items() if several and given is None]:
+        for name in [name for name, of_name in (several and on_line.get(key) or {}).items() if of_name is None]:
             on_line[key].pop(name)
             (of_file.get(key) or {}).pop(name, None)
     for key in kinds:  # another part than the file's: the options that the file gives its own do not apply to it

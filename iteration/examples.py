@@ -119,10 +119,10 @@ def order(tokens: np.ndarray, budget: int, rng: np.random.Generator) -> tuple[np
     return indices[keep], np.repeat(np.arange(epochs), len(tokens))[keep]
 
 
-def pieces(nodes: pa.Table, ids: list[str]) -> list[list[np.ndarray]]:
-    """For each node id the tokens of each node from the root (the prompt) to it, int32 [t] each."""
+def pieces(nodes: pa.Table, ids: list[str], column: str = "token_ids") -> list[list[np.ndarray]]:
+    """For each node id the tokens (or logprobs) of each node from the root (the prompt) to it, [t] each."""
     rows = {name: i for i, name in enumerate(nodes["id"].to_pylist())}
-    values, offsets = flat(nodes, "token_ids")
+    values, offsets = flat(nodes, column)
     routes = paths(nodes, np.array([rows[name] for name in ids], np.int64))
     return [[values[offsets[i] : offsets[i + 1]] for i in route] for route in routes]
 

@@ -53,10 +53,12 @@ def clean(text: str) -> str:
     if any(map(small.__contains__, stems)):
         text = _MINUS.sub("-", _SCALED.sub(_scaled, _SCALED.sub(_scaled, text)))
         text = re.sub(r"\\(?:text|math)[a-z]*\s*\{[\s~]*\}", "", text)
+    text = _GROUPED.sub(lambda match: re.sub(r"\D", "", match[0]), text) if "'" in text or "_" in text else text
     text = re.sub(r"~~[^~\n]{1,80}~~", "", text) if "~~" in text else text
     return re.sub(r"(?<![\w)}\]$\\~])~(?=\s?\$?-?\d)", "about ", text) if "~" in text else text
 
 
+_GROUPED = re.compile(r"(?<![\w.,'])[1-9]\d{0,2}(?:(?:'\d{3})+|(?:_\d{3})+)(?![\d'_])")  # 1'234, 1_000
 # "1.234,5" and "3,5" where the words around are of a language that writes decimals so
 _COMMA = re.compile(r"(?<![\d.,({\[])(?<!\d[,;] )(\d{1,3}(?:\.\d{3})+|\d+),(\d{1,2}|\d{4,})(?![\d.,]*\d|[)}\]])")
 _EUROPEAN = re.compile(
@@ -147,7 +149,7 @@ nicht | weder | kein\w* | pas | jamais | nunca | não | nem | non | né | nie | 
 không | chẳng | не | ни | нет | ні | ليس | ليست | لا | δεν | όχι | לא | אינ\w+ | nu | si(?= \d)
 """.replace("DOUBTS", _DOUBTS)
     )
-    + r"|\b(?:wrong|incorrect|false)[\s$]*$|(?<!\w)非|不是|不等[于於]|不[为為]|不会是|不可能|[并並而]非|ไม่|≠|\\neq?(?![a-z])|\\not(?![a-z])|(?<![\d)}A-Za-z])!=",
+    + r"|\b(?:wrong|incorrect|false|ignor(?:e|ing)|disregard(?:ing)?|omit(?:ting)?)[\s$]*$|(?<!\w)非|不是|不等[于於]|不[为為]|不会是|不可能|[并並而]非|ไม่|≠|\\neq?(?![a-z])|\\not(?![a-z])|(?<![\d)}A-Za-z])!=",
     re.IGNORECASE,
 )
 _NOT_THAT = re.compile(
@@ -186,8 +188,15 @@ VERB (?:no (?:answer|solution|option|root|candidate)|never|out{_STOPS}|what (?:a
 (?:VERB )?(?:(?:also|clearly|obviously|actually|definitely|just|simply) )?(?:{_FALSE})|(?:can)?not {_RIGHT})
 (?:is|was|ca|could|do|does|must)n['’]t {_RIGHT} | (?:is|can|could|does|must)(?: not|not) {_RIGHT}
 (?:no|nope)(?=\s*[,.!:;—-]|\s+(?:that|it|wait|this)\b|\s*$)
-""".replace("VERB", "(?:is|was|are|seems|looks|must be|would be|can|could|does|must)"),
+""".replace("VERB", "(?:is|was|are|seems|looks|(?:must|would|has to|have to) be|can|could|does|must)"),
         r"[\s.,;!:(—–-]*(?:(?:but|and|hmm+|wait|oh|oops|sorry|well|actually)[\s,.…]+)*(?:(?:that|this|it|which)(?:['’]s)?\s*)?",
+    )
+    + _phrases(
+        r"""
+(?:is|was|would be|seems|has to be|must be|can be) (?:too (?:many|few|much|little)|out of|left out|ignored|omitted|irrelevant|unrelated|unnecessary|extra|an? (?:distractor|decoy|red herring)|(?:more|less|fewer|greater|larger|smaller) than)
+(?:plays|has) no (?:role|part|effect|influence|bearing) | (?:does not|doesn['’]t) (?:count|matter|belong|apply|enter|contribute) | (?:stays|remains|falls|drops) out
+""",
+        r"|[\s$*_`]*",
     )
     + r"|\s*is\s+not\b(?!\s+only)|\s*(?:不是|不对|不正确|是错|错误|并非|ではな|ではあり|でな|じゃな|(?:이|가)?\s*아[니닙]|değil|नहीं|নয়|не\s|неверн|неправильн"
     r"|は間違|[은는] 틀|ليس|خطأ|ist\s+(?:falsch|nicht)|es\s+(?:incorrect|fals|errón)|no\s+es\b|n['’]est\s+pas|est\s+(?:faux|incorrect)|não\s+é|est[áa]\s+errad"
@@ -211,20 +220,40 @@ _BUT_WRONG = re.compile(
     re.IGNORECASE,
 )
 # The first words of what denies: a text without them need not be looked at closely.
-_NO_WORDS = frozenset(
-    re.findall(
-        r"\S+",
-        "not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding eliminate "
-        "eliminates eliminated eliminating reject rejects rejected rejecting rule rules ruled ruling instead rather other different far anything everything all "
-        "unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible disagree disagrees unlikely hardly discard discards discarded discarding dismiss dismissed drop ignore tempting mistake might may guess used nicht weder kein keine "
-        "keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq",
-    )
-)
+_DENIAL_WORDS = """
+not never neither nor nobody no cannot thought believed claimed said t except excepting excludes exclude excluded excluding
+eliminate eliminates eliminated eliminating ignoring disregard disregarding omit omitting reject rejects rejected rejecting rule rules ruled ruling instead rather other
+different far anything everything all unlike doubt doubts doubtful deny denies false wrong incorrect untrue impossible
+disagree disagrees unlikely hardly discard discards discarded discarding dismiss dismissed drop ignore tempting mistake
+might may guess used nicht weder kein keine keinen pas jamais nunca nem non nie niet geen inte ikke tidak bukan nu si ne neq
+"""
+# Words before a number, or on either side of it, without which it is neither denied nor changed.
+_CHANGE_WORDS = """
+than least most only up under over above below between beyond nearly almost halfway near short as otherwise exceed exceeds
+range ranges after before following preceding successor predecessor complement half twice thrice double triple times root
+square cube inverse reciprocal opposite negative log factorial power multiple multiples factor factors divisor divisors sum
+product difference ratio percent divisible divided multiplied base mod modulo minus plus about around roughly approximately
+approx circa close etwa environ aproximadamente cerca mehr weniger kleiner mindestens menos mayor menor al mitad doble moins
+au mais que maior pelo metade maggiore minore meno di sqrt ln exp sin cos tan third quarter fourth fifth tenth infinity inf
+pi hundred hundreds thousand thousands million millions billion billions trillion trillions lakh lakhs crore crores mille
+mila tausend milliard milliards millionen millioner milliarde milliarden milliarder millon millones inferior superior milion
+milioni milione ribu juta duizend miljoen miljard milyar milyon eksi
+"""
+_BEHIND_WORDS = """
+or and also alternatively another maybe perhaps possibly but though although it this that which i too works is was are am be
+seems looks must would can could may might does do did fails contradicts makes drops falls scratch disregard forget just
+plays stays remains has hmm wait oh oops sorry well actually correction let hold mean make second squared cubed raised to if
+unless provided with give absurd contradictory invalid mistaken nope retract at out degrees k mil bn mn tn oder ou ist es
+est sondern sino
+"""
+DENIALS = frozenset(_DENIAL_WORDS.split())
+HINTS = DENIALS | frozenset(_CHANGE_WORDS.split())
+HINTS_BEHIND = HINTS | frozenset(_BEHIND_WORDS.split())
 _LOWER = re.compile(r"[a-z]+")
 
 
 def may_deny(text: str) -> bool:
-    return not text.isascii() or "!=" in text or not _NO_WORDS.isdisjoint(_LOWER.findall(text.lower()))
+    return not text.isascii() or "!=" in text or not DENIALS.isdisjoint(_LOWER.findall(text.lower()))
 
 
 def denied(before: str, behind: str = "") -> bool:
@@ -326,9 +355,10 @@ _FUNCTIONS = r"\\(?:sqrt|[dtc]?frac|[dt]?binom|log|ln|exp|sin|cos|tan|cot|sec|cs
 _TIMES = r"\\(?:times|cdot|div|pm|mp)(?![A-Za-z])"
 # What makes another value of a box: it stands before the box, or behind it.
 _INTO = re.compile(
-    rf"(?:\d|(?<![A-Za-z\\])[A-Za-z]|(?:[\d)}}\]]|(?<![A-Za-z])[A-Za-z])\s*[-+/^*]\s*|\d\s*:\s*|{_TIMES}\s*"
+    rf"(?:\d|(?<![A-Za-z\\])[A-Za-z]|(?:[\d)}}\]]|(?<![A-Za-z])[A-Za-z])(?:\s*[+/^]|[^\S\n]*[-*])\s*|{_TIMES}\s*"
+    rf"|(?<![\d.])(?<![Ss]tep\s)(?<![Pp]art\s)(?<![Cc]ase\s)\d+(?:\.\d+)?[^\S\n]*:[^\S\n]*"
     rf"|(?:half\s+of|twice|(?:square|cubic|cube|fourth)\s+root\s+of|square\s+of|reciprocal\s+of|inverse\s+of|opposite\s+of|half)[\s$]*"
-    rf"|{_FUNCTIONS}\s*(?:\[[^\[\]]*\]|\{{[^{{}}]*\}})?\s*\{{?\s*)$"
+    rf"|{_FUNCTIONS}\s*(?:\[[^\[\]]*\]|\{{[^{{}}]*\}})?\s*\{{?\s*)\Z"
 )
 _ONTO = re.compile(
     rf"\s*(?:{_TIMES}|{_FUNCTIONS}|(?:\\[,;:! ])?\\(?:text|mathrm)\s*\{{\s*[a-fi-kn-rt-z]\s*\}}|[.,:]?\d|[a-zA-Z](?![A-Za-z])(?<!\s[aAI])|[_/](?=[\w\\({{])"
@@ -346,7 +376,7 @@ def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
         return (_marked(behind) or _replacement(behind)) if read != "boxed" else ""
     tail = before.rstrip(" $\n")  # quickly, what is most frequent: "= \\boxed", "is \\boxed"
     plain = "\\" not in tail[-12:] and (tail[-1:] in "=" or tail[-3:].isalpha() and tail[-4:].lower() not in ("half", "wice"))
-    if _ONTO.match(behind) or not plain and _INTO.search(before) and not _SIGN.search(before):
+    if _ONTO.match(behind) or not plain and _INTO.search(before[-48:]) and not _SIGN.search(before):
         return ""
     if _CHANGES_BEHIND.match(behind) or _other(said, behind):
         return ""
@@ -357,7 +387,12 @@ def _beside(text: str, start: int, end: int, said: str, read: str) -> str:
 def _changed(text: str, start: int, end: int) -> bool:
     """Do words around a bold value or a tag change it: "at least", "or fewer"? A box may stand behind "at least"."""
     change = _CHANGES_BEFORE.search(text[max(0, start - 26) : start])
+    if change and "\n" in change[0] and not _OPEN.search(change[0].rstrip("* $\n(\\")):
+        change = None  # "33 times", and the value in the next line
     return bool(change and not change["about"] or _CHANGES_BEHIND.match(text, end))
+
+
+_OPEN = re.compile(r"(?:than|least|most|of|between|to|by)\Z", re.IGNORECASE)
 
 
 def _other(said: str, behind: str) -> str:
@@ -366,6 +401,9 @@ def _other(said: str, behind: str) -> str:
     if not more or _ROUGHLY.search(more[0]):
         return ""
     other = value(clause(behind[more.end() :].split("\n", 1)[0])[0])
+    other = other if "(" in other else other.rstrip(")")
+    if amount(said) is not None and amount(other) is not None:
+        return "" if restates(said, other) else other
     return "" if other == said or re.search(r"\d", other) and _agree(said, other) else other
 
 
@@ -444,8 +482,7 @@ def _chain(text: str, spans: list[tuple[int, int, str]]) -> str:
         if not _both(text, before, after):
             break
         contents.insert(0, before[2])
-    contents = list(dict.fromkeys(contents))
-    return " \\text{ and } ".join(contents)
+    return " \\text{ and } ".join(distinct(contents))
 
 
 def boxed(text: str) -> str | None:
@@ -582,8 +619,8 @@ def marked(text: str, read: str = "auto") -> str | None:
 _LABELLED = re.compile(r"(?:^|[\s(])a\).*[\s(][b-e]\)[^\n]*\Z", re.DOTALL)  # "a) 5, b) 6"
 _PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
 _ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
-    r"\d[\s$*.,)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|drops|falls|ist|est|es|değil)\b)"
-    r"|than\s|multiple\s|divisible\s|below|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or)\s|[b-e]\)|[^\x00-ɏ]",
+    r"\d[\s$*.,;)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|drops|falls|ist|est|es|değil)\b)"
+    r"|than\s|multiple\s|divisible\s|below|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or|in|during|within|after)\s|\d[^.\n]*\bor\s[^.\n]*\d|[b-e]\)|[^\x00-ɏ]",
     re.IGNORECASE,
 )
 
@@ -626,14 +663,19 @@ def _replacement(text: str) -> str:
     return said
 
 
+def marks(text: str) -> list[int]:
+    """Where words of markers stand, e.g. "answer"."""
+    small = text.lower()
+    return [small.find(stem) for stem in (_STEMS if text.isascii() else _STEMS + _MORE_STEMS) if stem in small]
+
+
 def _marked(text: str) -> str | None:
     for mark in ("####", "answer is "):  # quickly, what is most frequent
         at = text.rfind(mark)
         simple = _SIMPLE.fullmatch(text, at + len(mark)) if at >= 0 else None
         if simple and (mark == "####" or text.count("nswer") == 1 and not unsaid(text, at, at)):
             return simple[1]
-    small = text.lower()
-    places = [small.find(stem) for stem in (_STEMS if text.isascii() else _STEMS + _MORE_STEMS) if stem in small]
+    places = marks(text)
     if not places:
         return None
     begin = max(0, text.rfind("\n", 0, max(0, min(places) - 20)))
@@ -827,7 +869,9 @@ def prose(text: str) -> bool:
 
 NOT_WORDS = {"sin", "cos", "tan", "log", "ln", "exp", "sqrt", "pi", "or", "and", "inf", "infinity", "percent"}
 _MONTHS = {"january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november"}
-_MONTHS |= {"december", "am", "pm"}
+_MONTHS |= {"december"}
+DAY = re.compile(rf"(?:{'|'.join(_MONTHS)}) (\d\d?)", re.IGNORECASE)
+_MONTHS |= {"am", "pm"}
 _LITTLE = {"so", "is", "it", "to", "of", "in", "at", "we", "he", "be", "an", "as", "no", "by", "if", "on"}
 
 
@@ -853,12 +897,48 @@ def _runs(text: str) -> list[tuple[int, int, str]]:
         end, said = (tail.end(), said + tail[0]) if tail else (end, said)
         before, behind = _CHANGES_BEFORE.search(text[max(0, start - 60) : start]), _CHANGES_BEHIND.match(text, end)
         behind = behind if behind and not (tail and behind[0].strip() in ("over", "out of")) else None
+        between = text[runs[-1][1] : start - len(before[0])] if before and runs else ""
+        if before and runs and before[0].strip() in ("over", "under") and (not between.strip() or _NOUN.fullmatch(between)):
+            before = None  # "12 cm over 3 days"
         if before and "=" not in said and not (before["about"] and "." in said):
             start, said = start - len(before[0]), before[0] + said
         if behind:
             end, said = behind.end(), said + behind[0]
         runs.append((start, end, said))
     return runs
+
+
+def amount(text: str) -> Fraction | None:
+    """The number that a text is; of a percentage its hundredth."""
+    text = bare(_MONEY.sub("", text))
+    share = re.fullmatch(r"(.+?)\s*(?:\\?%|\\text\s*\{\s*percent\s*\}|percent)", text)
+    found = number(bare(share[1]) if share else text)
+    return found and (found.value / 100 if share else found.value)
+
+
+def restates(a: str, b: str) -> bool:
+    """Is b the same number as a, or its rounding to two decimals or more?"""
+    x, y, decimals = amount(a), amount(b), len(bare(b).partition(".")[2])
+    return x is not None and y is not None and (x == y or decimals > 1 and abs(x - y) <= Fraction(1, 2 * 10**decimals))
+
+
+def distinct(values: list[str]) -> list[str]:
+    """Values without those that only restate an earlier one: "1/2 or 0.5"."""
+    kept: list[str] = []
+    for each in values:
+        kept += [] if each in kept or any(restates(one, each) for one in kept) else [each]
+    return kept
+
+
+def _restated(text: str) -> str:
+    """A value without what only restates it behind it, in brackets: "1/2 (0.5)"."""
+    aside = _ASIDE.fullmatch(text) if text.endswith(")") else None
+    if not aside or amount(aside[1]) is None or amount(aside[2]) is None:
+        return text
+    return " \\text{ and } ".join(distinct([bare(aside[1]), bare(aside[2])]))
+
+
+_ASIDE = re.compile(r"([^()]+?)\s+\((?:or|i\.e\.,?|that\s+is,?|=|≈|about|approximately|\s)*([^()a-z]+)\)")
 
 
 def plain_marks(text: str) -> str:
@@ -868,7 +948,19 @@ def plain_marks(text: str) -> str:
 
 # What says more of a value: "12 apples, 3 more than before", "17 dollars and 0 cents"
 _ADDED = re.compile(
-    r"(?<=[\w$%])(?:,\s+\$?[\d.,]+\s(?:\w+\s)?(?:more|less|fewer)\s(?:\w+\s)?than\b[^\n]*|,?\s+and\s+0+\s+(?:cents?|minutes?|seconds?)\b)"
+    r"(?<=[\w$%])(?:,\s+\$?[\d.,]+\s(?:\w+\s)?(?:more|less|fewer)\s(?:\w+\s)?than\b[^\n=]*(?=\n|\Z)|,?\s+and\s+0+\s+(?:cents?|minutes?|seconds?)\b)"
+)
+
+
+def _with_noun(whole: str, run: tuple[int, int, str]) -> str:
+    """A value with the noun that ends its sentence as its unit: "3 pears"."""
+    noun = _UNIT_NOUN.fullmatch(whole, run[1]) if number(run[2]) else None
+    return f"{bare(run[2])}\\text{{ {noun[1]}}}" if noun else _restated(bare(run[2]))
+
+
+_UNIT_NOUN = re.compile(
+    r"\s+(?!(?:left|more|less|fewer|total|altogether|each|per|in|times|remaining|together)\b)([a-z]{3,})"
+    r"(?:\s+(?:left|altogether|in\s+total|remaining|each))?"
 )
 
 
@@ -879,13 +971,14 @@ def value(text: str) -> str:
     whole = bare(_ADDED.sub("", plain_marks(text)))
     runs = _runs(whole)
     if not prose(whole) or not runs:
-        return whole
+        values = distinct([said for *_, said in runs]) if len(runs) > 1 else []
+        return bare(values[0]) if len(values) == 1 else _restated(whole)
     runs = _not_denied(whole, runs)
     if not runs:
         return ""
-    values = list(dict.fromkeys(said for *_, said in runs))
+    values = distinct([said for *_, said in runs])
     if len(values) == 1:
-        return bare(values[0])
+        return _with_noun(whole, runs[0]) if len(runs) == 1 else _restated(bare(values[0]))
     between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
     begins = not whole[: runs[0][0]].strip("(¤$\\ ")
     if any(map(_RANGE.fullmatch, between)):
@@ -919,7 +1012,7 @@ def loose(text: str) -> str:
         whole = bare(_ADDED.sub("", plain_marks(line)))
         runs = _runs(whole)
         if not prose(whole) and (runs or len(lines) == 1 or _WORD.fullmatch(whole)):
-            return "" if denied(_NOT.match(whole) and whole or "", line[len(line.rstrip("?")) :] + after) else whole
+            return "" if denied(_NOT.match(whole) and whole or "", line[len(line.rstrip("?")) :] + after) else _restated(whole)
         bold = [(match, bare(match[2] or match[4] or match[5])) for match in _BOLD.finditer(line)]
         bold = [(match, each) for match, each in bold if not _changed(line, *match.span())]
         bold = [(match, each) for match, each in bold if _WORD.fullmatch(each) or _runs(each) and not prose(each)]
@@ -931,6 +1024,10 @@ def loose(text: str) -> str:
     return bare(lines[-1]) if len(lines) == 1 and not prose(lines[-1]) else ""
 
 
+_NOUN = re.compile(r"(?:\s+(?!is\b|was\b|are\b)[a-z]+){1,3}\W*", re.IGNORECASE)
+_WITHIN = re.compile(
+    r"\s*(?:(?!(?:an?|per|each|every)\s)[a-z]+\s+){0,3}(?:in|over|during|within|after)\s*"
+)  # "12 apples in 3 bags"
 _LIST = re.compile(rf"\s*(?:,|,?\s*{AND}\s)\s*")
 
 
@@ -958,10 +1055,18 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
             return ""
         runs = runs[:-1]
     between = [whole[a[1] : b[0]] for a, b in zip(runs, runs[1:], strict=False)]
-    lists = bool(between) and not whole[: runs[0][0]].strip("(¤$\\ ") and not any("=" in run[2] for run in runs)
+    begins = not whole[: runs[0][0]].strip("(¤$\\ ")
+    lists = bool(between) and begins and not any("=" in run[2] for run in runs)
     if lists and (len(runs) == 2 and _RANGE.fullmatch(between[0]) or all(map(_JOIN.fullmatch, between))):
         return whole
-    chain = [bare(runs[-1][2])]
+    if (
+        begins
+        and len(runs) == 2
+        and _WITHIN.fullmatch(between[0])
+        and _NOUN.fullmatch(re.sub(r"^\W*[\d.,]+", "", whole[runs[1][0] :]))
+    ):
+        return bare(runs[0][2])
+    chain = [_with_noun(whole, runs[-1]) if begins and len(runs) == 1 else _restated(bare(runs[-1][2]))]
     for a, b in zip(runs[-2::-1], runs[:0:-1], strict=True):
         link = rf"\s*[,;]\s*|\s*,?\s*{_AND}\s+" if "=" in a[2] and "=" in b[2] else rf"\s*,?\s*{_AND}\s+"
         link = (
@@ -969,13 +1074,14 @@ def _last_run(whole: str, runs: list[tuple[int, int, str]], after: str) -> str:
             if re.search(r"(?:\b(?:are|get|have|find|obtain)|:)(?:[-\d.,\s$]|and|or)*$", whole[: b[0]])
             else link
         )
+        link = rf"\s*(?:[a-z]+\s+){{0,2}}[a-z]*,?\s*\(?or\s+|{link}"
         more = _MORE.match(whole, a[1])
-        if "=" in a[2] and not _NAME.match(a[2]):  # "40 = 2x or x = 20"
+        if any("=" in each[2] and not _NAME.match(each[2]) for each in (a, b)):  # "40 = 2x or x = 20", "half or 8 / 2 = 4"
             break
         if not re.fullmatch(link, whole[a[1] : b[0]]) and not (more and more.end() >= b[0]):
             break
         chain.insert(0, bare(a[2]))
-    return " \\text{ and } ".join(dict.fromkeys(chain))
+    return " \\text{ and } ".join(distinct(chain))
 
 
 def stated(text: str, read: str = "auto") -> str:
@@ -1038,6 +1144,8 @@ MOST = 400  # digits of an exponent's number: what is larger is no number that i
 def number(text: str) -> Number | None:
     """A text that is one number: integer, decimal, power of ten, fraction or mixed number; None for anything else."""
     text = text.strip()
+    if text.isascii() and text.isdigit() and len(text) <= MOST:
+        return Number(Fraction(int(text)))
     text = text if text.isascii() else vulgar(text)
     if len(text) > 2 * MOST:
         return None
@@ -1090,5 +1198,8 @@ def shortest(written: str) -> str:
     """The canonical form of a number with or without separators of thousands."""
     if written.isdigit():
         return written.lstrip("0") or "0"
+    whole, _, after = written.partition(".")
+    if whole.isdigit() and after.isdigit():
+        return f"{whole.lstrip('0') or '0'}.{after.rstrip('0')}".rstrip(".")
     grouped = re.fullmatch(r"-?[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?:\.\d+)?", written)
     return str(number(written.replace(",", "") if grouped else written) or written)

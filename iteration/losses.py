@@ -30,8 +30,8 @@ def logits(model: Any, states: Any, tokens: Any) -> Any:
         del decoder.forward
 
 
-def logprobs(model: Any, batch: Any) -> Any:
-    """log p of each target given the tokens before it in its sequence (nats): float32 [n].
+def logprobs(model: Any, batch: Any, temperature: float = 1.0) -> Any:
+    """log p of each target given the tokens before it in its sequence, at a temperature (nats): float32 [n].
 
     Only states in front of a target reach the output layer: prompts and unused slots cost no logits of a whole vocabulary.
     Where there are more than AT_ONCE logits, they are made in parts, and again in the backward pass.
@@ -41,7 +41,7 @@ def logprobs(model: Any, batch: Any) -> Any:
     from torch.utils.checkpoint import checkpoint
 
     def part(states: Any, tokens: Any) -> Any:
-        return -F.cross_entropy(logits(model, states, tokens).float(), tokens, reduction="none")
+        return -F.cross_entropy(logits(model, states, tokens).float() / temperature, tokens, reduction="none")
 
     before, tokens = states(model, batch, batch.targets - 1), batch.token_ids.flatten().index_select(0, batch.targets)
     size = max(1, AT_ONCE // model.config.get_text_config().vocab_size)
@@ -79,6 +79,16 @@ def preference(model: Any, reference: Any, batch: Any, beta: float, anchor: floa
     margin = by_item((ours - before) * batch.weights)
     each = -F.logsigmoid(beta * margin) - anchor * by_item(ours * chosen) / torch.where(here, length, 1)
     return torch.where(here, each, 0).sum()
+
+
+def clipped(model: Any, batch: Any, low: float, high: float, temperature: float) -> Any:
+    """The clipped surrogate objective, negated: weights are advantages, labels the logprobs of sampling, at `temperature`.
+
+    low, high: beyond these ratios of probabilities a token's advantage is no reason to move further.
+    Source: Schulman et al. 2017, Proximal Policy Optimization Algorithms, equation 7.
+    """
+    ratio = (logprobs(model, batch, temperature) - batch.labels).exp()
+    return -(ratio * batch.weights).minimum(ratio.clamp(low, high) * batch.weights).sum()
 
 
 def binary(model: Any, batch: Any) -> Any:

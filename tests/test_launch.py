@@ -152,9 +152,9 @@ def installed(clone):
 
 TWO = "[-m][pytest][-n][2][--dist][worksteal]"
 FAST = f"{TWO}[-m][not engine]"
-ALONE = ("tests/cluster/train", "tests/integration", "tests/torture")
-REST = "".join(f"[--ignore={folder}]" for folder in ALONE)
-SECOND = "[-m][pytest]" + "".join(f"[{folder}]" for folder in ALONE)
+LONG = ("tests/cluster/train", "tests/integration", "tests/torture")
+REST = "".join(f"[--ignore={folder}]" for folder in LONG)
+SECOND = "[-m][pytest][-n][2][--dist][loadgroup]" + "".join(f"[{folder}]" for folder in LONG)
 
 
 @pytest.mark.parametrize(

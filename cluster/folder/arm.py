@@ -23,6 +23,7 @@ class Arm:
     blind: bool  # held-out problems: the search sees no verdict, and nothing is trained on
     round: int | None = None  # the only round that has it; None: every round has it
     model: str = ""  # the version that answers, or who made the answers elsewhere; "" takes the round's own
+    logprobs: bool = False  # the logprobs of all its answers are stored: learning reads them
     budgeted: bool = False  # the budget bounds its searches and is shown; otherwise the number of its samples does
 
     def plan_key(self, number: int) -> str:

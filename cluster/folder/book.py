@@ -116,6 +116,18 @@ class Book:
         begun = [each for each in every if each.committed or (each.planned and not each.arm.blind)]
         return begun + [Progress(arm, arm.round, *self.counts(arm, arm.round)) for arm in arms if arm.round is not None]
 
+    def stands(self) -> str:
+        """Where the run stands, in words: the rounds that are finished, and what is committed of the others."""
+        newest = self.newest()
+        words = [f"round {newest} is finished" if newest >= 0 else "no round is finished yet"]
+        for each in self.progress():
+            if each.committed and (each.committed < each.planned or each.arm.round is None):
+                name = each.arm.title if each.arm.round is None else each.arm.name
+                words.append(f"round {each.round}, {name}: {each.committed} of {each.planned} units are committed")
+        models = (layout.model_key(number) for number in range(newest + 1, self.wanted() + 1))
+        words += [f"{model} is trained" for model in models if self.has_model(model)]
+        return "; ".join(words)
+
     def counts(self, arm: Arm, number: int) -> tuple[int, int]:
         """(units committed, units planned) of an arm in a round; an arm that has no plan yet counts as one unit."""
         if not self.store.has(arm.plan_key(number)):
@@ -147,7 +159,7 @@ class Book:
 
     @property
     def test(self) -> Arm:
-        """The arm that measures every round's model."""
+        """The arm that measures every round's model: of several, the first by name."""
         return next(arm for arm in self.arms().values() if arm.round is None and arm.blind)
 
     def rounds_of(self, arm: Arm) -> list[int]:

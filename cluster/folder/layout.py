@@ -9,10 +9,11 @@ traces/r00003/train/u00042.parquet   one unit of search by the arm `train`: a ro
 scores/j00003-process/r00003/test/   a value model's scores of the answers of a unit (schema SCORE)
 judges/j00003-process/               a value model of round 3, as a Hugging Face folder
 filters/r00003.parquet               for every answer: kept, or the reason why not
-audits/r00003.parquet                a second verifier's verdicts on a sample of what was accepted (schema VERDICT)
+audits/r00003.parquet                a second verifier's verdicts on a sample of accepted and refused answers (schema VERDICT)
 manifests/r00003.parquet             the training examples, in order
 rounds/r00003.json                   the round as a record; written last
 verdicts/math-3fa2c1d0/              a regrading: verdicts of another verifier (schema VERDICT), and what is kept by them
+replies/3f/3fa2...c1d0.json          another model's reply to a verifier's question (cluster/folder/replies.py)
 checkpoints/m00004/s000120/          a training under way, to resume from (cluster/train/checkpoint.py); removed at its end
 _tmp/                                unfinished files; nobody reads them
 compared.json, evaluated.json        the record that closes a comparison's seed, or an evaluation
@@ -80,7 +81,7 @@ VERDICT = pa.schema(
 # What rounds make: a folder of each kind, in the order in which a fork takes them over.
 OF_ROUNDS = ("models", "judges", "plans", "traces", "scores", "filters", "audits", "manifests", "rounds")
 MODELS, JUDGES, PLANS, TRACES, SCORES, FILTERS, AUDITS, MANIFESTS, ROUNDS = OF_ROUNDS
-ARMS, VERDICTS = "arms", "verdicts"
+ARMS, VERDICTS, REPLIES = "arms", "verdicts", "replies"
 CONFIG = "config.yaml"
 TMP = "_tmp"
 NOTE = "now.json"  # in TMP: the driver's last note of pending work
@@ -178,6 +179,11 @@ def set_key(name: str) -> str:
 def verdict_key(name: str, unit: str) -> str:
     """The key of a regrading's verdicts on a unit's answers, e.g. verdicts/math-3fa2c1d0/r00003/test/u00000."""
     return f"{set_folder(name)}/{unit.partition('/')[2]}"
+
+
+def reply_key(digest: str) -> str:
+    """The key of a reply, by the hash of the question."""
+    return f"{REPLIES}/{digest[:2]}/{digest}"
 
 
 def filter_key(number: int, of: str = "") -> str:

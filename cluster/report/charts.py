@@ -124,27 +124,29 @@ def test_time(run: Evidence, level: int) -> Spec | None:
 
 
 def difficulty(run: Evidence) -> Spec | None:
-    """pass@1 of each round on the first model's own quantiles of difficulty."""
+    """pass@1 of each round on groups of problems by the first model's solve rate: fifths, but equal problems stay together."""
     if len(run.held_out) < 2:
         return None
     base, levels = run.held_out[0].rates(), {each.problem: each.level for each in run.held_out[0].tried}
     names = sorted(base)
     easy = np.array([base[name] - 1e-6 * levels[name] for name in names])  # of equal rates the higher level is harder
-    bins = dict(zip(names, difficulty_bins(easy).tolist(), strict=True))
+    groups: dict[int, list[str]] = {}
+    for name, one in zip(names, difficulty_bins(easy).tolist(), strict=True):
+        groups.setdefault(one, []).append(name)
+    shown = {group(members, base, levels): members for _, members in sorted(groups.items())}
     rows = []
     for each in run.held_out:
         rates = each.rates()
-        for one in sorted(set(bins.values())):
-            members = [rates[name] for name in names if bins[name] == one and name in rates]
-            if members:
-                row = {"bin": f"{one + 1}", "round": each.round, "pass_1": float(np.mean(members)), "problems": len(members)}
-                rows.append(row)
-    tip = tips(("bin", "fifth", ""), ("round", "round", "d"), ("pass_1", "pass@1", ".1%"), ("problems", "problems", "d"))
-    spec = chart(rows)
+        for one, members in shown.items():
+            of = [rates[name] for name in members if name in rates]
+            if of:
+                rows.append({"group": one, "round": each.round, "pass_1": float(np.mean(of)), "problems": len(of)})
+    tip = tips(("group", "at first", ""), ("round", "round", "d"), ("pass_1", "pass@1", ".1%"), ("problems", "problems", "d"))
+    spec, axis = chart(rows), {"labelAngle": 0, "labelExpr": "split(datum.label, ', ')"}
     return spec and spec | {
         "mark": "bar",
         "encoding": {
-            "x": named("bin", "difficulty for the first model: fifths, the hardest last", axis={"labelAngle": 0}),
+            "x": named("group", "how often the first model solves them", axis=axis, sort=list(shown)),
             "xOffset": {"field": "round", "type": "ordinal"},
             "y": share("pass_1", "held-out pass@1"),
             "color": by_round(),
@@ -153,8 +155,16 @@ def difficulty(run: Evidence) -> Spec | None:
     }
 
 
+def group(members: list[str], rates: dict[str, float], levels: dict[str, int]) -> str:
+    """What a group of problems is: "0 to 25 %, level 4"."""
+    low, high = (round(100 * extreme(rates[name] for name in members)) for extreme in (min, max))
+    of = sorted({levels[name] for name in members})
+    share = f"{low} to {high} %" if low < high else f"{low} %"
+    return f"{share}, level{'s' * (len(of) > 1)} {'-'.join(map(str, (of if len(of) < 3 else (of[0], of[-1]))))}"
+
+
 def strategies(run: Evidence) -> list[list[str]]:
-    """Which arm each difficulty bin prefers at each budget, chosen on one half of the problems and scored on the other."""
+    """Which arm each group of problems prefers at each budget, chosen on one half of the problems and scored on the other."""
     rows = []
     for budget in sorted({arm.budget for arm in run.arms if arm.budget}):
         arms = [arm for arm in run.arms if arm.budget == budget]
@@ -168,10 +178,11 @@ def strategies(run: Evidence) -> list[list[str]]:
         bins = difficulty_bins(np.array([base[name] for name in names]))
         accuracy, chosen = two_fold_choice(scores, bins)
         one = int(scores.mean(axis=1).argmax())
-        picks = "; ".join(
-            f"{b + 1}: {' and '.join(sorted({arms[i].name for i in picked}))}" for b, picked in sorted(chosen.items())
-        )
-        rows.append([f"{budget:,}", f"{accuracy.mean():.1%}", f"{scores[one].mean():.1%} ({arms[one].name})", picks])
+        levels, picks = {each.problem: each.level for each in arms[0].tried}, []
+        for b, picked in sorted(chosen.items()):
+            what = group([name for name, other in zip(names, bins, strict=True) if other == b], base, levels)
+            picks.append(f"{what}: {' and '.join(sorted({arms[i].name for i in picked}))}")
+        rows.append([f"{budget:,}", f"{accuracy.mean():.1%}", f"{scores[one].mean():.1%} ({arms[one].name})", "; ".join(picks)])
     return rows
 
 

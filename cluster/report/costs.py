@@ -24,7 +24,7 @@ def training_compute(run: Evidence) -> Spec | None:
     spec = chart(rows)
     if spec is None:
         return None
-    x = number("flops", "FLOP of search, judge and training since the first model", log=True)
+    x = number("flops", "FLOP since the first model", log=True)
     tip = tips(("level", "", ""), ("round", "round", "d"), ("flops", "FLOP", ".3s"), ("pass_1", "pass@1", ".1%"))
     return intervals(spec, x, named("level", None), tip)
 
@@ -101,6 +101,21 @@ def matched_ways(run: Evidence, level: int) -> list[list[str]]:
             most = " (all it has)" if setting == cost.shape[1] - 1 else ""
             row.append("–" if setting is None else f"{accuracy[0, setting]:.1%} by {models[0].sizes()[setting]} answers{most}")
         rows.append(row)
+    return rows
+
+
+# questions to other models
+
+
+def asked(run: Evidence) -> list[list[str]]:
+    """What the verifiers asked other models: questions, tokens and price of each, as the endpoint counts them."""
+    rows = []
+    for model in sorted({each.model for each in run.replies}):
+        of_model = [each for each in run.replies if each.model == model]
+        sums = (sum(getattr(each, name) for each in of_model) for name in ("tokens_in", "tokens_out", "price"))
+        rows.append(
+            [model, f"{len(of_model):,}", *(f"{each:,.4f}" if isinstance(each, float) else f"{each:,}" for each in sums)]
+        )
     return rows
 
 

@@ -10,7 +10,7 @@ from cluster.report.trees import Shown
 from iteration.choose import JUDGED, leading
 from iteration.cost import Size
 from iteration.statistics import Interval, bootstrap, maj_at_k, pass_at_k
-from iteration.types import Span
+from iteration.types import Reply, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,7 @@ class Evidence:
     prompts: dict[str, str]  # of held-out problems, shortened
     asides: int = 0  # units set aside
     elsewhere: list[list[str]] = field(default_factory=list)  # (whose, arm, answers, correct, failed, kept) of what was given
+    replies: list[Reply] = field(default_factory=list)  # of other models, to the verifiers' questions
 
     @property
     def spans(self) -> list[Span]:

@@ -18,6 +18,7 @@ from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import model_key, unit_of
 from cluster.folder.measured import Answered, unit_answers
+from cluster.folder.replies import Replies
 from cluster.folder.store import Store
 from cluster.pending import TRAINING
 from cluster.report.evidence import Evidence, Results, Tried, Work
@@ -80,6 +81,7 @@ def gather(store: Store, folder: str, tell: Callable[[str], None] = lambda _: No
         prompts={each.counted: shortened(each.prompt) for each in held_out.values()},
         asides=len(book.every_aside()),
         elsewhere=elsewhere(book),
+        replies=Replies(store).all(),
     )
 
 
@@ -111,8 +113,8 @@ def facts(config: DictConfig, size: Size) -> dict[str, str]:
 
     parts = {key: part(key) for key in ("task", "search", "verify", "judge", "learn", "audit")}
     parts["filters"] = ", ".join(config.get("filters") or {})
-    model = OmegaConf.select(config, "model.path") or "made from the task's corpus"
-    parts["first model"] = f"{model}, {size.parameters / 1e6:,.2f} million parameters"
+    model = OmegaConf.select(config, "model.path") or "made by the run"
+    parts["first model" if config.rounds else "model"] = f"{model}, {size.parameters / 1e6:,.2f} million parameters"
     parts["seed"] = str(config.seed)
     return {key: value for key, value in parts.items() if value}
 

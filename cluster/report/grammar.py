@@ -19,8 +19,8 @@ CONFIG: Spec = {
     | {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor", "gridOpacity": 0.12}
     | {"titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 12},
     "legend": LABELS
-    | {"orient": "bottom", "columns": 6, "titleOrient": "left", "symbolOpacity": 1, "titleFontWeight": "normal"}
-    | {"labelLimit": 220, "layout": {"bottom": {"anchor": "start", "direction": "vertical"}}},
+    | {"orient": "bottom", "columns": {"expr": "width < 420 ? 2 : 6"}, "titleOrient": "left", "symbolOpacity": 1}
+    | {"titleFontWeight": "normal", "labelLimit": 220, "layout": {"bottom": {"anchor": "start", "direction": "vertical"}}},
     "title": {"color": "currentColor", "fontSize": 13, "fontWeight": "normal", "anchor": "start"},
     "text": {"color": "currentColor"},
     "range": {"category": COLOURS, "ordinal": {"scheme": "plasma", "extent": [0.3, 0.82]}},
@@ -50,8 +50,9 @@ def named(field: str, title: str | None, **more: Any) -> Spec:
     return {"field": field, "type": "nominal", "title": title} | more
 
 
-def by_round(field: str = "round", title: str = "round") -> Spec:
-    return {"field": field, "type": "ordinal", "title": title, "axis": {"labelAngle": 0}}
+def by_round() -> Spec:
+    """As an axis, or as a colour with a legend that is narrow."""
+    return {"field": "round", "type": "ordinal", "title": "round", "axis": {"labelAngle": 0}, "legend": {"columns": 6}}
 
 
 def chart(values: list[dict], **rest: Any) -> Spec | None:

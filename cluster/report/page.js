@@ -14,6 +14,16 @@ const drawing = Object.entries(data("charts")).map(([key, spec]) =>
   vegaEmbed("#chart-" + key, spec, { renderer: "svg", actions: false, config }).catch((error) => console.error(key, error)));
 Promise.all(drawing).then(() => { document.body.dataset.drawn = drawing.length; });
 
+// Tables that are wider than the page: a card for each row.
+const fit = () => {
+  for (const each of document.querySelectorAll(".scroll")) {
+    each.classList.remove("cards");
+    each.classList.toggle("cards", each.scrollWidth > each.clientWidth);
+  }
+};
+fit();
+addEventListener("resize", fit);
+
 // Trees.
 const runs = data("trees");
 const $ = (name) => document.getElementById("tree-" + name);

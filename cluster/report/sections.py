@@ -82,6 +82,11 @@ def verdict(run: Evidence) -> Verdict:
     facts.append(("operations", f"{costs.si(sum(sum(work.flops.values()) for work in run.work))}FLOP"))
     if run.price:
         facts.append(("money", f"{money(devices, run.price):,.2f} at {run.price:g} a device-hour"))
+    if run.replies:
+        used = sum(each.tokens_in + each.tokens_out for each in run.replies)
+        paid = sum(each.price for each in run.replies)
+        price = f", {paid:,.2f} paid" if paid else ""
+        facts.append(("verifiers' questions", f"{len(run.replies):,} to other models, {used:,} tokens{price}"))
     if not run.held_out:
         return Verdict("unclear", "No held-out answers yet.", facts, advice(run))
     first, best = run.held_out[0], run.best
@@ -92,9 +97,12 @@ def verdict(run: Evidence) -> Verdict:
     if len(run.held_out) < 2 or first is best:
         here = first.pass_1()
         interval = f"[{percent(here.low)}, {percent(here.high)}]"
-        said = f"The first model: pass@1 {percent(here.mean)} {interval} on {len(first)} problems."
-        headline = said if len(run.held_out) < 2 else f"It does not improve: no model was better than the first. {said}"
-        return Verdict("no" if len(run.held_out) > 1 else "unclear", headline, facts, advice(run))
+        said = f"pass@1 {percent(here.mean)} {interval} on {len(first)} problems."
+        if not run.wanted_rounds:
+            return Verdict("unclear", f"Held-out {said}", facts, advice(run))
+        why = "no model was better than the first" if len(run.held_out) > 1 else "nothing was trained" if untrained(run) else ""
+        headline = f"It does not improve: {why}. " * bool(why) + f"The first model: {said}"
+        return Verdict("no" if why else "unclear", headline, facts, advice(run))
     gain, shared = paired(before, after)
     old, new = (float(np.mean([rates[n] for n in shared])) for rates in (before, after))
     turns = "yes" if gain.low > 0 else "no" if gain.high < 0 else "unclear"
@@ -104,6 +112,11 @@ def verdict(run: Evidence) -> Verdict:
         f"{100 * gain.mean:+.1f} points (95 % {100 * gain.low:+.1f} to {100 * gain.high:+.1f}) over {len(shared)} problems."
     )
     return Verdict(turns, headline, facts, advice(run))
+
+
+def untrained(run: Evidence) -> bool:
+    """Are there finished rounds, and did none of them train a model?"""
+    return len(run.rounds) > 1 and not any(record["trained"] for record in run.rounds)
 
 
 def advice(run: Evidence) -> list[tuple[str, str]]:
@@ -122,6 +135,12 @@ def advice(run: Evidence) -> list[tuple[str, str]]:
         rate = percent(audits[-1]["rate"])
         what = f"The second verifier rejects {rate} of what the first accepts: false positives are trained on."
         steps.append((what, f"{COMMAND} regrade {folder} --verifier NAME"))
+    if untrained(run):
+        correct = sum(record["counts"].get("correct", 0) for record in run.rounds)
+        what = f"None of {answers:,} answers was correct: begin with easier problems, a better model, or more answers to each."
+        if correct:
+            what = f"The filters kept none of {correct:,} correct answers: see their reasons, and change the filters."
+        steps.append((what, f"{COMMAND} traces {folder}{' --correct' * bool(correct)}"))
     if done < run.wanted_rounds:
         steps.append((f"{done} of {run.wanted_rounds} rounds are finished; resume the run.", f"{COMMAND} resume {folder}"))
         return steps
@@ -184,13 +203,13 @@ def test_time(run: Evidence) -> Panel:
     panel = Panel()
     for level in run.best.levels() if run.held_out else []:
         panel.draw(f"level {level}, {run.best.name}", charts.test_time(run, level))
-    head = ["tokens a problem", "strategy by difficulty", "best single strategy", "chosen for each fifth of difficulty"]
+    head = ["tokens a problem", "strategy by difficulty", "best single strategy", "chosen, by solve rate"]
     panel.tabulate(head, charts.strategies(run), "chosen on one half of the problems, scored on the other")
     return panel
 
 
 def training(run: Evidence) -> Panel:
-    """Held-out pass@1 against all operations since the first model."""
+    """Held-out pass@1 against all operations since the first model: search, judge and training."""
     panel = Panel()
     if len(run.rounds) < 2:
         return panel
@@ -216,7 +235,7 @@ def exchange(run: Evidence) -> Panel:
 
 
 def difficulty(run: Evidence) -> Panel:
-    """Held-out problems in fifths by how often the first model solves them."""
+    """Held-out problems in about five groups by how often the first model solves them, the hardest last."""
     panel = Panel()
     panel.draw("", charts.difficulty(run))
     return panel
@@ -240,7 +259,7 @@ def search(run: Evidence) -> Panel:
     """The answers of each round's search, and how many were kept for training."""
     panel = Panel()
     panel.draw("from sampled answers to examples", charts.funnel(run))
-    for name, title in (("distinct_correct", "distinct correct answers a problem"), ("entropy", "entropy, nats a token")):
+    for name, title in (("distinct_correct", "distinct correct answers"), ("entropy", "entropy, nats a token")):
         panel.draw(title, charts.diversity(run, name, title))
     rows = [
         [f"{each[k]:,}" for k in ("round", "sampled", "correct", "distinct", "kept", "pool", "examples")] for each in run.funnel
@@ -250,13 +269,20 @@ def search(run: Evidence) -> Panel:
     panel.tabulate(
         ["whose", "arm", "answers", "correct", "failed", "kept"], run.elsewhere, "answers made elsewhere, for round 1"
     )
-    audits = [(r["number"], r["counts"].get("answers", 0), r["audit"]) for r in run.rounds if r.get("audit")]
-    rows = [
-        [str(n), f"{answers:,}", percent(a["rate"]), f"{percent(a['low'])} to {percent(a['high'])}"]
-        for n, answers, a in audits
-        if a["checked"]
+    audits = [(str(r["number"]), r["audit"]) for r in run.rounds if r.get("audit")]
+    sides = {"correct": "checked rejected rate low high", "wrong": "refused accepted missed missed_low missed_high"}
+    told = [
+        (number, first, [audit.get(name, 0) for name in names.split()])
+        for number, audit in audits
+        for first, names in sides.items()
     ]
-    panel.tabulate(["round", "answers", "rejected by the second verifier", "95 %"], rows, "false positives")
+    rows = [
+        [number, first, f"{of:,}", f"{of - other:,}", f"{other:,}", percent(rate), f"{percent(low)} to {percent(high)}"]
+        for number, first, (of, other, rate, low, high) in told
+        if of
+    ]
+    head = ["round", "the first verifier says", "checked", "the second agrees", "disagrees", "share that disagrees", "95 %"]
+    panel.tabulate(head, rows, "agreement of the two verifiers (audit), on a sample of the answers searched")
     told = [(r["number"], r["verifier"]) for r in run.rounds if r.get("verifier")]
     names = list(told[-1][1]) if told else []
     rows = [[str(number), *(f"{values.get(name, 0):+.3f}" for name in names)] for number, values in told]
@@ -295,10 +321,11 @@ def cost(run: Evidence) -> Panel:
         each.append(costs.si(sum(work.flops.values()) / work.problems).strip())
         each += [f"{money(work.device_seconds, run.price) / work.problems:.5f}"] if run.price else []
         rows.append([str(work.round), f"{work.problems:,}", *each])
-    if not rows:
-        return Panel()
-    panel = Panel(tables=[Table(head, rows, "of a round, all phases, divided by the problems that it searched")])
-    if not run.price:
+    panel = Panel()
+    panel.tabulate(head, rows, "of a round, all phases, divided by the problems that it searched")
+    head = ["model", "questions", "tokens in", "tokens out", "price"]
+    panel.tabulate(head, costs.asked(run), "questions of verifiers to other models, each asked once, in the whole run")
+    if rows and not run.price:
         panel.notes.append("Money too: report.price=PRICE in the config, or --price PRICE, of a device for an hour.")
     return panel
 

@@ -9,6 +9,7 @@ file, which can import nothing of this project.
 import _collections_abc
 import _io
 import _json
+import _operator
 import _socket
 import _struct
 import builtins
@@ -49,7 +50,7 @@ def pack(value: object, keep: list) -> object:
     if isinstance(value, dict):
         return ["d", [[pack(k, keep), pack(v, keep)] for k, v in value.items()]]
     if isinstance(value, Remote):
-        return ["r", value.place]
+        return ["r", value._place]
     if isinstance(value, range):
         return ["g", [value.start, value.stop, value.step]]
     for kind, name in VIEWS:
@@ -85,9 +86,9 @@ def truth(value: object) -> bool | None:
         return None
 
 
-def unpack(value: object, kept: list | None = None) -> object:
-    """The inverse of `pack`. kept: the objects that indices stand for. Without it the value comes from a guest: an index is a
-    `Remote`, and a builtin that is no type raises ValueError."""
+def unpack(value: object, kept: object = None) -> object:
+    """The inverse of `pack`. kept: the objects that indices stand for. Else the value comes from a guest: an index is a
+    `Remote`, or what the function `kept` makes of it, and a builtin that is no type raises ValueError."""
     if not isinstance(value, list):
         return value
     kind, *rest = value
@@ -100,7 +101,7 @@ def unpack(value: object, kept: list | None = None) -> object:
     if kind == "d":
         return {unpack(k, kept): unpack(v, kept) for k, v in rest[0]}
     if kind == "r":
-        return Remote(*rest) if kept is None else kept[rest[0]]
+        return kept[rest[0]] if isinstance(kept, list) else (kept or Remote)(*rest)
     if kind == "x":
         return standard(rest[0])(*(unpack(each, kept) for each in rest[1:]))
     if kind == "n":
@@ -109,7 +110,7 @@ def unpack(value: object, kept: list | None = None) -> object:
         return range(*rest[0])
     if kind == "y":
         named = getattr(builtins, rest[0])
-        if kept is None and not isinstance(named, type):
+        if not isinstance(kept, list) and not isinstance(named, type):
             raise ValueError("not a type")
         return named
     items = [unpack(each, kept) for each in rest[0]]
@@ -132,7 +133,7 @@ class Remote:
     """An object that stays with the guest: it can be passed back, equals only itself, and is as true as it says."""
 
     def __init__(self, place: int, true: bool | None = True):
-        self.place, self.true = place, true
+        self._place, self._true = place, true
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -140,9 +141,9 @@ class Remote:
     __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
-        if not isinstance(self.true, bool):
+        if not isinstance(self._true, bool):
             raise TypeError("an object of the answer's has no truth value")
-        return self.true
+        return self._true
 
 
 def text(value: object) -> str:
@@ -263,7 +264,10 @@ def reply_to(asked: dict, names: dict, keep: list, limits: dict) -> object:
         return program(asked["program"], asked["stdin"], limits)
     if "command" in asked:
         return command(asked["command"], asked["files"], limits)
-    target = resolve(asked["call"], asked["of"], names)
+    if "operate" in asked:
+        target = getattr(_operator, asked["operate"], None) or getattr(builtins, asked["operate"])
+    else:
+        target = resolve(asked["call"], asked["of"], names)
     keywords = {name: unpack(value, keep) for name, value in asked["keywords"].items()}
     return target(*(unpack(value, keep) for value in asked["arguments"]), **keywords)
 

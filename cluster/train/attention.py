@@ -19,7 +19,8 @@ VARLEN = "varlen"
 def varlen(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, **more: Any) -> tuple[Tensor, None]:
     """An attention function of transformers: [rows, slots, heads, width] of query [rows, heads, slots, width], key and value.
 
-    cu_seq_lens_q: int32 [sequences + 1], where sequences begin in the flattened rows, and the end; max_length_q: the longest.
+    cu_seq_lens_q: int32 [sequences + 1], where sequences begin in the flattened rows, and the end; max_length_q: no sequence is
+    longer.
     """
     if more.get("softcap") or more.get("s_aux") is not None or getattr(module.config, "attention_chunk_size", None):
         raise ValueError("this model's attention has chunks, caps or sinks, torch's varlen_attn has not: type train.bf16=false")
@@ -32,14 +33,16 @@ def varlen(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mas
 AttentionInterface.register(VARLEN, varlen)  # without a mask function of that name, transformers makes no mask
 
 
-def arguments(config: Any, positions: Tensor, offsets: Tensor, longest: int) -> dict[str, Any]:
+def arguments(config: Any, positions: Tensor, offsets: Tensor) -> dict[str, Any]:
     """What a model's decoder takes to keep the sequences of a batch apart, made once for all its layers and forward passes.
 
-    positions: int64 [rows, slots], 0 where a sequence begins; offsets, longest: as in `varlen`. Nothing for a model with a
-    sliding window and sdpa: transformers makes its masks from the positions.
+    positions: int64 [rows, slots], 0 where a sequence begins; offsets: as in `varlen`. Nothing for a model with a sliding
+    window and sdpa: transformers makes its masks from the positions. For `varlen` nothing differs between batches of one shape
+    but the number of offsets, so layers are compiled once.
     """
     if config._attn_implementation == VARLEN:
-        return {"cu_seq_lens_q": offsets, "max_length_q": longest}  # named as for transformers' flash attention
+        torch._dynamo.maybe_mark_dynamic(offsets, 0)
+        return {"cu_seq_lens_q": offsets, "max_length_q": positions.shape[1]}  # named as for transformers' flash attention
     if getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None):
         return {}
     sequence, slot = (positions == 0).cumsum(1), torch.arange(positions.shape[1], device=positions.device)

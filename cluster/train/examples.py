@@ -12,10 +12,15 @@ from cluster.folder.arm import Arm
 from cluster.folder.book import Book
 from cluster.folder.layout import manifest_key, unit_key, unit_of
 from iteration import losses
-from iteration.protocols import Ends, GradesSteps, Learn, Value
+from iteration.protocols import Ends, GradesSteps, Learn, Reads, Value
 from iteration.types import Examples
 
-COLUMNS = ["id", "node", "parent", "depth", "token_ids", "visits", "state"]  # of a trace, that `Learn.examples` may read
+COLUMNS = ["id", "node", "parent", "depth", "token_ids", "visits", "state"]  # of a trace, that every way to learn may read
+
+
+def columns(learn: Learn) -> list[str]:
+    """The columns of a trace that a way to learn reads."""
+    return [*COLUMNS, *(learn.reads if isinstance(learn, Reads) else ())]
 
 
 def manifest_table(items: pa.Table, indices: np.ndarray, epochs: np.ndarray) -> pa.Table:
@@ -40,7 +45,8 @@ def load_examples(book: Book, items: list[tuple[str, str]], learn: Learn) -> tup
     by_unit: dict[str, list[int]] = {}
     for index, (trace, _) in enumerate(items):
         by_unit.setdefault(unit_key(*unit_of(trace)), []).append(index)
-    parts = [learn.examples(book.store.table(key, COLUMNS), [items[i] for i in indices]) for key, indices in by_unit.items()]
+    read = columns(learn)
+    parts = [learn.examples(book.store.table(key, read), [items[i] for i in indices]) for key, indices in by_unit.items()]
     where = np.zeros(len(items), np.int64)
     where[[i for indices in by_unit.values() for i in indices]] = np.arange(len(items))
     return Examples.concat(parts), where

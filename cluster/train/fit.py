@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from cluster.train import ranks
 from cluster.train.checkpoint import Checkpoints
 from cluster.train.options import Optimise
@@ -59,6 +57,7 @@ def fit(
     import torch
 
     worker = ranks.working(model, half and mesh is None)
+    gradients = ranks.Gradients(worker, model)
     if options.compile:
         for module in worker.modules():
             if type(module).__name__ in (worker._no_split_modules or ()):
@@ -88,6 +87,7 @@ def fit(
         for micro in micro_batches(batch, options.micro_rows, group, worker):
             loss = loss_of(micro) / whole
             (loss * group.ranks).backward()  # the ranks' gradients are averaged
+            gradients.deliver()
             total += loss.detach()
         norm = torch.nn.utils.clip_grad_norm_(learnt, options.clip)
         norm = norm.full_tensor() if mesh is not None else norm
@@ -124,7 +124,6 @@ def micro_batches(batch: Batch, rows: int, group: Group, model: torch.nn.Module)
     for at in range(group.rank * rows, len(batch.token_ids) + group.rank * rows, rows * group.ranks):
         mine = slice(at, at + rows)
         arrays = batch.rows(mine) if at < len(batch.token_ids) else batch.rows(slice(0, 1), counted=False)
-        longest = int(np.diff(arrays["offsets"]).max())  # here, where no GPU has to be asked
         micro = SimpleNamespace(**{name: ranks.moved(array, model.device) for name, array in arrays.items()}, count=batch.count)
-        micro.attention = arguments(model.config, micro.positions, micro.offsets, longest)
+        micro.attention = arguments(model.config, micro.positions, micro.offsets)
         yield micro

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from cluster.engine import AUTO, number_of
 from iteration import tiny
+from iteration.games.model import Size
 from iteration.parts import above, at_least, one_of
 
 
@@ -50,6 +51,7 @@ class Model:
     path: str = ""  # a Hugging Face folder or id to start from; without one, a small model warm-started on the task's corpus
     shape: tiny.Shape = field(default_factory=tiny.Shape)
     warm_start: WarmStart = field(default_factory=WarmStart)
+    net: Size = field(default_factory=Size)  # of a game, in place of the language model
 
 
 @dataclass
@@ -57,8 +59,9 @@ class Train(Optimise):
     tokens: int = 160_000  # trained on in each round
     start: str = "previous"  # each round's initial model: the best so far (previous) or the first one (base)
     pool: str = "all"  # training data: the kept answers of all rounds (all), or of the last one only (last)
+    window: int = 0  # newest rounds that the pool holds; 0: as `pool` says
     checkpoint: float = 60.0  # seconds between two checkpoints during a training
-    threads: int = 0  # CPU threads of each rank; 0: all cores
+    threads: int = 0  # CPU threads of each rank; 0: all cores. Another number may round otherwise
     gpus: float | int | str = AUTO  # of each rank: 0 is the CPU, 1 a GPU, 0.5 one that an engine shares; auto: what there is
     ranks: int = 1  # processes that share the model (FSDP2); with gpus=1, one GPU each
     bf16: bool = True  # on GPUs: compute in bfloat16, with weights and moments in float32
@@ -67,7 +70,7 @@ class Train(Optimise):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, tokens=1, checkpoint=0, threads=0, ranks=1, lora=0)
+        at_least(self, tokens=1, window=0, checkpoint=0, threads=0, ranks=1, lora=0)
         one_of(self, start=("previous", "base"), pool=("all", "last"), save_dtype=("float32", "bfloat16", "same"))
         number_of(self.gpus, 1)
 

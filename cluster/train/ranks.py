@@ -11,6 +11,7 @@ import contextlib
 import copy
 import datetime
 import gc
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,6 +62,12 @@ class Head:
 
 POLICY = Head("AutoModelForCausalLM", {})
 VALUE = Head("AutoModelForSequenceClassification", {"num_labels": 1})
+
+
+def environment() -> dict[str, str]:
+    """The environment variables of a rank's process. Threads that wait for others sleep: they spin by default, and beside an
+    engine on the same cores that makes a step many times as long."""
+    return {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
 
 
 def meeting_point(host: str = "127.0.0.1") -> str:
@@ -159,21 +166,55 @@ def shard(model: torch.nn.Module, blocks: set[str], group: Group, mesh: DeviceMe
 
 
 def working(model: torch.nn.Module, half: bool) -> torch.nn.Module:
-    """What computes for a model on a single rank: the model itself, or a bfloat16 copy whose gradients go to the model's, in
-    float32 and summed over micro-batches. `refresh` brings it the new weights after a step."""
+    """What computes for a model on a single rank: the model itself, or a bfloat16 copy whose gradients `Gradients`
+    brings to the model. `refresh` brings it the new weights after a step."""
     if not half:
         return model
     copied = copy.deepcopy(model)
-    for master, mine in zip(model.parameters(), copied.parameters(), strict=True):
+    for mine in copied.parameters():
         mine.data = mine.data.bfloat16()  # only parameters: buffers, such as the frequencies of positions, stay exact
-        if mine.requires_grad:
-            mine.register_post_accumulate_grad_hook(partial(hand_over, master))
     return copied
 
 
-def hand_over(master: torch.nn.Parameter, mine: torch.nn.Parameter) -> None:
-    master.grad = mine.grad.float() if master.grad is None else master.grad.add_(mine.grad)
-    mine.grad = None
+LOT = 2**27  # gradients that are brought over at once: 768 MB of them, and of their copy in float32
+
+
+class Gradients:
+    """Brings a working copy's gradients to its model, in float32 and summed over micro-batches: during the backward pass, so
+    that they do not add up in memory, and many at once, because a small model's step is as long as its kernels are many."""
+
+    def __init__(self, copied: torch.nn.Module, model: torch.nn.Module):
+        self._waiting: list[tuple[torch.nn.Parameter, torch.nn.Parameter]] = []
+        self._size = 0
+        for master, mine in zip(model.parameters(), copied.parameters(), strict=True):
+            if mine is not master and mine.requires_grad:
+                mine.register_post_accumulate_grad_hook(partial(self._arrived, master))
+
+    def _arrived(self, master: torch.nn.Parameter, mine: torch.nn.Parameter) -> None:
+        self._waiting.append((master, mine))
+        self._size += mine.numel()
+        if self._size >= LOT:
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Those that are still waiting; after a backward pass."""
+        import torch
+
+        if not self._waiting:
+            return
+        with torch.no_grad():
+            brought = [torch.empty_like(master) for master, _ in self._waiting]
+            torch._foreach_copy_(brought, [mine.grad for _, mine in self._waiting])
+            both = [(master, new) for (master, _), new in zip(self._waiting, brought, strict=True)]
+            summed = [(master.grad, new) for master, new in both if master.grad is not None]
+            if summed:
+                torch._foreach_add_(*map(list, zip(*summed, strict=True)))
+            for master, new in both:
+                if master.grad is None:
+                    master.grad = new
+        for _, mine in self._waiting:
+            mine.grad = None
+        self._waiting, self._size = [], 0
 
 
 def refresh(copied: torch.nn.Module, model: torch.nn.Module) -> None:

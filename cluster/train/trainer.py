@@ -284,10 +284,7 @@ class Trainer:
         """Take all steps. Returns their losses. Raises UserError where one is not finite: such a model is never committed."""
         self._progress, losses = Progress(name, 0, len(plan)), []
         for step, loss in enumerate(steps, 1):
-            if not math.isfinite(loss):
-                raise UserError(
-                    f"training diverged: the loss is {loss} at step {step}; lower train.lr in a fork (run.fork=RUN@ROUND)"
-                )
+            check_finite(loss, step)
             losses.append(loss)
             self._progress = Progress(name, step, len(plan), loss, self._progress.tokens + plan[step - 1].tokens)
         return losses
@@ -319,6 +316,12 @@ class Trainer:
         with self._loading:
             folder = self._store.folder(model_folder(version))
             return head.model_class.from_pretrained(folder, dtype=torch.float32, **head.options).eval()
+
+
+def check_finite(loss: float, step: int) -> None:
+    """Raises UserError where a loss is not finite."""
+    if not math.isfinite(loss):
+        raise UserError(f"training diverged: the loss is {loss} at step {step}; lower train.lr in a fork (run.fork=RUN@ROUND)")
 
 
 def curve(losses: list[float], norms: list[float]) -> dict[str, float]:

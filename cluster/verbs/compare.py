@@ -29,8 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
+    from rich.console import Console
+
     from cluster.comparison import read
-    from cluster.console import console as terminal
     from cluster.folder.layout import ERRORS, TABLES
     from cluster.folder.store import Store
     from cluster.verbs.driving import guarded, quiet
@@ -39,7 +40,7 @@ def act(known: argparse.Namespace) -> int:
     folder = Store(read(known.config, known.options).run.dir).open().root
     quiet()
     again = shlex.join([COMMAND, "compare", known.config, *known.options])
-    console = None if known.json else terminal(180)
+    console = None if known.json else Console(width=max(180, Console().width))  # a narrower terminal wraps lines, not numbers
     status = guarded(lambda: compare(known.config, known.options, console), folder / ERRORS, again)
     if not status and console:
         print(f"{(time.monotonic() - began) / 60:.1f} minutes; the tables are in {folder}/{TABLES}")

@@ -50,7 +50,7 @@ def join(known: argparse.Namespace) -> None:
 
 
 def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
-    """(what runs it, the checked config): a run, a comparison or an evaluation, by its sections. Raises UserError."""
+    """(what runs it, the checked config): a run, comparison or evaluation, by its sections and its task. Raises UserError."""
     from iteration.config import read
 
     sections = read(file)
@@ -62,10 +62,19 @@ def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
         from cluster import evaluation
 
         return evaluation.Evaluation, evaluation.read(file, options)
-    from cluster.config import load
-    from cluster.run import Run
+    return run_of(file, options)
 
-    return Run, load(file, options)
+
+def run_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
+    """(what runs it, the checked config): a run on language or on a game, by its task. Raises UserError."""
+    from cluster.config import load
+    from cluster.play import Play
+    from cluster.run import Run
+    from iteration.parts import TASK
+    from iteration.protocols import Plays
+
+    config = load(file, options)
+    return Play if isinstance(TASK.part_class(config.task.name), Plays) else Run, config
 
 
 def turn(kind: type, config: DictConfig, known: argparse.Namespace, again: str) -> int:

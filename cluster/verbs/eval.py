@@ -87,8 +87,9 @@ def table(evidence: Evidence) -> Table:
     from cluster.console import new_table
     from iteration.choose import JUDGED
 
-    columns = ("level", "way", "tokens", "pass@1 %", "vote %", "vote by the judge %", "coverage %")
+    columns = ("level", "way", "tokens", "pass@1 %", "vote %", "judged\nvote %", "coverage %")
     shown = new_table("held-out problems, by tokens spent on each", columns, left=("way",), no_wrap=True)
+    shown.columns[1].no_wrap = False  # it is what gives way on 80 columns
     for results in [*evidence.held_out, *evidence.arms]:
         for level in results.levels():
             here = results.of(level)

@@ -53,7 +53,7 @@ def act(known: argparse.Namespace) -> int:
 
     book = Book(open_run(known.run))
     given, sandbox = split_options(known.options)
-    grader = grader_of(known.verifier, OmegaConf.to_container(given, resolve=True), sandbox)
+    grader = grader_of(known.verifier, OmegaConf.to_container(given, resolve=True), sandbox, book.store)
     name = set_name(known.verifier, grader.tag)
     try:
         with writing(known.run), Progress(console=Console(stderr=True), transient=True) as progress:

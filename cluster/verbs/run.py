@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+import shutil
+import textwrap
 
-from cluster.verbs.driving import config_arguments, join, ray_arguments, turn
+from cluster.verbs.driving import config_arguments, join, ray_arguments, run_of, turn
 from iteration.errors import COMMAND
 
 HELP = "start a run, or resume it"
@@ -14,6 +16,7 @@ DESCRIPTION = (
     "Start the run that CONFIG describes. The same command again resumes it from its folder, whatever was killed. "
     "KEY=VALUE replaces an option of the file, e.g. seed=1 train.lr=5e-4 search.n=16 task.last_level=7."
 )
+COLUMN = 40  # where the meaning of an option begins in the help
 EXAMPLES = (
     "flywheel run configs/quickstart.yaml  five rounds of expert iteration, about five minutes on two cores",
     "flywheel run configs/quickstart.yaml seed=1 run.dir=runs/seed1  the same with another seed, in another folder",
@@ -27,12 +30,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
-    from cluster.config import load
-    from cluster.run import Run
-
     join(known)
     again = shlex.join([COMMAND, "run", known.config, *known.options])
-    return turn(Run, load(known.config, known.options), known, again)
+    return turn(*run_of(known.config, known.options), known, again)
 
 
 def ending() -> str:
@@ -40,6 +40,7 @@ def ending() -> str:
     from cluster.config import KINDS, Config
     from iteration.config import describe
 
+    width = shutil.get_terminal_size().columns
     lines = ["options (KEY=VALUE), with their defaults:"]
     sections = {key.rstrip("*"): kind for key, kind in KINDS.items()}
 
@@ -50,7 +51,11 @@ def ending() -> str:
                 add(inner, f"{prefix}{name}.")
             elif f"{prefix}{name}" not in sections:
                 given = f"  {prefix}{name}={default}"
-                lines.append(f"{given:<46}  {comment}".rstrip() if len(given) <= 46 else f"{given}\n{'':48}{comment}".rstrip())
+                one = f"{given:<{COLUMN}}  {comment}".rstrip()
+                if len(given) <= COLUMN and len(one) <= width:
+                    lines.append(one)
+                else:
+                    lines.extend([*wrapped(given, width), *wrapped(" " * 6 + comment, width)])
 
     add(Config, "")
     for section, kind in sections.items():
@@ -62,3 +67,8 @@ def ending() -> str:
             lines.append(f"\nwith {section}: {{{name}: {{}}}}:" if several else f"\nwith {section}.name={name}:")
             add(kind.part_class(name), f"{section}.{name}." if several else f"{section}.")
     return "\n".join(lines) + "\n"
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width` columns; the second and later ones are indented."""
+    return textwrap.wrap(text, width, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False)

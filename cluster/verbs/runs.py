@@ -32,9 +32,9 @@ def act(known: argparse.Namespace) -> int:
         for run in runs:
             print(json.dumps(asdict(run)))
     else:
-        from cluster.console import console
+        from cluster.console import console, fitting
 
-        console().print(runs_table(runs))
+        fitting(console(), runs_table(runs), runs_table(runs, stacked=True))
     return 0
 
 
@@ -89,15 +89,16 @@ def state(book: Book) -> str:
     return f"stopped: {left[0]}" if book.recorded(book.wanted()) else "stopped"
 
 
-def runs_table(runs: Iterable[Listed]) -> Table:
+def runs_table(runs: Iterable[Listed], stacked: bool = False) -> Table:
+    """One line a run. stacked: several lines, which fit 80 columns."""
     from cluster.console import new_table
 
-    table = new_table("", ())
-    for name in ("run", "task", "search", "verifier", "rounds", "held-out pass@1 %", "state", "last written"):
-        table.add_column(name, overflow="fold", min_width=min(8, len(name)))
+    between = "\n" if stacked else ", "
+    columns = ("run", f"task{between}search{between}verifier", "rounds", "held-out pass@1 %", "state", "last written")
+    table = new_table("", columns, left=columns, overflow="fold")
     for run in runs:
-        scores = ", ".join(f"{100 * value:.1f} (level {level})" for level, value in run.pass_1.items())
-        written = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.written))
-        rounds = f"{run.finished} of {run.wanted}"
-        table.add_row(run.folder, run.task, run.search, run.verifier, rounds, scores, run.state, written)
+        scores = between.join(f"level {level}: {100 * value:.1f}" for level, value in run.pass_1.items())
+        written = time.strftime(f"%Y-%m-%d{between[-1]}%H:%M", time.localtime(run.written))
+        parts = between.join((run.task, run.search, run.verifier))
+        table.add_row(run.folder, parts, f"{run.finished} of {run.wanted}", scores, run.state, written)
     return table

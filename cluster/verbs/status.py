@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(known: argparse.Namespace) -> int:
-    from cluster.console import console, rounds_table
+    from cluster.console import console, fitting, rounds_table
     from cluster.folder.book import Book
     from cluster.folder.place import open_run
 
@@ -41,7 +41,7 @@ def act(known: argparse.Namespace) -> int:
         line = "round {round}  {phase}: {committed} of {planned} units committed".format(**each)
         shown.print(line, highlight=False)
     if records:
-        shown.print(rounds_table(records))
+        fitting(shown, rounds_table(records), rounds_table(records, stacked=True))
     if not book.finished():
         shown.print(f"resume with: {COMMAND} resume {known.run}", highlight=False)
     return 0

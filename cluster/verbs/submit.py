@@ -96,8 +96,10 @@ def submit(config: str, options: list[str], address: str, follow: bool) -> int:
                 },
             },
         )
-    except RuntimeError as error:  # e.g. another Ray on the head's machine holds the port of the job agent
-        raise UserError(f"--address {address}: the cluster does not take the job ({last_line(error)})") from None
+    except RuntimeError as error:
+        said = last_line(error)
+        other = "; if another Ray runs there, type ray start --head --dashboard-agent-listen-port=N" * ("agent" in said)
+        raise UserError(f"--address {address}: the cluster does not take the job ({said}){other}") from None
     print(f"job {job} ({settings.name}), dashboard {address}/#/jobs/{job}, run {folder}", flush=True)
     if not follow:
         return 0

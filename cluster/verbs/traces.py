@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,12 @@ class Wanted:
     kept: bool = False
     round: int | None = None
     arm: str = "train"
+
+    def words(self) -> list[str]:
+        """The same on the command line."""
+        given = {"--problem": self.problem, "--state": self.state, "--round": self.round, "--arm": self.arm}
+        given |= {"--arm": None} if self.arm == "train" else {}
+        return ["--kept"] * self.kept + [word for pair in given.items() if pair[1] not in ("", None) for word in map(str, pair)]
 
     def fits(self, row: Mapping) -> bool:
         """row: of an export."""
@@ -178,7 +185,8 @@ def show(book: Book, folder: str, wanted: Wanted, page: int) -> int:
     if seen <= first:
         out.print("no more answers fit" if page > 1 else "no answer fits", highlight=False)
     elif more:
-        out.print(f"next page: {COMMAND} traces {folder} ... --page {page + 1}", highlight=False)
+        again = shlex.join([COMMAND, "traces", folder, *wanted.words(), "--page", str(page + 1)])
+        out.print(f"next page: {again}", highlight=False, markup=False, soft_wrap=True)
     else:
         out.print(f"{seen} answers fit; all of them: --to FILE.parquet or FILE.jsonl", highlight=False)
     return 0

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
     from rich.table import Table
 
+    from cluster.folder.store import Store
     from cluster.verifier import Grader
     from iteration.protocols import Task
     from iteration.types import Problem, Verdict
@@ -115,8 +116,8 @@ def asked_for(task: str, words: list[str]) -> tuple[Grader, Task | None]:
     return grader_of(options.pop("name"), options, walls | sandbox), problems
 
 
-def grader_of(name: str, options: dict, sandbox: dict) -> Grader:
-    """A verifier by name, with checked options. sandbox: options of its sandbox. Raises UserError."""
+def grader_of(name: str, options: dict, sandbox: dict, store: Store | None = None) -> Grader:
+    """A verifier by name, with checked options. sandbox: options of its sandbox; store: of the run. Raises UserError."""
     from omegaconf import OmegaConf
 
     from cluster.sandbox.walls import SandboxOptions
@@ -127,7 +128,7 @@ def grader_of(name: str, options: dict, sandbox: dict) -> Grader:
     part = settings.checked(OmegaConf.create({"name": name} | options), VERIFY, "command line: verify")
     walls = settings.checked_options(SandboxOptions, sandbox, "command line: sandbox")
     check_walls(f"the verifier {name}", part.make(), SandboxOptions(**walls))
-    return Grader(part, walls)
+    return Grader(part, walls, store)
 
 
 def split_options(words: list[str]) -> tuple[DictConfig, dict]:

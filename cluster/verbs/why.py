@@ -1,8 +1,9 @@
-"""`flywheel why`: one trace's whole story, from the run folder alone."""
+"""`flywheel why`: the history of one trace, from the run folder alone."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from iteration.errors import UserError
@@ -11,12 +12,12 @@ if TYPE_CHECKING:
     from cluster.folder.arm import Arm
     from cluster.folder.book import Book
 
-HELP = "one trace's whole story"
+HELP = "the history of one trace"
 DESCRIPTION = (
     "Problem, round, model, unit, verdict, filter decision, training, and the model that it went into. "
     "Ids are in the id column of RUN/traces/**/*.parquet."
 )
-EXAMPLES = ("flywheel why r00002/train/u00003/t005/n0002 --run runs/quickstart  the history of one trace",)
+EXAMPLES = ("flywheel why r00002/train/u00003/t005/n0002 --run runs/quickstart  from its problem to its model",)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +36,7 @@ def act(known: argparse.Namespace) -> int:
         if not runs:
             raise UserError("no run in runs/; type --run RUN")
         store = runs[-1]
+        print(f"run       {os.path.relpath(store.place)}, the newest in runs/ (--run RUN takes another)")
     print("\n".join(story(Book(store), known.trace)))
     return 0
 
@@ -62,12 +64,18 @@ def story(book: Book, trace: str) -> list[str]:
         f"model     {last['model_version']} ({len(last['token_ids'])} tokens{likely(last['logprobs'])})",
         *(f"          | {line}" for row in rows[1:] for line in row["text"].strip().splitlines()),
         *taken_from(rows),
-        f"verdict   {last['state'] or 'none: the answer did not end here'}" + (f": {last['why']}" if last["why"] else ""),
+        *said(last["state"] or "none: the answer did not end here", last["why"]),
     ]
     if last["values"]:
         scores = " ".join(f"{each:.2f}" for row in rows[1:] for each in row["values"])
         lines.append(f"judged    {last['judge_version'] or 'by the verifier'}: steps {scores}, worth {last['value']:.3f}")
     return lines + decided(book, arm, number, trace)
+
+
+def said(state: str, why: str | None) -> list[str]:
+    """The verdict and its reason, which may be another model's words, of many lines."""
+    first, *more = why.splitlines() if why else [""]
+    return [f"verdict   {state}" + (f": {first}" if first else ""), *(f"          | {line}" for line in more)]
 
 
 def likely(logprobs: list[float] | None) -> str:

@@ -9,7 +9,6 @@ Sources: Silver et al. 2018 (AlphaZero; c(s) is in its pseudocode); Couetoux et 
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -17,9 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from iteration.parts import above, at_least, share
+from iteration.search.puct import weight
 from iteration.types import Expand, Node, Tree
-
-_C_BASE = 19652
 
 
 @dataclass
@@ -27,7 +25,7 @@ class Mcts:
     simulations: int = 64  # walks from the root; most of them generate
     width: int = 4  # steps sampled together
     widen: float = 0.5  # a node visited N times more may have sampled width + widen * N^power steps
-    power: float = 0.5
+    power: float = 0.5  # see widen
     c: float = 1.25  # weight of the prior against the value
     noise: float = 0.0  # share of Dirichlet noise in the root's priors
     alpha: float = 0.3  # of that noise: small is spiky
@@ -69,8 +67,7 @@ class Mcts:
 
     def best(self, node: Node, children: list[Node], total: dict[int, float]) -> Node:
         """The child of highest Q + c(s) P sqrt(N) / (1 + n)."""
-        c = self.c + math.log((node.visits + _C_BASE + 1) / _C_BASE)
-        explore = c * math.sqrt(node.visits)
+        explore = weight(self.c, node.visits)
         return max(children, key=lambda child: total[child.index] / child.visits + explore * child.prior / (1 + child.visits))
 
     def set_priors(self, children: list[Node], rng: np.random.Generator | None) -> None:

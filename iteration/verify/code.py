@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,6 +28,7 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 UNFIT = (UnicodeError, StopIteration, StopAsyncIteration)
 PARTS = ("entry", "check", "asserts", "setup", "names")  # of a spec with assertions
 SPACE = " \t\r\v\f"  # at the ends of lines that a program prints
+_CLASS = re.compile(r"[A-Z]\w*[a-z]\w*")
 PLAIN = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset, type(None))  # values of constants
 _LOUD = 5  # failed tests that the verdict names
 
@@ -110,28 +111,39 @@ def _functions(guest, spec: dict, tests: Assertions, source: str, replies) -> li
             raise (known if fit and not issubclass(known, UNFIT) else RuntimeError)(message)
         return reply["value"]
 
-    def proxy(name: str):
-        def ask(*arguments: object, **keywords: object) -> object:
-            try:
-                reply = guest.call(name, arguments, keywords)
-            except TypeError as error:
-                raise Unasked(str(error)) from None
-            return value_of(reply)
+    def told_by(asked: Callable[..., dict], *given: object) -> object:
+        try:
+            reply = asked(*given)
+        except TypeError as error:
+            raise Unasked(str(error)) from None
+        return value_of(reply)
 
-        return ask
+    def proxy(name: str):
+        return lambda *arguments, **keywords: told_by(guest.call, name, arguments, keywords)
+
+    def operate(name: str, *arguments: object, **keywords: object) -> object:
+        return told_by(guest.operate, name, arguments, keywords)
 
     def value(name: str) -> object:
         return proxy(name) if name in tests.called else value_of(guest.get(name))
 
     names: dict = {"__name__": "tests", "__holds__": results.holds, "__broke__": results.broke, "__Exception__": Exception}
     names |= {theirs_of(name): proxy(name) for name in tests.asked}
+    classes = {name for name in tests.asked if _CLASS.fullmatch(name)}
+    if classes:
+        guest.objects(operate)
     exec(tests.setup, names)
     why = _undefined(guest.define(source, names=sorted(tests.asked), after=tests.theirs))
     if why:
         return [(False, why)] * len(tests.codes)
     try:
+        for name in classes:
+            found = value_of(guest.get(name))
+            if not isinstance(found, PLAIN):
+                vars(found)["_makes"] = True
+                names[theirs_of(name)] = found
         names |= {name: value(name) for name in sorted(tests.remote)}
-        for name in tests.asked - tests.called - {spec.get("entry")}:
+        for name in tests.asked - tests.called - {spec.get("entry")} - classes:
             found = value(name)
             names[theirs_of(name)] = found if isinstance(found, PLAIN) else proxy(name)
     except (Gone, Exception) as error:
@@ -141,7 +153,7 @@ def _functions(guest, spec: dict, tests: Assertions, source: str, replies) -> li
         try:
             exec(code, names)
             if spec.get("check"):
-                names["check"](proxy(spec["entry"]))
+                names["check"](names[theirs_of(spec["entry"])])
             if silent is not None and len(results.all) == before:
                 results.add("" if silent else "no assertion was reached")
         except Gone as error:
@@ -255,10 +267,9 @@ def _why(reply: dict) -> str:
 @dataclass
 class Code:
     partial: bool = False  # reward the share of tests that pass; otherwise 1 for all of them and 0 for any fewer
-    seconds: float = 2.0  # of CPU for all tests of one answer
-    # By how much a number that a program prints, or a function returns to an APPS row, may differ from the expected one:
-    # absolutely, or relatively where that one is above 1. Two integers have to be equal. 0: exact; judges often take 1e-6.
-    tolerance: float = 0.0
+    seconds: float = 3.0  # of CPU for all tests of one answer
+    # Two integers have to be equal; judges of programming contests often take 1e-6.
+    tolerance: float = 0.0  # of printed numbers and of what an APPS function returns: absolute, above 1 relative; 0 is exact
 
     executes: ClassVar[bool] = True
     version: ClassVar[str] = "3"

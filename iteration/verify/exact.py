@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from iteration import wording
-from iteration.extract import clean, explicit, number, numbers, shortest
+from iteration.extract import DAY, DENIALS, HINTS, HINTS_BEHIND, clean, explicit, marks, number, numbers, shortest
 from iteration.types import Problem, State, Verdict
-from iteration.units import MACRO, measured
+from iteration.units import CHANGING, MACRO, measured
 
 _RATIO = re.compile(  # a fraction, last in its line
-    r"(?<![\d./])-?(?:(?:\d+ +)?\d+ */ *\d+(?![\d/]|\.\d)(?=\D*\Z)|\d*\\[dt]?frac\{\d+\}\{\d+\}(?=[\s$.)\]\\]*\Z))"
+    r"(?<![\d./])-?(?:(?:\d+ +)?\d+ */ *\d+(?![\d/]|\.\d)(?=\D*\Z)|\d*\\[dt]?frac\{\d+\}\{\d+\}(?=[\s$.)\]\\*_]*\Z))"
 )
 _SPACED = re.compile(r"(?<=\d)(?:\\[,;:! ]|\{,\}|,\\!)(?=\d{3}(?!\d))")
 # What makes a number a part of a formula: it stands before the number, or behind it.
@@ -42,7 +42,7 @@ def _last(text: str, alone: bool = False) -> str:
     for line in reversed(text.split("\n")):
         values = numbers(line)
         if values:
-            ratio = _RATIO.search(line)
+            ratio = _RATIO.search(line) if "/" in line or "frac" in line else None
             if ratio and number(ratio[0]) and not (alone and _INTO.search(line[: ratio.start()])):
                 return str(number(ratio[0]))
             written = _WRITTEN.search(line) if alone else None
@@ -52,19 +52,100 @@ def _last(text: str, alone: bool = False) -> str:
 
 
 _SIMPLE = re.compile(r"[A-Za-z]: (\d+)\Z")
+_WORDS, _DIGIT = re.compile("[a-z]+"), re.compile("[0-9]")
 _WRITTEN = re.compile(r"(\d[\d.,]*(?<![.,])|(?<!\d)\.\d+)(?=\D*\Z)")
 
 
-# Quickly, what is most frequent: a line or sentence at the end that states a number and nothing else
-_LAST = re.compile(r"(?:\n(?:####|A:)|(?:\n|[a-z\d]\.\s)(?:The )?(?:final )?[Aa](n)swer(?: is:?|:)) (\d+)\.?\Z")
+# Quickly, what is most frequent: a last line or sentence that marks a number, or a last line with one number amid plain words.
+_DIGITS = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)"
+_MARKED_LAST = re.compile(
+    r"(?:####|A:|(?P<bold>\*\*)?(?:The )?(?:[Ff]inal )?[Aa](?P<word>n)swer(?: is:?|:)(?(bold)(?:\*\*)?)"
+    rf"|(?<=[\d.>)\n]\n)(?P<tag><answer>)) ?(?P<b>\*\*)?\$?{_DIGITS}(?(b)\*\*)(?(bold)(?:\*\*)?)(?(tag) ?</answer>)\.?",
+    re.ASCII,
+)
+_PLAIN_LAST = re.compile(
+    r"(?:[A-Za-z]{2,},? |a |[A-Za-z] (?==)|(?<=[a-z] )\$?\d+(?:\.\d+)? (?=[a-z]{2}))*(?:= )?"
+    r"(?:(?P<box>(?:\$\$?|\\\[ ?)?\\boxed\{)|(?P<bold>\*\*)?\$?)"
+    rf"{_DIGITS}(?(box)(?:(?:\\,)? ?\\text\{{ ?[a-z]{{2,}}\}})?\}}(?: ?\\\]|\$?\$?))(?(bold)\*\*)"
+    r"(?: [a-z]{2,}){0,9}(?(box)(?: \d+ [a-z]{4,})?)\.?",
+    re.ASCII,
+)
+_SUM = re.compile(r"\d[\d.,%)]*\s*[-+*/x]\s*\$?\(?\.?\d[\d.,$%()+*/\sx-]*=?[\s$]*\Z", re.ASCII)  # before a result
+_ONLY = re.compile(r"[^=]*[^=!<>:~]=\s*\$?", re.ASCII)  # the same, with one sign in all
+_RESULT = re.compile(rf"\s*\$?(?P<bold>\*\*\$?)?{_DIGITS}(?(bold)\*\*)(?: (?:[A-Za-z][A-Za-z'-]+|a))*\.?", re.ASCII)
+_BEHIND = HINTS_BEHIND | CHANGING
+_SOON = HINTS_BEHIND - {"times", "to", "square"} | {"power"}  # at once behind a result
+_CHANGES = {
+    "but",
+    "or",
+    "and",
+    "squared",
+    "cubed",
+    "plus",
+    "minus",
+    "divided",
+    "multiplied",
+    "factorial",
+    "raised",
+    "mod",
+    "percent",
+}
+
+
+def _quick(text: str) -> str:
+    """The number that the end of a text states, where nothing in it or before it can change that; else ""."""
+    start = text.rfind("\n") + 1
+    sentence = max(start, text.rfind(". ", -40) + 2)
+    found = _MARKED_LAST.fullmatch(text, sentence)
+    if found and (sentence == start or text[sentence - 3].isalnum()):
+        words = bool(found["word"]) + 2 * bool(found["tag"])
+        other = "NSWER" in text or "```" in text or text.count("nswer") != words or "oxed" in text or "box{" in text
+        return "" if other or not text.isascii() and marks(text[:sentence]) else shortest(found["number"])
+    line = text[start:]
+    if len(line) > 200 or "```" in text:
+        return ""
+    found = _computed(line)
+    computed = found is not None
+    found = found or (_PLAIN_LAST.fullmatch(line) if len(line) < 120 else None)
+    if not found:
+        return ""
+    before, behind = (_WORDS.findall(part.lower()) for part in (line[: found.start("number")], line[found.end("number") :]))
+    if computed:
+        summed = "<<" in line or _SUM.search(line, 0, found.start())  # no word before it denies a sum
+        plain = (
+            (summed or DENIALS.isdisjoint(before))
+            and _SOON.isdisjoint(behind[: 1 + ("'" in line)])
+            and _CHANGES.isdisjoint(behind[:4])
+        )
+    else:
+        several = _DIGIT.search(line, 0, found.start("number"))
+        plain = (
+            (_BEHIND if several else HINTS).isdisjoint(before) and _BEHIND.isdisjoint(behind[:2]) and HINTS.isdisjoint(behind)
+        )
+    if not plain:
+        return ""
+    head, box = text[:start], not computed and found["box"]
+    if box and (head.rstrip()[-1:] in tuple("+-*/^({") or "\\" in head[-20:]):  # the formula may begin before the line
+        return ""
+    other = "\\" in head and ("oxed" in head or "box{" in head) or "nswer>" in head or "nswer]" in head
+    return "" if other or marks(found.string[found.end("number") :] if box else text) else shortest(found["number"])
+
+
+def _computed(line: str) -> re.Match | None:
+    """What a line computes last: "5 * 3 = 15 eggs", "5 * 3 = <<5*3=15>>15"."""
+    ends = line.rfind(">>")
+    at = line.rfind("<<") if ends >= 0 else line.rfind("=") + 1
+    if at <= 0 or not (_SUM.search(line, max(0, at - 60), at) or _ONLY.fullmatch(line, 0, at)):
+        return None
+    return _RESULT.fullmatch(line, ends + 2 if ends >= 0 else at)
 
 
 def final_number(text: str) -> str:
     """The number that a text states in a box, a tag or behind "answer"; where it marks none, its last one; or ""."""
-    quick = _LAST.search(text[-40:])
-    marks = quick and ("box" in text or "NSWER" in text or "```" in text or text.count("nswer") != bool(quick[1]))
-    if quick and not marks and text.isascii():
-        return shortest(quick[2])
+    return _quick(text) or _final_number(text)
+
+
+def _final_number(text: str) -> str:
     text = clean(text)
     text = _SPACED.sub(",", text) if any(gap in text for gap in ("\\,", "\\!", "\\ ", "\\;", "\\:", "{,}")) else text
     said = explicit(text)
@@ -76,6 +157,7 @@ def final_number(text: str) -> str:
         return ""
     first, _, said = said.rpartition("=")
     said = re.sub(r"^\{([^{}]+)\}$", r"\1", said.strip("*_`$ ").rstrip("."))
+    said = DAY.sub(r"\1", said)
     whole, first = number(said), number(first)
     if whole and first and first.value != whole.value and not whole.decimals:  # "5 = 6"
         return ""
@@ -107,7 +189,13 @@ def _expected(canonical: Callable[[str], str], answer: str) -> tuple[str, str]:
     line = clean(answer).strip()
     one = "\n" in line or number(line) or "=" in line or len(numbers(line)) == 1 and not wording.NAMED.match(line)
     one = number(found) and (one or explicit(line))
-    return (found, "") if one or canonical is last_line else ("", wording.normal(wording.last_said(line)))
+    return (found, "") if one or canonical is last_line else ("", _words(line))
+
+
+def _words(text: str) -> str:
+    """All that a cleaned text states, for a comparison as words."""
+    said = explicit(text) or ""
+    return wording.normal(said if r"\text{ and }" in said else wording.last_said(text))
 
 
 @dataclass
@@ -126,7 +214,7 @@ class Exact:
     def one(self, problem: Problem, answer: str) -> Verdict:
         canonical = final_number if self.read == "number" else last_line
         expected, words = _expected(canonical, problem.answer)
-        given = wording.normal(wording.last_said(clean(answer))) if words else canonical(answer)
+        given = _words(clean(answer)) if words else canonical(answer)
         expected = expected or words
         if not expected:
             return Verdict(State.FAILED, why=f"the problem's own answer has no {self.read}: {problem.answer[:60]!r}")

@@ -304,13 +304,20 @@ def same(a: Leaf | Many, b: Leaf | Many) -> bool:
     if one.name and many.brackets and one.text[:1] in "([\\":
         inner = _structure(one.text)
         return isinstance(inner, Many) and same(inner if one is a else a, inner if one is b else b)
-    if not many.brackets and len(many.parts) > 1 and all(same(many.parts[0], part) for part in many.parts[1:]):
+    if not many.brackets and len(many.parts) > 1 and all(_repeats(many.parts[0], part) for part in many.parts[1:]):
         return same(many.parts[0], one)
     if many.brackets == "{}" and len(many.parts) == 1:
         return same(a.parts[0], b) if many is a else same(a, b.parts[0])
     if many.brackets not in ("", "{}") and _REGION.search(one.text):
         return bool(same_formula(a.text, b.text))
     return bool(many.joint and same_formula(many, one.text))
+
+
+def _repeats(a: Leaf | Many, b: Leaf | Many) -> bool:
+    """Does b state a again? 17 % restates 0.17, and not 17."""
+    if isinstance(a, Leaf) and isinstance(b, Leaf) and a.percent != b.percent and a.number and b.number:
+        return a.number.value * (1 if a.percent else 100) == b.number.value * (1 if b.percent else 100)
+    return same(a, b)
 
 
 def in_order(a: Many, b: Many) -> bool:
@@ -348,6 +355,9 @@ def same_leaf(a: Leaf, b: Leaf) -> bool:
         ten = [(int(each.text), 10) if re.fullmatch(r"\d+", each.text) else None for each in (a, b)]
         return (bases[0] or ten[0]) == (bases[1] or ten[1])
     numbers = a.number, b.number
+    day = extract.DAY.fullmatch(b.text) if numbers[0] else None
+    if day:  # "May 5", where only a number is expected
+        return a.text == day[1]
     if not all(numbers) and (a.words or b.words):
         return a.words == b.words
     if re.fullmatch(_TIME, a.text):  # 12:30 is a time, and no ratio 2:5

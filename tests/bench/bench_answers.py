@@ -1,6 +1,6 @@
 """What the verifiers of answers make of labelled solutions, forms and mutants, and how fast (docs/verifiers.md).
 
-    python -m tests.bench.bench_answers GSM8K_FOLDER [LABELLED.jsonl]
+    python -m tests.bench.bench_answers GSM8K_FOLDER [LABELLED.jsonl] [--smoke]
 
 GSM8K_FOLDER: holds train.jsonl.gz and test.jsonl.gz. LABELLED.jsonl: example_model_solutions.jsonl of openai/grade-school-math
 (model solutions with is_correct). To measure another version, set PYTHONSAFEPATH=1 and put its `iteration` before this
@@ -61,30 +61,31 @@ def agreement(name: str, judge: Judge, pairs: list[tuple[str, str, bool]]) -> No
 
 def main() -> None:
     math.warm()
-    solved = gsm8k(Path(sys.argv[1]))
+    words, every = [word for word in sys.argv[1:] if word != "--smoke"], 40 if "--smoke" in sys.argv else 1  # one in so many
+    solved = gsm8k(Path(words[0]))
     own = [(answer, text, True) for text, answer in solved]
     other = [(a[1], b[0], a[1].replace(",", "") == b[1].replace(",", "")) for a, b in zip(solved, solved[1:], strict=False)]
     for name, judge, step in (("exact", by_exact, 1), ("math", by_math, 8)):
         agreement(f"{name}, GSM8K solutions against their own answers", judge, own[::step])
         agreement(f"{name}, GSM8K solutions against the answer before", judge, other[::step])
-        if len(sys.argv) > 2:
-            agreement(f"{name}, labelled solutions of models", judge, labelled(sys.argv[2]))
+        if len(words) > 1:
+            agreement(f"{name}, labelled solutions of models", judge, labelled(words[1]))
     for end in ("They eat $\\boxed{@}$ dozens in 4 weeks", "The answer is @.", "So she has **@** eggs."):
         ended = [(answer, text.rsplit("####", 1)[0] + end.replace("@", answer), True) for text, answer in solved]
         agreement(f"exact, GSM8K solutions that end in {end!r}", by_exact, ended)
-    few = VALUES[::4]
+    few = VALUES[:: 4 * every]
     read = [[by_math(value, form.replace("@", value)) for value in few] for form in FORMS]
     whole = sum(sum(each) >= 0.98 * len(few) for each in read)
     total = len(FORMS) * len(few)
     print(f"math, forms x values: {sum(map(sum, read)):,} of {total:,} read, {whole} of {len(FORMS)} forms >= 98 %")
     said = [by_exact(value, form.replace("@", value)) for form in PROSE for value in NUMBERS]
     print(f"exact, numbers in sentences: {sum(said)} of {len(said)} read")
-    controls = [(value, f"\\boxed{{{wrong}}}", False) for _, value in values(seed=1) for _, wrong in mutants(value)]
+    controls = [(value, f"\\boxed{{{wrong}}}", False) for _, value in values(seed=1) for _, wrong in mutants(value)][::every]
     agreement("math, mutants of values of 29 kinds", by_math, controls)
-    kinds = [(value, f"\\boxed{{{value}}}", True) for _, value in values(seed=1)]
+    kinds = [(value, f"\\boxed{{{value}}}", True) for _, value in values(seed=1)][::every]
     agreement("math, the values themselves", by_math, kinds)
     speed = []
-    for i in range(500):  # no two alike: math-verify remembers what it has parsed
+    for i in range(0, 500, every):  # no two alike: math-verify remembers what it has parsed
         gold, answer = PAIRS[i % len(PAIRS)].split(" | ")
         for letter, number in {"A": i + 2, "B": i + 3, "C": (i + 2) ** 2 * (i + 3), "D": 2 * i + 5}.items():
             gold, answer = gold.replace(letter, str(number)), answer.replace(letter, str(number))

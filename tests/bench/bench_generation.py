@@ -1,6 +1,6 @@
 """Tokens per second of the running system in its search phase, against raw LLM.generate.
 
-    python -m tests.bench.bench_generation            the ratio
+    python -m tests.bench.bench_generation            the ratio; with --smoke in a tiny size
     python -m tests.bench.bench_generation --options  what each option of a request costs: raw LLM.generate with and without it
 
 Same model, prompts and engine settings. The system: Ray actors, searcher, verifier, Arrow tables and committed units included.
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -25,14 +26,23 @@ from cluster.config import load
 from cluster.engine import engine_arguments, environment
 from cluster.run import Run
 from cluster.view import View
+from iteration import tiny
 from iteration.tasks.expressions import END, VOCABULARY
 
 PROBLEMS, N, TURNS = 768, 16, 3
+SMOKE = "--smoke" in sys.argv
 
 
 def config(folder: str):
     options = [f"run.dir={folder}/run", f"problems={PROBLEMS}", f"search.n={N}", "model.warm_start.tokens=400000"]
+    if SMOKE:
+        options += [f"model.path={folder}/model", "problems=8", "unit=4", "search.n=2", "generate.max_tokens=16"]
     return load("configs/quickstart.yaml", [*options, "task.first_level=4", "placement.dashboard=false", "measure.problems=8"])
+
+
+def model(folder: str) -> None:
+    """A model that needs no warm start, for --smoke."""
+    tiny.build(Path(folder) / "model", VOCABULARY, tiny.Shape(), 0)
 
 
 LOGPROBS = {"logprobs": 0, "flat_logprobs": True}
@@ -52,12 +62,12 @@ OPTIONS = [  # of whole answers, and of single steps
 
 
 class Raw:
-    """vLLM's offline loop on the prompts of round 1."""
+    """vLLM's offline loop on the prompts of round 1 of a run that `configured` describes."""
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, configured: Callable = config):
         from vllm import LLM
 
-        run = Run(config(folder))
+        run = Run(configured(folder))
         self.options = run.options.generate
         self.llm = LLM(**engine_arguments(str(run.store.root / "models/m00000"), self.options))
         units = run.planning.units(run.train, 1, "m00000", "")
@@ -69,9 +79,10 @@ class Raw:
         from vllm import SamplingParams
 
         asked = {"n": N, "max_tokens": self.options.max_tokens, "detokenize": False, "stop_token_ids": [END]} | options
-        sampling = [SamplingParams(**asked | ({"seed": 1000 * i} if "seed" in asked else {})) for i in range(problems)]
+        prompts = self.prompts[:problems]
+        sampling = [SamplingParams(**asked | ({"seed": 1000 * i} if "seed" in asked else {})) for i in range(len(prompts))]
         start = time.perf_counter()
-        outputs = self.llm.generate(self.prompts[:problems], sampling, use_tqdm=False)
+        outputs = self.llm.generate(prompts, sampling, use_tqdm=False)
         tokens = sum(len(answer.token_ids) for output in outputs for answer in output.outputs)
         return tokens / (time.perf_counter() - start)
 
@@ -80,7 +91,7 @@ def raw(folder: str) -> None:
     """The baseline, in a process of its own."""
     engine = Raw(folder)
     engine.rate(32)
-    print("tokens/s", engine.rate(PROBLEMS))
+    print("tokens/s", engine.rate(len(engine.prompts)))
 
 
 def options(folder: str) -> None:
@@ -111,18 +122,23 @@ async def system(folder: str, turn: int, configured: Callable = config) -> tuple
     async with run.actors:
         run.planning.held_out(run.test)
         run.planning.round(1)
-        units = run.planning.units(run.train, 1, "m00000", "")
-        warm = [dataclasses.replace(unit, round=900 + turn) for unit in units[:2]]
-        await run.actors.search("search", warm, lambda done: None, run.set_aside)
-        before, start, tokens = processes(), time.perf_counter(), 0
+        return await phase(run, turn)
 
-        def done(unit):
-            nonlocal tokens
-            tokens += unit.tokens
 
-        await run.actors.search("search", [dataclasses.replace(unit, round=800 + turn) for unit in units], done, run.set_aside)
-        seconds = time.perf_counter() - start
-        after = processes()
+async def phase(run: Run, turn: int) -> tuple[float, dict[str, float], float]:
+    """The same of a run whose actors have started."""
+    units = run.planning.units(run.train, 1, "m00000", "")
+    warm = [dataclasses.replace(unit, round=900 + turn) for unit in units[:2]]
+    await run.actors.search("search", warm, lambda done: None, run.set_aside)
+    before, start, tokens = processes(), time.perf_counter(), 0
+
+    def done(unit):
+        nonlocal tokens
+        tokens += unit.tokens
+
+    await run.actors.search("search", [dataclasses.replace(unit, round=800 + turn) for unit in units], done, run.set_aside)
+    seconds = time.perf_counter() - start
+    after = processes()
     spent = {name: (after[name] - before.get(name, 0.0)) / seconds for name in after}
     return tokens / seconds, spent, seconds
 
@@ -137,19 +153,22 @@ async def prepare(folder: str) -> None:
 
 def run_apart(*words: str, **how) -> str:
     """Call this script with other words, in a process with an engine's environment. Returns what it printed, if piped."""
-    command = [sys.executable, "-m", "tests.bench.bench_generation", *words]
+    command = [sys.executable, "-m", "tests.bench.bench_generation", *words, *["--smoke"] * SMOKE]
     return subprocess.run(command, env=os.environ | environment(0), text=True, check=True, **how).stdout
 
 
 def main() -> None:
-    if len(sys.argv) > 2:
-        return (options if sys.argv[1] == "--options" else raw)(sys.argv[2])
+    words = [word for word in sys.argv[1:] if word != "--smoke"]
+    if len(words) > 1:
+        return (options if words[0] == "--options" else raw)(words[1])
     with tempfile.TemporaryDirectory() as folder:
-        if "--options" in sys.argv:
+        if SMOKE:
+            model(folder)
+        if "--options" in words:
             asyncio.run(prepare(folder))
             return run_apart("--options", folder)
         ours, theirs, spent = [], [], {}
-        for turn in range(TURNS):
+        for turn in range(1 if SMOKE else TURNS):
             rate, spent, seconds = asyncio.run(system(folder, turn))
             ours.append(rate)
             theirs.append(float(run_apart("--raw", folder, stdout=subprocess.PIPE).split("tokens/s ")[1]))
@@ -158,7 +177,7 @@ def main() -> None:
                 flush=True,
             )
     ratios = np.array(ours) / np.array(theirs)
-    print(f"ratio {np.median(ratios):.2f} (median of {TURNS}; {ratios.min():.2f} to {ratios.max():.2f})")
+    print(f"ratio {np.median(ratios):.2f} (median of {len(ratios)}; {ratios.min():.2f} to {ratios.max():.2f})")
     print("CPU seconds a second: " + ", ".join(f"{name} {share:.2f}" for name, share in sorted(spent.items()) if share > 0.005))
 
 

@@ -1,6 +1,7 @@
 """Memory that a training takes at its peak, against what `flywheel plan` expects of it.
 
     python -m tests.bench.bench_memory FOLDER [KEY=VALUE ...]
+    python -m tests.bench.bench_memory --smoke [KEY=VALUE ...]     one variant of the quickstart's model, in this process
 
 FOLDER: a Hugging Face model; KEY=VALUE: options of the section `train` (gpus=1 measures on a GPU). Three steps on random
 tokens, a checkpoint after each, every variant in a process of its own. On a GPU what torch has allocated, on CPU the whole
@@ -15,8 +16,11 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from iteration import tiny
+from iteration.tasks.expressions import VOCABULARY
+
 VARIANTS = ("", "recompute=true", "micro_rows=2", "lora=16")
-BASE = ("rows=4", "row_tokens=256", "micro_rows=1", "checkpoint=0")
+BASE = ("rows=4", "row_tokens=256", "micro_rows=1", "checkpoint=0", "gpus=0")
 
 
 def peak() -> float:
@@ -43,7 +47,7 @@ def measure(folder: str, words: list[str]) -> None:
     from iteration.types import Examples
 
     options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Train), OmegaConf.from_dotlist([*BASE, *words])))
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(options.threads or os.cpu_count() or 1)
     config = AutoConfig.from_pretrained(folder)
     device = "cuda" if options.gpus else "cpu"
     rng = np.random.default_rng(0)
@@ -67,6 +71,10 @@ def measure(folder: str, words: list[str]) -> None:
 
 def main() -> None:
     folder, words = sys.argv[1], sys.argv[2:]
+    if folder == "--smoke":
+        with tempfile.TemporaryDirectory() as made:
+            tiny.build(Path(made), VOCABULARY, tiny.Shape(), 0)
+            return measure(made, words)
     if "--here" in words:
         return measure(folder, [word for word in words if word != "--here"])
     for variant in VARIANTS:

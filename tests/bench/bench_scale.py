@@ -2,6 +2,7 @@
 in each of several actors: the curve has to be flat. And what the size of a unit costs.
 
     python -m tests.bench.bench_scale [MOST]        MOST traces at most; default 100000
+    python -m tests.bench.bench_scale --smoke       one row of a few traces
 
 Real actors, searches, verdicts and commits; in place of an engine an actor that answers from a script. CPU seconds of the
 driver's process and of all searchers, in microseconds a trace, in units of 4 problems with 16 answers each. Baseline: 10,000
@@ -9,6 +10,7 @@ traces, 64 coroutines in one actor. Few traces are searched again and again, unt
 """
 
 import asyncio
+import dataclasses
 import itertools
 import sys
 import tempfile
@@ -27,11 +29,14 @@ from cluster.placement import partners
 from cluster.searcher import Searcher, Unit
 from cluster.verifier import Verifier, here
 from iteration import tiny
+from iteration.parts import SEARCH, VERIFY, Part
 from iteration.tasks.expressions import VOCABULARY
 from iteration.types import Problem
-from tests.worlds import unit
+from tests.worlds import TRAIN, unit
 
 ANSWERS, TOKENS = 16, 40  # to each problem; of each answer
+ARM = dataclasses.replace(TRAIN, search=Part(SEARCH, "sample", {"n": ANSWERS}), budget=10**6)
+GENERATE = Generate(gpus=0, dtype="float32")
 
 
 class Script:
@@ -64,7 +69,8 @@ def units(traces: int, problems: int, turn: int) -> list[Unit]:
     for number in range(max(1, traces // (problems * ANSWERS))):
         ids = [f"p{number}-{i}" for i in range(problems)]
         each = [Problem(name, "1+2", "3") for name in ids]
-        found.append(unit(*each, round=turn, number=number, model="m0"))
+        plain = unit(*each, round=turn, number=number, model="m0")
+        found.append(dataclasses.replace(plain, arm=ARM, prompts=["1 + 2"] * problems))
     return found
 
 
@@ -72,25 +78,28 @@ def cpu(pids: list[int]) -> float:
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
 
 
-async def measure(folder: Path, actors: int, traces: int, problems: int, coroutines: int) -> tuple[float, float, float, int]:
-    """(driver us, searchers us, traces/s, traces) a trace, in units of so many problems, with so many coroutines an actor."""
+async def measure(
+    folder: Path, actors: int, traces: int, problems: int, coroutines: int, least: int = 10_000
+) -> tuple[float, float, float, int]:
+    """(driver us, searchers us, traces/s, traces) a trace, in units of so many problems, with so many coroutines an actor, over
+    `least` traces or more."""
     changed, turn = asyncio.Event(), next(TURNS)
     crews = {kind: Crew(answers, changed, print, 600) for kind in ("generator", "searcher", "verifier")}
     name = f"{turn}-{{}}-{{}}"
     for i in range(actors):
         crews["generator"].hire(start_actor(Script, name.format("script", i), ()))
-        crews["verifier"].hire(start_actor(Verifier, name.format("verifier", i), (i, "exact", {})))
-        searcher = i, str(folder / "run"), 0, Generate()
+        crews["verifier"].hire(start_actor(Verifier, name.format("verifier", i), (i, Part(VERIFY, "exact", {}))))
+        searcher = i, str(folder / "run"), 0, GENERATE
         crews["searcher"].hire(start_actor(Searcher, name.format("searcher", i), searcher, concurrency=1000))
     for crew in crews.values():
         while not all(each.ready for each in crew.members):
             await asyncio.sleep(0.1)
-    call = lambda team, unit: team["searcher"].handle.search.remote(unit, partners(team), ("sample", {"n": ANSWERS}), None)  # noqa: E731
+    call = lambda team, unit: team["searcher"].handle.search.remote(unit, partners(team))  # noqa: E731
     most = {"generator": max(1, coroutines // problems)}
     spread = lambda: Spread(crews, most, changed, 600, print)  # noqa: E731
-    await spread().run(units(2000, problems, next(TURNS)), call, lambda done: None, print)  # warm
+    await spread().run(units(least // 5, problems, next(TURNS)), call, lambda done: None, print)  # warm
     everyone = [p.pid for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::Searcher")]
-    work = [units(traces, problems, next(TURNS)) for _ in range(max(1, 10_000 // traces))]
+    work = [units(traces, problems, next(TURNS)) for _ in range(max(1, least // traces))]
     done: list = []
     before, own, start = cpu(everyone), time.process_time(), time.perf_counter()
     for each in work:
@@ -108,8 +117,16 @@ async def measure(folder: Path, actors: int, traces: int, problems: int, corouti
 TURNS = itertools.count(1)  # rounds that units are of, each with names of its own
 
 
+def prepare(folder: Path) -> Path:
+    """A run folder with a first model."""
+    tiny.build(folder / "run/models/m00000", VOCABULARY, tiny.Shape(hidden_size=32, layers=1), 0)
+    (folder / "run/_tmp").mkdir()
+    return folder
+
+
 def main() -> None:
-    most = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    smoke = "--smoke" in sys.argv
+    most = int(sys.argv[1]) if len(sys.argv) > 1 and not smoke else 100_000
     base: list[float] = []
 
     def row(label: str, traces: int = 10_000, coroutines: int = 64, actors: int = 1, problems: int = 4) -> None:
@@ -122,10 +139,11 @@ def main() -> None:
         )
 
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        tiny.build(folder / "run/models/m00000", VOCABULARY, tiny.Shape(hidden_size=32, layers=1), 0)
-        (folder / "run/_tmp").mkdir()
+        folder = prepare(Path(temporary))
         start_ray("", dashboard=False)
+        if smoke:
+            print(asyncio.run(measure(folder, 1, 128, 4, 8, least=128)))
+            return ray.shutdown()
         for traces in (10_000, 100, 1000, *(10**i for i in (5, 6) if 10**i <= most)):
             row("", traces)
         for actors in (1, 4):
@@ -133,7 +151,7 @@ def main() -> None:
                 row(f"{coroutines} coroutines x {actors} actors", coroutines=coroutines, actors=actors)
         for problems in (4, 16, 64, 256):
             row(f"units of {problems} problems", coroutines=256, problems=problems)
-        ray.shutdown()
+        return ray.shutdown()
 
 
 if __name__ == "__main__":

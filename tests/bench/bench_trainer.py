@@ -1,6 +1,6 @@
 """Tokens per second of the trainer against a bare PyTorch loop over the same batches, and how full the rows are.
 
-    python -m tests.bench.bench_trainer [MODEL]
+    python -m tests.bench.bench_trainer [MODEL] [--smoke]
 
 The bare loop: forward, cross-entropy, backward, AdamW; no weights, no accumulation, no schedule, no clipping. A second
 baseline pads every batch to its longest example instead of packing. Then one process with all cores against two ranks (FSDP2
@@ -114,9 +114,10 @@ def trl(folder, data, examples):
 
 
 def main() -> None:
-    torch.set_num_threads(os.cpu_count() or 1)
-    own = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    data = Expressions().corpus(TOKENS // (10 if own else 1), np.random.default_rng(0))
+    smoke, words = "--smoke" in sys.argv, [word for word in sys.argv[1:] if word != "--smoke"]
+    torch.set_num_threads(1 if smoke else os.cpu_count() or 1)
+    own = Path(words[0]) if words else None
+    data = Expressions().corpus(TOKENS // (40 if smoke else 10 if own else 1), np.random.default_rng(0))
     options = Optimise(lr=1e-5) if own else Optimise()
     start = time.perf_counter()
     plan = list(batches(data, np.arange(len(data)), options.rows, options.row_tokens, np.random.default_rng(0)))
@@ -135,7 +136,7 @@ def main() -> None:
             "trainer": lambda model: list(fit(model, plan, options, Sft())),
             "padded": lambda model: padded(model, data, np.arange(len(data)), examples),
         }
-        for _ in range(1 if own else 3):
+        for _ in range(1 if own or smoke else 3):
             for name, run in runs.items():
                 model = load(folder)
                 start = time.perf_counter()

@@ -1,7 +1,7 @@
 """Verdicts a second for math and code: the verifiers in the sandbox against the plain ways, in the same run.
 
-    .venv/bin/python -m tests.bench.bench_verify [answers]
-    .venv/bin/python -m tests.bench.bench_verify humaneval [HumanEval.jsonl.gz]
+    .venv/bin/python -m tests.bench.bench_verify [answers] [--smoke]
+    .venv/bin/python -m tests.bench.bench_verify humaneval [HumanEval.jsonl.gz] [--smoke]
 
 Math against calling math-verify in this process, one after another (nothing then stops one that hangs). Code against
 a fresh `python` by `subprocess` for each test (nothing then keeps the code from this machine). Then the same answers with one
@@ -124,17 +124,17 @@ def plainly(row: dict) -> bool:
     return bool(results and results[0])
 
 
-def humaneval(path: str) -> None:
+def humaneval(path: str, times: int) -> None:
     with gzip.open(path, "rt") as file:
         rows = [json.loads(line) for line in file]
-    problems, answers = Humaneval(test=path).all("test") * TIMES, [row["canonical_solution"] for row in rows] * TIMES
+    problems, answers = Humaneval(test=path).all("test") * times, [row["canonical_solution"] for row in rows] * times
     kind = "rlimits" if why_no_walls() else "bubblewrap"
     box = Sandbox(SandboxOptions(name=kind), True, 2.0)
     Code().verify(problems[:40], answers[:40], box)  # warm
-    for _ in range(2):
+    for _ in range(min(2, times)):
         began = time.perf_counter()
         with ThreadPoolExecutor(2) as pool:
-            right = sum(pool.map(plainly, rows * TIMES))
+            right = sum(pool.map(plainly, rows * times))
         theirs = len(answers) / (time.perf_counter() - began)
         began = time.perf_counter()
         verdicts = Code().verify(problems, answers, box)
@@ -148,10 +148,12 @@ def humaneval(path: str) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["humaneval"]:
-        humaneval(sys.argv[2] if len(sys.argv) > 2 else str(HUMANEVAL))
+    smoke, words = "--smoke" in sys.argv, [word for word in sys.argv[1:] if word != "--smoke"]
+    if words[:1] == ["humaneval"]:
+        humaneval(words[1] if len(words) > 1 else str(HUMANEVAL), 1 if smoke else TIMES)
         return
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    n = int(words[0]) if words else 52 if smoke else 1000
+    seconds = 0.2 if smoke else 1.0  # in proportion, that a hanging answer gets
     # No two alike: math-verify remembers what it has parsed.
     pairs = []
     for i in range(n):
@@ -167,13 +169,13 @@ def main() -> None:
         math.compare(gold, answer, "auto")
     in_process = n / (time.perf_counter() - began)
     kind = "rlimits" if why_no_walls() else "bubblewrap"
-    box = Sandbox(SandboxOptions(name=kind), False, 3.0)
+    box = Sandbox(SandboxOptions(name=kind), False, 3 * seconds)
     calls = [Call("iteration.verify.math:compare", [gold, answer, "auto"]) for gold, answer in pairs]
     sandboxed("math", box, calls, Call("tests.cluster.slow:forever", []), in_process, "math-verify in process")
     box.close()
 
     script = ANSWER + "\n"
-    few = max(8, n // 20)
+    few = 1 if smoke else max(8, n // 20)
 
     def by_subprocess(_: int) -> None:
         for test in SPEC["asserts"]:
@@ -183,7 +185,7 @@ def main() -> None:
         began = time.perf_counter()
         list(pool.map(by_subprocess, range(few)))
         plain = few / (time.perf_counter() - began)
-    box = Sandbox(SandboxOptions(name=kind), True, 2.0)
+    box = Sandbox(SandboxOptions(name=kind), True, 2 * seconds)
     call = Call("iteration.verify.code:grade", [SPEC, ANSWER], guest=True)
     hanging = Call("iteration.verify.code:grade", [SPEC, HANGS], guest=True)
     sandboxed(f"code ({kind}, {TESTS} tests each)", box, [call] * n, hanging, plain, "subprocess per test")

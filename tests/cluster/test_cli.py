@@ -68,8 +68,10 @@ def test_looking_at_a_run_imports_nothing_large(words, tmp_path):
     assert not {"torch", "ray", "vllm", "transformers", "pandas", "scipy", "sympy", "cluster.run", "vl_convert"} & loaded
 
 
-def test_the_help_of_run_lists_every_option_with_default_and_meaning(capsys):
+def test_the_help_of_run_lists_every_option_with_default_and_meaning(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     text = said(capsys, "run", "--help")
+    assert not [line for line in text.splitlines() if len(line) > 80]
     for line in (
         "search.n=12 ",
         "whole answers per problem",
@@ -81,7 +83,7 @@ def test_the_help_of_run_lists_every_option_with_default_and_meaning(capsys):
         "track.wandb.project=flywheel",
         "with verify.name=replay:",
         "with audit.name=NAME: the options of verify.name=NAME",
-        "end with a line: #### ANSWER\n" + " " * 48 + "what the model is shown",
+        "end with a line: ####\n      ANSWER\n      what the model is shown",
         "name=(required)",
     ):
         assert line in text

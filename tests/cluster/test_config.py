@@ -47,6 +47,14 @@ def test_what_is_typed_is_kept():
         decided("gym", 0, "drift=some")
 
 
+def test_learning_from_ratios_knows_the_temperature_of_sampling():
+    grpo = lambda *options: load("configs/quickstart.yaml", ["learn=grpo", *options]).learn.sampled_at  # noqa: E731
+    assert grpo() == 1.0 and grpo("generate.temperature=0.7", "learn.sampled_at=0.7") == 0.7
+    message = "learn.sampled_at is 1, but answers are sampled at 0.56; type learn.sampled_at=0.56"
+    with pytest.raises(UserError, match=message):
+        grpo("generate.temperature=0.7", "search=beam", "search.temperature=0.8")
+
+
 @pytest.mark.parametrize("gpus", range(1, 9))
 @pytest.mark.parametrize("engines", range(1, 6))
 def test_shares_fit_on_the_gpus(gpus, engines):

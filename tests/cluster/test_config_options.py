@@ -25,6 +25,7 @@ ZERO = {
     "Train checkpoint": "after each step",
     "Train gpus lora threads": "on the CPU; all weights; all cores",
     "Dpo anchor": "no term",
+    "Sft hardness": "all answers count alike",
     "Adaptive doubt prior": "never settled; no history",
     "Beam temperature": "greedy",
     "Continued anew": "all continue",
@@ -32,11 +33,17 @@ ZERO = {
     "Lookahead ahead temperature": "none; greedy",
     "Mcts c noise power temperature widen": "no prior; no noise; constant width; greedy",
     "Expressions corpus_wrong_share": "none is wrong",
+    "Puct simulations c noise hot plies": "the net alone; no prior; no noise; the best move; to the end",
+    "Hex opening": "the empty board",
+    "Size depth": "one layer",
+    "Train window": "all rounds",
     "Config seed rounds lag retry audit_share failed_share drift": "a seed; only measure; in turns; none (3); to the bit",
     "Measure levels": "the level of tasks that have none",
     "Code tolerance": "exact",
+    "Llm scale retries price_in price_out": "words; one try; free",
 }
 TEXT = {
+    "Puct against": "a version",
     "Config name verdicts": "a name; a regrading",
     "RunFolder dir fork": "folders",
     "Generate step_end": "any delimiter",
@@ -44,6 +51,7 @@ TEXT = {
     "Begin key": "a name, looked up where it is needed",
     "Evaluate judge": "a folder",
     "Proof preamble": "code",
+    "Llm model": "a name",
     "Wandb project entity": "names",
     "File train validation test dataset config": "names, checked where they are read",
     "File prompt_key answer_key id_key level_key": "columns, likewise",
@@ -52,6 +60,7 @@ TEXT = {
 EMPTY = {
     "Proof axioms libraries": "none",
     "Gym config": "the task's defaults",
+    "Llm request": "no change",
     "File train validation test": "no such problems",
 }
 

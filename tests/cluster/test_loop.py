@@ -2,11 +2,14 @@
 
 import asyncio
 import functools
+import gc
 import hashlib
 import json
 import re
 import shutil
+import time
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
@@ -100,6 +103,20 @@ def test_nothing_kept_trains_nothing_and_says_so(play):
     assert all(record["reason"].startswith("nothing to train on") for record in records[1:])
 
 
+@pytest.mark.parametrize("learn", ["sft", "grpo"])
+def test_wrong_answers_and_logprobs_are_there_where_learning_reads_them(play, learn):
+    """Models 0, 1, 2 answer 1, 2, 3 of 4 right: `cap` keeps all of them, and the last round's groups are trained on."""
+    folder, _ = play("run", f"learn={learn}", "train.pool=last", "train.tokens=10000", "filters.distinct=null")
+    book = Book(Store(folder))
+    for number in range(1, ROUNDS + 1):
+        nodes = book.nodes(book.train, number, ["id", "unit", "state", "logprobs"])
+        states = dict(zip(nodes["id"].to_pylist(), nodes["state"].to_pylist(), strict=True))
+        manifest = book.store.table(f"manifests/r{number:05d}").filter(pc.field("epoch") == 0)
+        trained = [states[name] for name in manifest["trace_id"].to_pylist()]
+        assert trained.count("correct") == 4 * number and trained.count("wrong") == (learn == "grpo") * 4 * (4 - number)
+    assert Book(Store(folder)).arms()["train"].logprobs == (learn == "grpo")
+
+
 def test_a_finished_run_does_nothing_and_more_rounds_continue_it(play):
     folder, _ = play("run", "rounds=2")
     before = content(folder)
@@ -107,6 +124,50 @@ def test_a_finished_run_does_nothing_and_more_rounds_continue_it(play):
     _, calls = play("run")
     assert {call[1] for call in calls if call[0] == "search"} == {3}
     assert content(folder) == content(play("whole")[0]) | {"config.yaml": before["config.yaml"]}
+
+
+def test_a_resumed_run_says_where_it_resumes(play, monkeypatch):
+    said = []
+    monkeypatch.setattr(View, "say", lambda self, line: said.append(line))
+    folder, _ = play("run", "rounds=1")
+    assert not [line for line in said if "resum" in line], "it began here"
+    play("run", "rounds=2")
+    (folder / "rounds/r00002.json").unlink()
+    (folder / "traces/r00002/train/u00001.parquet").unlink()
+    shutil.rmtree(folder / "models/m00002")
+    said.clear()
+    play("run", "rounds=2")
+    units = ["round 2, measure: 4 of 4 units are committed", "round 2, search: 1 of 2 units are committed"]
+    assert said[0] == "; ".join([f"resuming {folder}: round 1 is finished", *units])
+    shutil.rmtree(folder / "rounds")
+    said.clear()
+    play("run", "rounds=2")
+    assert said[0].startswith(f"resuming {folder}: no round is finished yet; ") and said[0].endswith("; m00002 is trained")
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_sigterm_while_the_cluster_starts_ends_quietly(play, monkeypatch, caplog, turns):
+    """The cluster ends before the task that watches it, which then finds none, `turns` of the event loop before the end."""
+
+    class Starting(Actors):
+        async def __aenter__(self):
+            self.started = True
+            asyncio.get_running_loop().call_later(0.01, asyncio.current_task().cancel)  # as its handler of SIGTERM does
+            try:
+                await asyncio.sleep(60)
+            finally:
+                time.sleep(1.01)  # Ray ends, and the watcher's second is over
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+
+        async def check_alive(self):
+            raise AssertionError("Node ID is not available because Ray has not been initialized.")
+
+    monkeypatch.setattr(driver.Run, "staff", Starting)
+    with pytest.raises(asyncio.CancelledError):
+        play("run")
+    gc.collect()
+    assert not caplog.records, "no exception that nobody retrieves"
 
 
 class Killed(BaseException):

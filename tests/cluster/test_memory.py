@@ -11,7 +11,7 @@ from cluster.train.options import Train
 def test_a_shape_is_read_without_weights(model):
     shape = shape_of(AutoConfig.from_pretrained(model["8"]))
     assert shape.parameters == pytest.approx(8.19e9, rel=0.01)
-    assert (shape.layers, shape.width, shape.vocabulary) == (36, 4096, 151936)
+    assert (shape.layers, shape.width, shape.inner, shape.vocabulary) == (36, 4096, 12288, 151936)
     assert shape.cached == 2 * 36 * 8 * 128, "keys and values of the grouped heads"
     assert 36 * shape.block + 2 * 4096 * 151936 == pytest.approx(shape.parameters, rel=0.01)
 
@@ -23,7 +23,7 @@ def test_the_trainer_s_bytes(model):
     assert sum(one.parts[name] for name in states) == pytest.approx(16 * shape.parameters) and not one.fits
     four = trainer(shape, Train(gpus=1, ranks=4, micro_rows=1, row_tokens=4096), 80 * GB)
     assert sum(four.parts[name] for name in states) == pytest.approx(4 * shape.parameters)
-    assert four.parts["activations"] == 36 * 34 * 4096 * 4096 and four.limit == 80 * GB - OVERHEAD
+    assert four.parts["activations"] == 36 * 4096 * (27 * 4096 + 8.5 * 12288) and four.limit == 80 * GB - OVERHEAD
     less = trainer(shape, Train(gpus=1, ranks=4, micro_rows=1, row_tokens=4096, recompute=True), 80 * GB)
     assert less.parts["activations"] < four.parts["activations"] / 10
     lora = trainer(shape, Train(gpus=1, lora=16, micro_rows=1, row_tokens=4096), 80 * GB)

@@ -64,11 +64,11 @@ def test_worse_beyond_noise_is_not_promoted_and_says_so(run):
     run.planning.held_out(run.test)
     for model, share in enumerate((0.6, 0.1, 0.55, 0.9)):
         measure(run, model, share)
-    best, reason = run.promote(0, 1)
+    best, reason = asyncio.run(run.promote(0, 1))
     assert best == 0 and "worse beyond noise" in reason and "next round starts from m00000" in reason
-    best, reason = run.promote(0, 2)
+    best, reason = asyncio.run(run.promote(0, 2))
     assert best == 2 and "promoted" in reason, "a little worse may be noise"
-    assert run.promote(0, 3)[0] == 3
+    assert asyncio.run(run.promote(0, 3))[0] == 3
     (score,) = run.results(0).scores([4])
     assert (score.level, score.problems, score.samples, score.k) == (4, 40, 2, 2)
     assert score.low < score.pass_1 < score.high and score.pass_k > score.pass_1

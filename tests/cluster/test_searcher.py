@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from cluster.engine import STEP, Generate
+from cluster.folder.arm import Arm
 from cluster.remote import Batcher, RemoteJudge, RemotePolicy, RemoteVerifier, StepJudge, continued, lists
 from cluster.verifier import Grader, Verifier
 from iteration.judge.process import Process
@@ -268,6 +269,9 @@ def test_one_unit_of_a_round_samples_the_logprobs():
     assert [unit(number=number).logprobs for number in (0, 1)] == [True, False]
     blind = dataclasses.replace(TRAIN, blind=True)
     assert not dataclasses.replace(unit(), arm=blind).logprobs, "nobody reads those of held-out answers"
+    learnt = dataclasses.replace(TRAIN, logprobs=True)
+    assert dataclasses.replace(unit(number=1), arm=learnt).logprobs, "learning reads them"
+    assert Arm.read(learnt.record()) == learnt and Arm.read(TRAIN.record()) == TRAIN
 
 
 def test_puct_asks_for_what_its_priors_are_made_of():

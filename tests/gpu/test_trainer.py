@@ -25,7 +25,7 @@ def test_the_kernel_does_what_its_stand_in_does(window):
     heads = [torch.randn(64, count, 16, device="cuda", dtype=torch.bfloat16) for count in (4, 2, 2)]
     found = []
     for kernel, dtype in ((varlen_attn, torch.bfloat16), (standing_in, torch.float32)):
-        inputs = [each.to(dtype).requires_grad_() for each in heads]
+        inputs = [each.to(dtype, copy=True).requires_grad_() for each in heads]
         output = kernel(*inputs, ends, ends, 32, 32, scale=0.3, window_size=window, enable_gqa=True)
         output.float().square().sum().backward()
         found.append([output, *(each.grad for each in inputs)])

@@ -156,7 +156,7 @@ def test_a_second_driver_is_refused_by_the_name_of_the_first(small):
 
 
 def test_a_fork_begins_with_the_rounds_of_another_run(small, tmp_path):
-    """Only the linking: the rounds after it are an ordinary run (and are run in test_resume)."""
+    """Only the linking: the rounds after it are an ordinary run (and are run by the tests below)."""
     from cluster.folder.book import Book
     from cluster.folder.forks import fork
     from iteration.errors import UserError
@@ -185,7 +185,7 @@ def test_a_model_that_training_ruined_is_not_promoted(small, tmp_path):
 
 
 def test_two_ranks_train_the_same_model_though_one_is_killed(small, tmp_path):
-    """The second round again, on two ranks (FSDP2 over gloo), one of which is killed on the way."""
+    """The second round again, in a fork with other options, on two ranks (FSDP2 over gloo), one of which is killed."""
     import psutil
     from safetensors.torch import load_file
 
@@ -210,7 +210,8 @@ def test_two_ranks_train_the_same_model_though_one_is_killed(small, tmp_path):
     assert len(trainers) == 2
     trainers[1].kill()
     said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0 and "the trainer was lost at step" in said, said
+    assert process.returncode == 0 and "the trainer was lost at step" in said and "round 2" in said, said
+    assert (run / "rounds/r00001.json").samefile(folder / "rounds/r00001.json"), "what it begins with is linked"
     record = json.loads((run / "models/m00002/training.json").read_text())
     assert len(record["lives"]) == 2 and 0 < record["lives"][0] < record["lives"][1] == record["steps"]
     calm, stormy = (load_file(each / "models/m00002/model.safetensors") for each in (folder, run))

@@ -28,7 +28,8 @@ def test_false_positives_are_hunted(lenient):
     assert audit["checked"] > 20 and audit["rejected"] > 0 and audit["low"] < audit["rate"] < audit["high"]
     assert f"the second verifier rejects {audit['rejected']} of {audit['checked']} accepted answers" in said
     rows = pq.read_table(folder / "audits/r00001.parquet").to_pylist()
-    assert len(rows) == audit["checked"] and {row["verifier"] for row in rows} == {"replay 1 {}"}
+    assert len(rows) == audit["checked"] + audit["refused"] and {row["verifier"] for row in rows} == {"replay 1 {}"}
+    assert audit["refused"] > 20 and audit["accepted"] == 0, "the stricter one accepts nothing more"
     traces = pq.read_table(folder / "traces/r00001/train/u00000.parquet", columns=["state", "verifier"]).to_pylist()
     assert {row["verifier"] for row in traces if row["state"]} == {'exact 3 {"read": "number"}'}
 

@@ -152,6 +152,7 @@ def test_read_only_after_merging(config):
         ("rounds=#2", "command line: rounds: Value '#2' of type 'str' could not be converted to Integer"),
         ("rounds=3 # or more", "command line: rounds: Value '3 # or more'"),
         ("model.path=${nam}", "model.path: Interpolation key 'nam' not found"),
+        ("search.n=${nam}", "search.n: Interpolation key 'nam' not found"),
         ("model.path=${", "command line: model.path: "),
         ("train.lr.x=1", "command line: train.lr"),
         ("=3", "command line: found '=3', expected KEY=VALUE"),

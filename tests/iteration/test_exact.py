@@ -1,8 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 
+from iteration import extract
 from iteration.types import Problem, State
+from iteration.verify import exact
 from iteration.verify.exact import Exact, final_number, last_line, last_number
 
 
@@ -159,3 +162,53 @@ def test_words_and_formulas_around_a_number():
     assert len(rows) >= 550 and sum(equal == "0" for *_, equal in rows) >= 350
     wrong = [row for row in rows if (Exact().one(Problem("p", "?", row[0]), row[1]).state == State.CORRECT) != (row[2] == "1")]
     assert not wrong
+
+
+HEADS = [
+    "Each has 26 / 2 = 13",
+    "He rides 26 times",
+    "It took 3 more than 8 and 5",
+    "Step 2:",
+    "x = 3",
+    "- 4 eggs are left over",
+    "40 + 2",
+]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+    "form", ["\\boxed{7}", "$$\\boxed{7}$$", "\\[\n\\boxed{7}\n\\]", "<answer>7</answer>", "- \\boxed{7}", "**7**"]
+)
+def test_the_line_before_a_marked_value_does_not_change_it(head, form):
+    assert final_number(f"{head}\n{form}") == "7"
+
+
+@pytest.mark.parametrize(
+    "text", ["$3 +\n\\boxed{7}$", "$3 \\times\n\\boxed{7}$", "less than\n<answer>7</answer>", "$\\sqrt\n{\\boxed{7}}$"]
+)
+def test_an_open_line_before_a_value_changes_it(text):
+    assert final_number(text) == ""
+
+
+SENTENCES = r"""
+So @ she has 7 eggs.|She has @ a 7.|@ she has 7.|She has 7 @.|She has 7 @ eggs.|She has 7 eggs @ it works.|She has 7 eggs, @.
+It is @ $\boxed{7}$.|It is \boxed{7} @ in 4 weeks|It is \boxed{7} @|It is \boxed{7 \text{ @}}|It is \boxed{7} @ 8 eggs
+So **7** @|@ **7** eggs|The answer is 7 @.|@ The answer is 7.|@ answer is 7.
+@\nThe answer is 7.|@\nShe has 7 eggs.|It is 8 @\n<answer>7</answer>
+She has 7,000 @ eggs|@ 7.50 eggs
+"""
+
+
+def test_what_is_read_quickly_is_what_is_read_otherwise():
+    """Every word of the tables of iteration/extract.py, at every place of a sentence that is read quickly without it."""
+    patterns = [each.pattern for each in vars(extract).values() if isinstance(each, re.Pattern)]
+    source = " ".join(patterns + [each for each in vars(extract).values() if isinstance(each, str)]).lower()
+    words = set(re.findall("[a-z]+", source))
+    for stem, ends in re.findall(r"([a-z]+)\(\?:([a-z?|]+)\)", source):  # exclud(?:es?|ed|ing)
+        words |= {stem + end for each in ends.split("|") for end in (each.replace("?", ""), re.sub(r".\?", "", each))}
+    words |= {stem[:cut] for stem in re.findall(r"([a-z]+)\?", source) for cut in (None, -1)}
+    forms = [form.replace("\\n", "\n") for line in SENTENCES.strip().split("\n") for form in line.split("|")]
+    pairs = [(form.replace("@", word), word) for form in forms for word in sorted(words)]
+    quick = [(text, exact._quick(text)) for text, _ in pairs]
+    quick = [(text, said) for text, said in quick if said]
+    assert len(quick) > 5_000 and not [(text, said) for text, said in quick if exact._final_number(text) != said]

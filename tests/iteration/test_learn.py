@@ -7,6 +7,7 @@ from cluster.searcher import Unit, table
 from iteration.examples import answers, decide
 from iteration.filters.correct import Correct
 from iteration.learn.dpo import Dpo
+from iteration.learn.grpo import Grpo
 from iteration.learn.sft import Sft
 from iteration.learn.visits import Visits
 from iteration.types import Expand, History, Problem, State, Tree, Verdict
@@ -47,6 +48,15 @@ def test_sft_learns_the_kept_answers_whole():
     assert data.lengths.tolist() == [4] and data.weights.tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize(("hardness", "weight"), [(0, 1.0), (1, 3.0), (2, 9.0)])
+def test_sft_may_weigh_an_answer_by_its_problem_s_solve_rate(hardness, weight):
+    nodes = forest()  # the first problem: one of three answers is right
+    data = Sft(hardness=hardness).examples(nodes, [("r00001/train/u00000/t000/n0003", "")])
+    assert data.weights.tolist() == pytest.approx([0, 0, weight, weight])
+    with pytest.raises(ValueError, match="hardness is -1; expected at least 0"):
+        Sft(hardness=-1)
+
+
 def test_visits_weigh_each_step_by_its_share_among_siblings_and_only_once():
     nodes = forest()
     items = Visits().items(kept(nodes), lambda: nodes).to_pylist()
@@ -72,7 +82,7 @@ def test_dpo_prefers_the_best_sibling_to_the_worst_behind_the_same_prefix():
 
 def test_nothing_kept_teaches_nothing():
     nodes = forest().slice(6)
-    for part in (Sft(), Visits(), Dpo()):
+    for part in (Sft(), Visits(), Dpo(), Grpo()):
         assert len(part.items(kept(nodes), lambda: nodes)) == 0
         assert len(part.examples(nodes, [])) == 0
 

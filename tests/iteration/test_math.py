@@ -209,11 +209,8 @@ def test_a_formula_without_digits_is_an_expected_answer():
 # Wrong, and accepted: docs/verifiers.md lists them.
 KNOWN = [
     ("5", "\\boxed{5\\text{ fans}}"),
-    ("3 apples", "The answer is 3 pears."),
     ("7", "So 15% of 60 = 7."),
     ("\\lim_{x\\to0} f", "\\boxed{\\lim_{x\\to1} f}"),
-    ("17", "17 stays out of it."),
-    ("17", "17 people, or 17% of all"),
     ("3", "The answer is 3.\nA: 8"),
 ]
 

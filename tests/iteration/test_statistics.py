@@ -10,6 +10,8 @@ from iteration.statistics import (
     bootstrap,
     coverage_fit,
     difficulty_bins,
+    elo,
+    elo_intervals,
     maj_at_k,
     paired_bootstrap,
     pass_at_k,
@@ -154,3 +156,24 @@ def test_strategies_chosen_on_the_other_half():
     noise = rng.integers(0, 2, (200, 100)).astype(float)  # 200 strategies that are all the same
     found, _ = two_fold_choice(noise, np.zeros(100, int))
     assert abs(found.mean() - 0.5) < 0.1 < noise.mean(axis=1).max() - 0.5, "the best of many looks better than it is"
+
+
+def test_elo_of_known_scores():
+    assert elo(np.array([[0, 100], [1000, 0]]))[1] == pytest.approx(400, abs=1), "ten of eleven games"
+    even = elo(np.array([[0, 7, 0], [7, 0, 3], [0, 3, 0]]))
+    assert np.allclose(even, 0), "equal scores, also along a chain"
+    assert np.isfinite(elo(np.array([[0, 0], [50, 0]]))).all() and elo(np.array([[0, 0], [50, 0]]))[1] > 700
+    with pytest.raises(ValueError, match="not all players are linked"):
+        elo(np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]))
+
+
+def test_elo_intervals_cover_the_strengths_that_games_were_drawn_from():
+    rng, strengths, covered = np.random.default_rng(0), np.array([0.0, 150.0, 320.0, 500.0]), 0
+    one, other = np.repeat([0, 0, 1, 2], 200), np.repeat([1, 2, 2, 3], 200)
+    for _ in range(15):
+        won = rng.random(800) < 1 / (1 + 10 ** ((strengths[other] - strengths[one]) / 400))
+        rated = elo_intervals(one, other, won, 4, 60)
+        assert rated[0].mean == rated[0].low == rated[0].high == 0
+        covered += sum(each.low < strength < each.high for each, strength in zip(rated[1:], strengths[1:], strict=True))
+        assert all(each.high - each.low < 250 for each in rated)
+    assert 37 <= covered <= 45

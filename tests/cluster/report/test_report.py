@@ -224,6 +224,41 @@ def test_every_chart_is_valid_and_has_data():
     assert row[0] == "200" and "beam" in row[3] and "mcts" in row[3]
 
 
+def test_difficulty_names_its_groups_by_what_is_in_them():
+    """Equal problems stay together, so there may be fewer groups than fifths, and no group is a gap in a row of numbers."""
+    first = results(0, [0] * 4 + [2] * 4 + [8] * 2).tried + results(0, [0] * 30, level=6).tried
+    first = [tried(f"p{i:03d}", each.correct, level=each.level) for i, each in enumerate(first)]
+    run = evidence([[0] * 40, [8] * 40])
+    for number, of in enumerate((first, [tried(each.problem, 8, level=each.level) for each in first])):
+        run.held_out[number] = Results(f"round {number}", number, f"m{number:05d}", tuple(of))
+    rows = charts.difficulty(run)["data"]["values"]
+    assert [(row["group"], row["problems"], row["pass_1"]) for row in rows if row["round"] == 0] == [
+        ("25 to 100 %, level 4", 6, 0.5),
+        ("0 %, level 4", 4, 0.0),
+        ("0 %, level 6", 30, 0.0),
+    ]
+    assert charts.difficulty(run)["encoding"]["x"]["sort"] == [row["group"] for row in rows[:3]], "the hardest last"
+
+
+def test_a_run_that_kept_nothing_says_what_to_do():
+    run = evidence([[0] * 40], wanted_rounds=1)
+    run.rounds.append(record(1, run.held_out[0], promoted=False) | {"trained": ""})
+    assert (verdict(run).turns, verdict(run).headline[:48]) == ("no", "It does not improve: nothing was trained. The fi")
+    assert advice(run) == [
+        ("The filters kept none of 300 correct answers: see their reasons, and change the filters.",
+         "./launch.sh traces runs/planted --correct"),
+    ]  # fmt: skip
+    run.rounds[1]["counts"] |= {"correct": 0}
+    assert advice(run)[0][0].startswith("None of 800 answers was correct") and "Nothing is pressing" not in page([run], "x")
+
+
+def test_an_evaluation_is_of_a_model_and_asks_for_nothing():
+    run = evidence([[2] * 40])
+    assert verdict(run).headline.startswith("Held-out pass@1 25.0 %") and advice(run) == []
+    html = page([run], "x")
+    assert "What to do next" not in html and "first model" not in html.lower()
+
+
 def test_newly_solved_and_forgotten_are_named():
     _, moved = charts.movement(evidence([[0, 8, 0, 8], [8, 8, 0, 0]]))
     assert moved == [(1, ["p000"], ["p003"])]

@@ -12,6 +12,7 @@ from cluster.train.examples import StepLabels
 from cluster.train.fit import micro_batches
 from cluster.train.ranks import ALONE
 from iteration.learn.dpo import Dpo
+from iteration.learn.grpo import Grpo
 from iteration.learn.sft import Sft
 from iteration.packing import batches
 from iteration.types import Examples
@@ -22,10 +23,11 @@ SIZES |= {"num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0, "num_labe
 
 def standing_in(query, key, value, ends, same, longest, also, *, scale, window_size, enable_gqa):
     """torch's varlen_attn sequence by sequence: its kernel needs a GPU."""
-    assert ends is same and longest == also == ends.diff().max() and ends.dtype == torch.int32 and enable_gqa
+    assert ends is same and longest == also >= ends.diff().max() and ends.dtype == torch.int32 and enable_gqa
     found = []
     for begin, end in pairwise(ends.tolist()):
-        back = torch.arange(end - begin)[:, None] - torch.arange(end - begin)
+        slot = torch.arange(end - begin, device=query.device)
+        back = slot[:, None] - slot
         seen = (back >= 0) & (back <= window_size[0] if window_size[0] >= 0 else True)
         heads = [each[begin:end].transpose(0, 1) for each in (query, key, value)]
         found.append(attend(*heads, seen, scale=scale, enable_gqa=True).transpose(0, 1))
@@ -60,7 +62,7 @@ def pairs(count=20, signed=True):
     return Examples.of(tokens, weights, [rng.integers(0, 2, len(each)).astype(np.float32) for each in weights])
 
 
-CASES = [("CausalLM", Sft()), ("CausalLM", Dpo(beta=0.5)), ("SequenceClassification", StepLabels())]
+CASES = [("CausalLM", Sft()), ("CausalLM", Dpo(beta=0.5)), ("CausalLM", Grpo()), ("SequenceClassification", StepLabels())]
 
 
 def plan(data, rows=5):
@@ -71,7 +73,7 @@ def learnt(made, learn, plan, half=False):
     """(the summed loss, {parameter: gradient}) of all batches."""
     torch.manual_seed(1)
     worker = ranks.working(made, half)
-    loss_of, total = learn.objective(worker), 0.0
+    loss_of, total, gradients = learn.objective(worker), 0.0, ranks.Gradients(worker, made)
     for parameter in made.parameters():  # a reference that differs from the model
         parameter.data = parameter.data + 0.02 * torch.randn_like(parameter)
     ranks.refresh(worker, made)
@@ -79,6 +81,7 @@ def learnt(made, learn, plan, half=False):
         for micro in micro_batches(batch, 2, ALONE, worker):
             loss = loss_of(worker, micro)
             loss.backward()
+            gradients.deliver()
             total += loss.item()
     return total, {name: parameter.grad for name, parameter in made.named_parameters()}
 

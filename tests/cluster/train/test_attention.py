@@ -1,11 +1,11 @@
 """Sequences packed in one row are as each by itself: losses, gradients, and what a sliding window or a cap changes."""
 
-import numpy as np
 import pytest
 
 from cluster.train import attention
 from cluster.train.attention import VARLEN
-from cluster.train.fit import micro_batches
+from cluster.train.fit import fit, micro_batches
+from cluster.train.options import Optimise
 from cluster.train.ranks import ALONE
 from iteration import losses
 from iteration.learn.sft import Sft
@@ -71,7 +71,7 @@ def test_no_mask_is_made_where_offsets_are_enough(monkeypatch):
         lambda _, args, kwargs: seen.append(kwargs["attention_mask"]), with_kwargs=True
     )
     losses.likelihood(made, micro)
-    assert seen == [None] and micro.attention["max_length_q"] == np.diff(batch.rows(slice(0, 4))["offsets"]).max()
+    assert seen == [None] and micro.attention["max_length_q"] == 64
 
 
 def test_attention_that_the_kernel_lacks_is_refused():
@@ -80,3 +80,23 @@ def test_attention_that_the_kernel_lacks_is_refused():
     (batch,) = plan(pairs(4), 4)
     with pytest.raises(ValueError, match="varlen_attn has not: type train.bf16=false"):
         losses.likelihood(made, next(micro_batches(batch, 4, ALONE, made)))
+
+
+def test_layers_are_compiled_once_however_many_sequences_the_rows_have(monkeypatch):
+    from torch._dynamo.testing import CompileCounter
+
+    @torch.library.custom_op("flywheel_tests::attend", mutates_args=())
+    def attend(query: torch.Tensor, ends: torch.Tensor, longest: int) -> torch.Tensor:
+        return query.clone()
+
+    attend.register_fake(lambda query, ends, longest: torch.empty_like(query))
+    attend.register_autograd(lambda _, gradient: (gradient, None, None))
+    monkeypatch.setattr(attention, "varlen_attn", lambda query, *more, **_: attend(query, more[2], more[4]))
+    compiled, how = CompileCounter(), torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: how(module, backend=compiled))
+    work = plan(pairs(40), 4)
+    assert len({len(batch.rows(slice(0, 4))["offsets"]) for batch in work[:-1]}) > 1
+    steps = fit(model("plain", VARLEN), work[:-1], Optimise(rows=4, micro_rows=4, compile=True), Sft(), half=True)
+    next(steps)
+    first = compiled.frame_count
+    assert first > 0 and len(list(steps)) == len(work) - 2 and compiled.frame_count == first

@@ -91,6 +91,39 @@ def trained(count, folder, out, store=None, options=None, steps=0, value=False):
     return pickle.loads((out / "found.pickle").read_bytes())
 
 
+# Two ranks take longer to start than to train: they start once, and train one after another what the tests look at.
+ADAPTED = {"rows": ROWS, "micro_rows": 1, "lr": 5e-3, "lora": 4}
+TOGETHER = {
+    "plain": (Train(rows=ROWS, micro_rows=1, lr=1e-3), False),
+    "adapters": (Train(**ADAPTED), False),
+    "adapters in half": (Train(**ADAPTED, save_dtype="bfloat16"), False),
+    "recomputed": (Train(rows=ROWS, micro_rows=1, lr=1e-3, recompute=True), False),
+    "recomputed value": (Train(rows=ROWS, micro_rows=1, lr=1e-3, recompute=True), True),
+}
+
+
+def everything(rank, addresses, folder, out):
+    for address, (name, (options, value)) in zip(addresses, TOGETHER.items(), strict=True):
+        part(rank, 2, address, folder, out / name, None, options, 0, value)
+    os._exit(0)
+
+
+@pytest.fixture(scope="module")
+def two(model, tmp_path_factory):
+    """{name: (folder, losses, gradient norms)} of each of TOGETHER on two ranks."""
+    out = tmp_path_factory.mktemp("two")
+    addresses = [ranks.meeting_point() for _ in TOGETHER]
+    torch.multiprocessing.spawn(everything, (addresses, model, out), nprocs=2)
+    return {name: (out / name, *pickle.loads((out / name / "found.pickle").read_bytes())) for name in TOGETHER}
+
+
+@pytest.fixture(scope="module")
+def one(model, tmp_path_factory):
+    """(folder, losses, gradient norms) on one rank."""
+    out = tmp_path_factory.mktemp("one")
+    return out, *trained(1, model, out)
+
+
 def weights(folder):
     from safetensors.torch import load_file
 
@@ -98,29 +131,26 @@ def weights(folder):
 
 
 @pytest.mark.engine
-def test_one_two_and_three_ranks_train_the_same_model(model, tmp_path):
+def test_one_two_and_three_ranks_train_the_same_model(model, one, two, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    losses, norms = trained(1, model, tmp_path / "1")
+    folder, losses, norms = one
     assert len(losses) > 8 and losses[-1] < losses[0]
-    for count in (2, 3):
-        others, their_norms = trained(count, model, tmp_path / str(count))
+    for other, others, their_norms in (two["plain"], (tmp_path, *trained(3, model, tmp_path))):
         np.testing.assert_allclose(others, losses, rtol=2e-5)
         np.testing.assert_allclose(their_norms, norms, rtol=1e-3)
-        one, other = weights(tmp_path / "1"), weights(tmp_path / str(count))
-        assert one.keys() == other.keys(), "the same file comes out: tied weights once"
-        assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
-        loaded = AutoModelForCausalLM.from_pretrained(tmp_path / str(count))
+        mine, theirs = weights(folder), weights(other)
+        assert mine.keys() == theirs.keys(), "the same file comes out: tied weights once"
+        assert all(torch.allclose(mine[name], theirs[name], atol=1e-4) for name in mine)
+        loaded = AutoModelForCausalLM.from_pretrained(other)
         assert loaded.config.architectures == ["Qwen3ForCausalLM"]
 
 
 @pytest.mark.engine
-def test_two_ranks_save_in_bfloat16(model, tmp_path):
-    options = {"rows": ROWS, "micro_rows": 1, "lr": 1e-3, "lora": 4}  # adapters are merged before they are rounded
-    trained(2, model, tmp_path / "whole", options=Train(**options))
-    trained(2, model, tmp_path / "half", options=Train(**options, save_dtype="bfloat16"))
-    whole, half = weights(tmp_path / "whole"), weights(tmp_path / "half")
-    assert whole.keys() == half.keys() and ranks.dtype_of(tmp_path / "half") == "bfloat16"
+def test_two_ranks_save_in_bfloat16(two):
+    """Adapters are merged before they are rounded."""
+    whole, half = (weights(two[name][0]) for name in ("adapters", "adapters in half"))
+    assert whole.keys() == half.keys() and ranks.dtype_of(two["adapters in half"][0]) == "bfloat16"
     assert all(torch.equal(whole[name].to(torch.bfloat16), half[name]) for name in whole), "rounded once, at the end"
 
 
@@ -131,8 +161,8 @@ def newest(store):
 
 
 @pytest.mark.engine
-def test_another_number_of_ranks_resumes_a_training(model, tmp_path):
-    calm, _ = trained(1, model, tmp_path / "calm")
+def test_another_number_of_ranks_resumes_a_training(model, one, tmp_path):
+    folder, calm, _ = one
     store = Store(tmp_path / "run").open()
     first, _ = trained(1, model, tmp_path / "first", store, steps=4)
     saved = newest(store)
@@ -144,16 +174,19 @@ def test_another_number_of_ranks_resumes_a_training(model, tmp_path):
     last, norms = trained(2, model, tmp_path / "last", store)
     assert last[:saved] == second[:saved] and len(norms) == len(calm) - saved
     np.testing.assert_allclose(last, calm, rtol=5e-5)
-    one, other = weights(tmp_path / "calm"), weights(tmp_path / "last")
-    assert all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
+    mine, other = weights(folder), weights(tmp_path / "last")
+    assert all(torch.allclose(mine[name], other[name], atol=1e-4) for name in mine)
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.engine)])
-def test_adapters_are_trained_and_merged(model, tmp_path, count):
-    options = Train(rows=ROWS, micro_rows=1, lr=5e-3, lora=4)
-    losses, _ = trained(count, model, tmp_path / "lora", options=options)
+def test_adapters_are_trained_and_merged(model, tmp_path, request, count):
+    if count == 1:
+        found = tmp_path, *trained(1, model, tmp_path, options=Train(**ADAPTED))
+    else:
+        found = request.getfixturevalue("two")["adapters"]
+    folder, losses, _ = found
     assert losses[-1] < losses[0]
-    before, after = weights(model), weights(tmp_path / "lora")
+    before, after = weights(model), weights(folder)
     assert before.keys() == after.keys(), "whole weights come out, as an engine takes them"
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all("proj" in name for name in changed), "only what has adapters"
@@ -177,12 +210,11 @@ def test_a_pretrained_model_has_the_same_first_losses_on_two_ranks(tmp_path):
 
 @pytest.mark.engine
 @pytest.mark.parametrize("value", [False, True])
-def test_two_ranks_recompute_activations_and_logits(model, tmp_path, value):
+def test_two_ranks_recompute_activations_and_logits(model, two, tmp_path, value):
     whole, _ = trained(1, model, tmp_path / "whole", value=value)
-    options = Train(rows=ROWS, micro_rows=1, lr=1e-3, recompute=True)
-    found, _ = trained(2, model, tmp_path / "two", options=options, value=value)
+    folder, found, _ = two["recomputed value" if value else "recomputed"]
     np.testing.assert_allclose(found, whole, rtol=1e-4)
-    mine, theirs = weights(tmp_path / "whole"), weights(tmp_path / "two")
+    mine, theirs = weights(tmp_path / "whole"), weights(folder)
     assert mine.keys() == theirs.keys() and ("score.weight" in mine) == value
     assert all(torch.allclose(mine[name], theirs[name], atol=1e-4) for name in mine)
 

@@ -24,7 +24,7 @@ def test_the_profiles_fit_where_they_say(model, config, size, gpu):
 def test_what_does_not_fit_says_what_to_type(model, capsys):
     assert main(["plan", "configs/gpus.yaml", f"model.path={model['8']}", "train.ranks=1", "--gpu-gb", "80"]) == 1
     said = capsys.readouterr().out
-    assert "trainer needs 150.2 GB, but may take 78.5; type train.ranks=N for more devices" in said
+    assert "trainer needs 150.5 GB, but may take 78.5; type train.ranks=N for more devices" in said
     assert main(["plan", "configs/gpus.yaml", "model.path=nowhere", "--gpu-gb", "80"]) == 2
     assert "model.path nowhere: no Hugging Face model there" in capsys.readouterr().err
     assert main(["plan", "configs/gpus.yaml", f"model.path={model['8']}"]) in (1, 2)

@@ -1,8 +1,11 @@
 import argparse
+import io
 import json
 
 import pytest
+from rich.console import Console
 
+from cluster.console import fitting
 from cluster.verbs import runs, status
 from iteration.errors import UserError
 from tests.cluster.folder.folders import TRAIN, plan, record, search, young
@@ -22,6 +25,11 @@ def test_a_table_of_runs(tmp_path, capsys):
     assert runs.act(argparse.Namespace(folder=str(tmp_path), json=False)) == 0
     said = capsys.readouterr().out
     assert "50.0" in said and "1 of 1" in said and "finished" in said
+    console = Console(file=io.StringIO(), width=80)
+    long = runs.Listed("runs/quickstart", "expressions", "sample", "replay", 5, 5, {4: 0.852, 6: 0.244}, "finished", 0.0)
+    fitting(console, runs.runs_table([long]), runs.runs_table([long], stacked=True))
+    for words in ("runs/quickstart", "expressions", "level 4: 85.2", "level 6: 24.4", "1970-01-01"):
+        assert words in console.file.getvalue(), "whole on a terminal of 80 columns"
     assert runs.act(argparse.Namespace(folder=str(tmp_path), json=True)) == 0
     assert {json.loads(line)["task"] for line in capsys.readouterr().out.splitlines()} == {"t"}
 

@@ -72,7 +72,7 @@ def test_a_cluster_that_refuses_is_one_line(client, monkeypatch, tmp_path, capsy
     assert (
         said.startswith("flywheel: --address http://127.0.0.1:1: the cluster does not take the job (") and said.count("\n") == 1
     )
-    assert "No available agent" in said
+    assert "No available agent" in said and "--dashboard-agent-listen-port=N" in said
 
 
 def test_a_job_is_stopped_with_the_user_s_token(client, monkeypatch, tmp_path):

@@ -69,12 +69,21 @@ def test_pages(book, capsys):
     every = {"problem": "", "state": None, "kept": False, "round": None, "arm": "train", "to": ""}
     assert traces.act(argparse.Namespace(run=book.store.place, page=1, **every)) == 0
     said = capsys.readouterr().out
-    assert said.count("r00001/train/") == 10 and "next page" in said and "n0001, kept" in said
+    assert said.count("r00001/train/") == 10 and "n0001, kept" in said
+    assert said.endswith(f"next page: ./launch.sh traces {book.store.place} --page 2\n")
     assert traces.act(argparse.Namespace(run=book.store.place, page=2, **every)) == 0
     said = capsys.readouterr().out
     assert said.count("r00001/train/") == 2 and "12 answers fit" in said
     assert traces.act(argparse.Namespace(run=book.store.place, page=3, **every)) == 0
     assert "no more answers fit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["--kept", "--state", "wrong", "--round", "2", "--arm", "test"], ["--problem", "a b"]])
+def test_the_next_page_is_of_the_same_answers(words):
+    known = parser(["traces"]).parse_args(["traces", "RUN", *words])
+    wanted = Wanted(known.problem, known.state or "", known.kept, known.round, known.arm)
+    again = parser(["traces"]).parse_args(["traces", "RUN", *wanted.words()])
+    assert vars(again) == vars(known)
 
 
 def test_messages_of_a_prompt_are_exported_as_messages():

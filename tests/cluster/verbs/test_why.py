@@ -76,4 +76,7 @@ def test_the_newest_run_is_taken_where_none_is_named(book, tmp_path, monkeypatch
         why.act(argparse.Namespace(trace=trace, run=""))
     (tmp_path / "runs").mkdir()
     (tmp_path / "run").rename(tmp_path / "runs" / "one")
-    assert why.act(argparse.Namespace(trace=trace, run="")) == 0 and capsys.readouterr().out.startswith(f"trace     {trace}")
+    assert why.act(argparse.Namespace(trace=trace, run="")) == 0
+    said = "run       runs/one, the newest in runs/ (--run RUN takes another)", f"trace     {trace}"
+    assert tuple(capsys.readouterr().out.splitlines()[:2]) == said
+    assert why.act(argparse.Namespace(trace=trace, run="runs/one")) == 0 and capsys.readouterr().out.startswith("trace")
