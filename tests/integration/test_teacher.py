@@ -24,6 +24,8 @@ from tests.integration.test_own import random_model
 from tests.ports import free_port
 
 TOOL = TOP.parent / "shared/tools/get_smollm2.py"
+# Packages of vLLM's server that our lock files leave out.
+SERVER = ("uvicorn", "watchfiles", "prometheus_fastapi_instrumentator", "model_hosting_container_standards")
 SUMS = [{"prompt": f"What is {i} + {j}? End with the number.", "answer": str(i + j)} for i in range(2, 8) for j in range(2, 6)]
 
 
@@ -57,7 +59,7 @@ def server(tmp_path):
 
 @long
 @pytest.mark.skipif(not (TOOL.is_file() or os.environ.get("SMOLLM2")), reason=f"no {TOOL}")
-@pytest.mark.skipif(not (find_spec("uvicorn") and find_spec("watchfiles")), reason="vLLM's server needs uvicorn and watchfiles")
+@pytest.mark.skipif(not all(map(find_spec, SERVER)), reason=f"vLLM's server needs {', '.join(SERVER)}")
 def test_a_run_learns_from_a_teacher_behind_vllms_own_server(server, tmp_path):
     random_model(tmp_path / "model")
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SUMS))
