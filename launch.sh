@@ -142,9 +142,10 @@ test)
             "${pytest[@]}" "$@" || code=$?
             case $code/$status in 5/*) ;; */0 | */5) status=$code ;; esac
         }
-        alone=(tests/cluster/train tests/integration tests/torture) # they train: two at once wait for each other
+        alone=(tests/cluster/train tests/integration tests/torture) # runs that train: two at once wait for each other
         part -n 2 --dist worksteal "${alone[@]/#/--ignore=}" "${@:2}"
-        part "${alone[@]}" "${@:2}"
+        part -n 2 --dist worksteal -m "not engine" "${alone[@]}" "${@:2}"
+        part -m engine "${alone[@]}" "${@:2}"
         exit "$status"
     fi
     for each in "$@"; do
