@@ -154,7 +154,8 @@ TWO = "[-m][pytest][-n][2][--dist][worksteal]"
 FAST = f"{TWO}[-m][not engine]"
 ALONE = ("tests/cluster/train", "tests/integration", "tests/torture")
 REST = "".join(f"[--ignore={folder}]" for folder in ALONE)
-SECOND = "[-m][pytest]" + "".join(f"[{folder}]" for folder in ALONE)
+THERE = "".join(f"[{folder}]" for folder in ALONE)
+WHOLE = (f"{TWO}{REST}", f"{FAST}{THERE}", f"[-m][pytest][-m][engine]{THERE}")
 
 
 @pytest.mark.parametrize(
@@ -162,8 +163,8 @@ SECOND = "[-m][pytest]" + "".join(f"[{folder}]" for folder in ALONE)
     [
         ([], [FAST]),
         (["-x", "-k", "nothing"], [f"{FAST}[-x][-k][nothing]"]),
-        (["all"], [f"{TWO}{REST}", SECOND]),
-        (["all", "-x"], [f"{TWO}{REST}[-x]", f"{SECOND}[-x]"]),
+        (["all"], [*WHOLE]),
+        (["all", "-x"], [f"{part}[-x]" for part in WHOLE]),
         (["locks", "-m", "engine or not engine"], ["[-m][pytest][locks][-m][engine or not engine]"]),
         (["launch.sh::name", "-x"], ["[-m][pytest][launch.sh::name][-x]"]),
     ],
