@@ -142,9 +142,8 @@ test)
             "${pytest[@]}" "$@" || code=$?
             case $code/$status in 5/*) ;; */0 | */5) status=$code ;; esac
         }
-        long=(tests/cluster/train tests/integration tests/torture)
-        part -n 2 --dist worksteal "${long[@]/#/--ignore=}" "${@:2}"
-        part -n 2 --dist loadgroup "${long[@]}" "${@:2}"
+        part -n 2 --dist worksteal -m "not engine" "${@:2}"
+        part -n 2 --dist loadgroup -m engine "${@:2}"
         exit "$status"
     fi
     for each in "$@"; do

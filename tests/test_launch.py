@@ -152,9 +152,7 @@ def installed(clone):
 
 TWO = "[-m][pytest][-n][2][--dist][worksteal]"
 FAST = f"{TWO}[-m][not engine]"
-LONG = ("tests/cluster/train", "tests/integration", "tests/torture")
-REST = "".join(f"[--ignore={folder}]" for folder in LONG)
-SECOND = "[-m][pytest][-n][2][--dist][loadgroup]" + "".join(f"[{folder}]" for folder in LONG)
+WHOLE = (FAST, "[-m][pytest][-n][2][--dist][loadgroup][-m][engine]")
 
 
 @pytest.mark.parametrize(
@@ -162,8 +160,8 @@ SECOND = "[-m][pytest][-n][2][--dist][loadgroup]" + "".join(f"[{folder}]" for fo
     [
         ([], [FAST]),
         (["-x", "-k", "nothing"], [f"{FAST}[-x][-k][nothing]"]),
-        (["all"], [f"{TWO}{REST}", SECOND]),
-        (["all", "-x"], [f"{TWO}{REST}[-x]", f"{SECOND}[-x]"]),
+        (["all"], [*WHOLE]),
+        (["all", "-x"], [f"{part}[-x]" for part in WHOLE]),
         (["locks", "-m", "engine or not engine"], ["[-m][pytest][locks][-m][engine or not engine]"]),
         (["launch.sh::name", "-x"], ["[-m][pytest][launch.sh::name][-x]"]),
     ],

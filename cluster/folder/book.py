@@ -124,8 +124,11 @@ class Book:
             if each.committed and (each.committed < each.planned or each.arm.round is None):
                 name = each.arm.title if each.arm.round is None else each.arm.name
                 words.append(f"round {each.round}, {name}: {each.committed} of {each.planned} units are committed")
-        models = (layout.model_key(number) for number in range(newest + 1, self.wanted() + 1))
-        words += [f"{model} is trained" for model in models if self.has_model(model)]
+        for model in map(layout.model_key, range(newest + 1, self.wanted() + 1)):
+            if self.has_model(model):
+                words.append(f"{model} is trained")
+            elif saved := self.store.names(layout.checkpoints_folder(model)):
+                words.append(f"{model} is trained up to step {int(saved[-1][1:])}")
         return "; ".join(words)
 
     def counts(self, arm: Arm, number: int) -> tuple[int, int]:

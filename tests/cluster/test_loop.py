@@ -140,9 +140,12 @@ def test_a_resumed_run_says_where_it_resumes(play, monkeypatch):
     units = ["round 2, measure: 4 of 4 units are committed", "round 2, search: 1 of 2 units are committed"]
     assert said[0] == "; ".join([f"resuming {folder}: round 1 is finished", *units])
     shutil.rmtree(folder / "rounds")
+    shutil.rmtree(folder / "models/m00001")
+    (folder / "checkpoints/m00001/s000120").mkdir(parents=True)
     said.clear()
     play("run", "rounds=2")
-    assert said[0].startswith(f"resuming {folder}: no round is finished yet; ") and said[0].endswith("; m00002 is trained")
+    assert said[0].startswith(f"resuming {folder}: no round is finished yet; ")
+    assert said[0].endswith("; m00000 is trained; m00001 is trained up to step 120; m00002 is trained")
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2])

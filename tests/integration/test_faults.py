@@ -22,6 +22,7 @@ OPTIONS = [
     "measure.levels=[3]",
     "measure.problems=24",
     "train.tokens=6000",
+    "train.threads=1",
     "placement={searchers: 2, verifiers: 2, deadline: 4, dashboard: false}",
 ]
 

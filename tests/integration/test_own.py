@@ -64,7 +64,7 @@ def test_own_model_problems_verifier_and_search(tmp_path):
         "problems=12",
         "unit=6",
         "generate={max_tokens: 24, context: 1024, temperature: 1.0, max_seqs: 64, cache_mb: 64}",
-        "train={tokens: 3000, rows: 2, row_tokens: 1024, micro_rows: 1, lr: 1e-4}",
+        "train={tokens: 3000, threads: 1, rows: 2, row_tokens: 1024, micro_rows: 1, lr: 1e-4}",
         "measure={problems: 4, samples: 2}",
         "placement={generators: 1, dashboard: false}",
     ]

@@ -229,7 +229,7 @@ def test_an_engine_that_dies_is_replaced_and_what_it_held_is_done_again(small, t
     folder, _ = small
     run = tmp_path / "run"
     options = ["problems=64", "unit=8", "measure.levels=[3]", "placement.dashboard=false", "rounds=2", f"run.fork={folder}@1"]
-    options += ["retry=0.5", "search=continued", "search.n=16", "judge=oracle"]
+    options += ["retry=0.5", "search=continued", "search.n=16", "judge=oracle", "train.tokens=20000", "train.threads=1"]
     process = start("run", "configs/quickstart.yaml", f"run.dir={run}", *options)
     assert wait_for(lambda: (run / "traces/r00002/train").is_dir(), process)
     family = psutil.Process(process.pid).children(recursive=True)

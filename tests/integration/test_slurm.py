@@ -23,6 +23,7 @@ OPTIONS = [
     "measure.levels=[3]",
     "measure.problems=24",
     "train.tokens=6000",
+    "train.threads=1",
     "placement.dashboard=false",
     "placement.searchers=2",
 ]

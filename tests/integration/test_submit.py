@@ -34,7 +34,14 @@ def cluster():
 
 
 def test_a_submitted_run_is_followed_to_its_end(cluster, tmp_path):
-    options = ["rounds=0", "model.warm_start.tokens=20000", "measure.problems=16", "measure.levels=[3]", "unit=8"]
+    options = [
+        "rounds=0",
+        "model.warm_start.tokens=20000",
+        "measure.problems=16",
+        "measure.levels=[3]",
+        "unit=8",
+        "train.threads=1",
+    ]
     said = flywheel("submit", "configs/quickstart.yaml", f"run.dir={tmp_path / 'run'}", *options, "--address", cluster)
     assert "(quickstart), dashboard http://127.0.0.1" in said and "SUCCEEDED" in said
     assert "held-out pass@1" in said, "the log is followed"

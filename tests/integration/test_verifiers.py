@@ -9,7 +9,7 @@ from cluster.folder.store import Store
 from cluster.sandbox.walls import why_no_walls
 from tests.integration.conftest import flywheel
 
-SMALL = ["problems=96", "unit=16", "measure.levels=[3,4]", "measure.problems=100", "train.tokens=20000"]
+SMALL = ["problems=96", "unit=16", "measure.levels=[3,4]", "measure.problems=100", "train.tokens=20000", "train.threads=1"]
 SMALL += ["placement.dashboard=false"]
 
 

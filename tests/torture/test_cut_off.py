@@ -25,6 +25,7 @@ OPTIONS = [
     "measure.levels=[3]",
     "measure.problems=24",
     "train.tokens=6000",
+    "train.threads=1",
     "placement={generators: 0, searchers: 2, verifiers: 2, deadline: 20, dashboard: false}",
 ]
 HERE, THERE = "10.213.77.1", "10.213.77.2"
