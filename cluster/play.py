@@ -16,7 +16,7 @@ from cluster.folder.layout import model_key, model_number
 from cluster.placement import Actors
 from cluster.run import Run
 from cluster.selfplay import SelfPlay
-from cluster.train.nets import Coach, Evaluator
+from cluster.train.nets import Coach, Player
 from iteration.parts import SEARCH, Part
 from iteration.statistics import Interval, elo_intervals, wilson
 from iteration.types import Round, State
@@ -25,7 +25,7 @@ ALL = 100_000  # more openings than any board has
 
 
 class Players(Actors):
-    generator, searcher, trainer = Evaluator, SelfPlay, Coach
+    generator, searcher, trainer = Player, SelfPlay, Coach
 
 
 class Play(Run):

@@ -19,7 +19,7 @@ from cluster.play import Play
 from cluster.run import Run
 from cluster.searcher import Partners
 from cluster.selfplay import SelfPlay
-from cluster.train.nets import Coach, Evaluator
+from cluster.train.nets import Coach, Player
 from cluster.verbs.driving import run_of
 from cluster.verifier import Grader, tag
 from cluster.view import View
@@ -64,7 +64,7 @@ class Actors:
 
     def __init__(self, options, task, verify, judge, store, address, view):
         self.options, self.task, self.store, self.started, self.version = options, task, store, False, ""
-        self.boards = Evaluator(0, store.place, options.generate)
+        self.boards = Player(0, store.place, options.generate)
         self.coach = Coach(store.place, options.model, options.train, options.train_judge, options.seed)
         self.table = SelfPlay(0, store.place, options.seed, options.generate, tag(verify))
         self.table._store = self.coach._store = store  # so that a test's store sees every commit
@@ -178,7 +178,7 @@ def test_what_is_read_from_rows_is_what_the_search_found(run):
     items = Selfplay().items(book.decisions(book.train, 1), lambda: table)["id"].to_pylist()
     boards, policy, results = Selfplay().positions(table, items, game)
     seed = book.unit(key)["seed"][0].as_py()
-    coach = Evaluator(0, str(book.store.root), None)
+    coach = Player(0, str(book.store.root), None)
     played = finish(games(game, openings, Puct(6), np.random.default_rng(seed)), coach._net("m00000").evaluate)
     wanted = positions(played)
     rows = lambda parts: sorted(tuple(np.concatenate([b, p.round(5), [r]]).tolist()) for b, p, r in zip(*parts, strict=True))  # noqa: E731
