@@ -42,7 +42,7 @@ def test_iso_elo_is_fitted_over_training_and_test(capsys, tmp_path, monkeypatch)
         torch.manual_seed(0)
         bench_hex_compute.train(tmp_path, Hex(2), Net(4, Size(int(name[0]), 1)), name, 0)
     bench_hex_compute.train(tmp_path, Hex(2), Net(4, Size(16, 1)), "16x1", 0)
-    bench_hex_compute.meet(tmp_path, Hex(2), 4, 0)
+    bench_hex_compute.meet(tmp_path, Hex(2), 4, 0.01)
     monkeypatch.setattr(bench_hex_compute, "SATURATED", -1e9)
     bench_hex_compute.fitted(tmp_path)
     assert "iso-Elo slope" in capsys.readouterr().out
