@@ -134,6 +134,14 @@ def test_a_run_measures_matches_and_trains_every_round(run):
     assert run("run").records() == records, "a finished run does nothing"
 
 
+def test_searchers_may_be_a_round_ahead(run):
+    records = run("run", "lag=1", "rounds=3").records()
+    assert [record["model_in"] for record in records[1:3]] == ["m00000", "m00000"] and records[3]["model_in"] in records[
+        1
+    ].values()
+    assert records[3]["trained"] == "m00003" and "elo" in records[3]["verifier"]
+
+
 def test_a_much_worse_net_is_not_promoted(run, monkeypatch):
     monkeypatch.setattr(Play, "share", lambda self, arm, number: play.wilson(20 if arm.name == "versus" else 5, 144))
     records = run("run").records()
