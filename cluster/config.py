@@ -221,8 +221,7 @@ def check_domain(plays: bool, *parts: Part | None) -> None:
     if set(given.values()) != {plays}:
         told = ", ".join(f"{name} is for {'games' if game else 'language'}" for name, game in given.items())
         raise UserError(
-            f"{told}; a game takes task=hex search=puct verify=hex learn=selfplay, no judge and no audit, and is played and "
-            "measured by: flywheel run"
+            f"{told}; a game takes task=hex search=puct verify=hex learn=selfplay, no judge, no audit; run and eval take it"
         )
 
 

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from cluster.evaluation import Evaluation
 from cluster.folder.arm import Arm
 from cluster.folder.layout import model_key, model_number
 from cluster.placement import Actors
 from cluster.run import Run
 from cluster.selfplay import SelfPlay
-from cluster.train.nets import Coach, Evaluator
+from cluster.train.nets import Coach, Player
 from iteration.parts import SEARCH, Part
 from iteration.statistics import Interval, elo_intervals, wilson
 from iteration.types import Round, State
@@ -25,32 +26,50 @@ ALL = 100_000  # more openings than any board has
 
 
 class Players(Actors):
-    generator, searcher, trainer = Evaluator, SelfPlay, Coach
+    generator, searcher, trainer = Player, SelfPlay, Coach
 
 
-class Play(Run):
+class Games(Run):
+    """What a run and an evaluation share."""
+
     plays: ClassVar[bool] = True
     staff: ClassVar[type] = Players
 
+    def quiet(self, search: Part, **options: Any) -> Part:
+        """A search without noise and with the best moves."""
+        return Part(SEARCH, search.name, search.options | {"noise": 0.0, "hot": 0} | options)
+
+    def measured(self) -> dict[str, Any]:
+        """What models are measured by: a move; on boards without known perfect play, games against the first model."""
+        return {"plies": 1} if self.task.solved else {"against": model_key(0)}
+
+    def spent(self, arm: Arm, number: int) -> dict[str, int]:
+        """The positions that an arm's nets evaluated in a round, at most: a walk that ends in a finished game asks for none."""
+        nodes = self.book.nodes(arm, number, ["depth", "state"])
+        moves = nodes["depth"].to_numpy()[nodes["state"].is_valid().to_numpy()]
+        return {arm.title: int(moves.sum()) * (arm.search.options["simulations"] + 1)}
+
+
+class PlayEvaluation(Games, Evaluation):
+    """The moves of a net alone, and of each search with it."""
+
     def arms(self) -> list[Arm]:
-        """Training games; the net's own moves, which measure each model; the same with search; and matches.
+        train, test, *others = super().arms()
+        alone = self.quiet(self.searching, simulations=0, **self.measured())
+        searched = [replace(each, search=self.quiet(each.search, **self.measured()), budgeted=False) for each in others]
+        return [train, replace(test, search=alone), *searched]
 
-        On boards without known perfect play a model is measured by games against the first one.
-        """
-        measured = {"plies": 1} if self.task.solved else {"against": model_key(0)}
-        split, budget = self.options.measure.split, self.options.budget
-        self.searched = Arm("with-search", "net and search", split, "test", self.quiet(**measured), None, budget, True)
-        self.versus = Arm("versus", "match", "validation", "versus", self.quiet(), None, budget, True)
-        return [
-            Arm("train", "search", "train", "train", self.searching, None, budget, False),
-            Arm("test", "measure", split, "test", self.quiet(simulations=0, **measured), None, budget, True),
-            self.searched,
-            self.versus,
-        ]
 
-    def quiet(self, **options: Any) -> Part:
-        """The run's search without noise and with the best moves."""
-        return Part(SEARCH, self.searching.name, self.searching.options | {"noise": 0.0, "hot": 0} | options)
+class Play(Games):
+    def arms(self) -> list[Arm]:
+        """Training games; the net's own moves, which measure each model; the same with search; and matches."""
+        train, test = super().arms()
+        test = replace(test, search=self.quiet(self.searching, simulations=0, **self.measured()))
+        searching = self.quiet(self.searching, **self.measured())
+        self.searched = replace(test, name="with-search", title="net and search", search=searching)
+        matches = {"name": "versus", "title": "match", "split": "validation", "plan": "versus"}
+        self.versus = replace(test, search=self.quiet(self.searching), **matches)
+        return [train, test, self.searched, self.versus]
 
     async def baseline(self) -> int:
         self.planning.check()
@@ -67,7 +86,7 @@ class Play(Run):
 
     async def promote(self, champion: int, candidate: int) -> tuple[int, str]:
         """The better of two models by a match: the new one, unless it wins significantly less than half of the games."""
-        versus = replace(self.versus, search=self.quiet(against=model_key(champion)))
+        versus = replace(self.versus, search=self.quiet(self.searching, against=model_key(champion)))
         await self.graded(versus, candidate, model_key(candidate))
         won = self.share(versus, candidate)
         within = f"95 % {100 * won.low:.1f} to {100 * won.high:.1f}"
@@ -88,12 +107,6 @@ class Play(Run):
             numbers = {"with_search": searched.mean, "elo": rating.mean, "elo_low": rating.low, "elo_high": rating.high}
             record.verifier |= {name: round(value, 4) for name, value in numbers.items()}
         super().finish(record)
-
-    def spent(self, arm: Arm, number: int) -> dict[str, int]:
-        """The positions that an arm's nets evaluated in a round, at most: a walk that ends in a finished game asks for none."""
-        nodes = self.book.nodes(arm, number, ["depth", "state"])
-        moves = nodes["depth"].to_numpy()[nodes["state"].is_valid().to_numpy()]
-        return {arm.title: int(moves.sum()) * (arm.search.options["simulations"] + 1)}
 
     def rating(self, number: int) -> Interval:
         """A model's Elo, by all matches up to its own."""

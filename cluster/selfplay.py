@@ -1,4 +1,4 @@
-"""The searcher of a game: it plays all games of a unit at once and commits them, each game as a tree."""
+"""The searcher of a game: it has all games of a unit played at once, grades and commits them, each game as a tree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cluster.remote import RemoteVerifier
 from cluster.searcher import Done, Partners, Searcher, Unit
 from iteration.games.hex import SEATS, Hex
 from iteration.games.model import vocabulary
-from iteration.games.play import Games, nodes_of, play
+from iteration.games.play import Games, nodes_of
 from iteration.respond import seed_of
 from iteration.types import Verdict
 
@@ -34,15 +34,8 @@ class SelfPlay(Searcher):
         game = Hex(int(unit.prompts[0].partition("x")[0]))
         openings = [[game.cell(name) for name in prompt.split()[2:]] for prompt in unit.prompts]
         seats = np.array([SEATS.index(each.answer) for each in unit.problems]) if search.against else None
-        versions, seed = [unit.model, search.against], seed_of(self._seed, unit.key)
-        games = play(game, openings, search, np.random.default_rng(seed), seats)
-        net, asked = next(games)
-        while True:
-            try:
-                net, asked = games.send(await partners.generator.evaluate.remote(asked, versions[net]))
-            except StopIteration as end:
-                played = end.value
-                break
+        seed = seed_of(self._seed, unit.key)
+        played = await partners.generator.play.remote(openings, search, seed, seats, unit.model)
         verifier = RemoteVerifier([each.verify.remote for each in (partners.verifier, *partners.others)])
         moves = [line[len(opening) :] for line, opening in zip(played.lines, openings, strict=True)]
         texts = [" ".join(game.names[cell] for cell in each) for each in moves]

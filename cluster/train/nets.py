@@ -1,13 +1,16 @@
-"""The actors of a game that hold its net: one evaluates boards for the searches, one trains."""
+"""The actors of a game that hold its net: one plays with it, one trains it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import shutil
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +26,19 @@ from cluster.verifier import here
 from iteration.errors import UserError
 from iteration.games.hex import Hex
 from iteration.games.model import OWN, build
+from iteration.games.play import Games, finish, logprobs, play, straight
 from iteration.learn.selfplay import COLUMNS
 from iteration.parts import Part
 from iteration.respond import seed_of
+from iteration.search.puct import Evaluated, Puct
 
 HELD = 4  # nets in memory: a match needs two
 
 
-class Evaluator:
-    """Async Ray actor in place of an engine: it evaluates the boards of many games in one batch, with the version asked for."""
+class Player:
+    """Async Ray actor in place of an engine: it plays many games at once with the versions asked for, one batch of boards for
+    each wave of their searches. The trees are here, beside the net: a message for each wave would take longer than the wave.
+    """
 
     def __init__(self, number: int, root: str, options: Generate):
         import torch
@@ -39,6 +46,7 @@ class Evaluator:
         torch.set_num_threads(1)  # two threads on small matrices are far slower
         self._number, self._store, self._ledger = number, store_at(root), Ledger()
         self._nets: OrderedDict[str, Any] = OrderedDict()
+        self._playing, self._loading = asyncio.Lock(), threading.Lock()  # the games of one unit at a time
 
     def __repr__(self) -> str:
         return f"Generator {self._number}"
@@ -58,25 +66,35 @@ class Evaluator:
     def _net(self, version: str) -> Any:
         from iteration.games.net import Net
 
-        if version not in self._nets:
-            self._nets[version] = Net.load(self._store.folder(model_folder(version)))
-        self._nets.move_to_end(version)
-        while len(self._nets) > HELD:
-            self._nets.popitem(last=False)
-        return self._nets[version]
+        with self._loading:
+            if version not in self._nets:
+                self._nets[version] = Net.load(self._store.folder(model_folder(version)))
+            self._nets.move_to_end(version)
+            while len(self._nets) > HELD:
+                self._nets.popitem(last=False)
+            return self._nets[version]
 
-    async def evaluate(self, boards: np.ndarray, version: str) -> tuple[np.ndarray, np.ndarray]:
-        """boards: int8 [n, cells]. Returns (priors, float32 [n, cells], values, float32 [n])."""
-        began = time.monotonic()
-        evaluated = self._net(version).evaluate(boards)
-        self._ledger.tokens += len(boards)
+    async def play(self, openings: list[list[int]], search: Puct, seed: int, seats: np.ndarray | None, version: str) -> Games:
+        """Play games (iteration.games.play.play) with net `version`, against net `search.against` if it names one."""
+        async with self._playing:
+            return await asyncio.to_thread(self._played, openings, search, seed, seats, version)
+
+    def _played(self, openings: list[list[int]], search: Puct, seed: int, seats: np.ndarray | None, version: str) -> Games:
+        nets = [self._net(each) for each in (version, search.against) if each]
+        game, began = Hex(math.isqrt(nets[0].cells)), time.monotonic()
+
+        def counted(net: Any, boards: np.ndarray) -> Evaluated:
+            self._ledger.tokens += len(boards)
+            return net.evaluate(boards)
+
+        played = finish(
+            play(game, openings, search, np.random.default_rng(seed), seats), *(partial(counted, net) for net in nets)
+        )
         self._ledger.busy += time.monotonic() - began
-        return evaluated
+        return played
 
     async def greedy(self, prompt: np.ndarray, version: str) -> tuple[np.ndarray, np.ndarray]:
         """(the net's best moves to the end of the game, int32 [t]; their log-probabilities, float32 [t])"""
-        from iteration.games.play import logprobs, straight
-
         net = self._net(version)
         game, line = Hex(math.isqrt(net.cells)), cells_of(prompt)
         moves = straight(game, line, net.evaluate)
@@ -153,7 +171,6 @@ class Coach(Trainer):
     def logprobs(self, model: str, prompt: np.ndarray, answer: np.ndarray) -> np.ndarray:
         """Log-probabilities of the moves `answer` after `prompt` under a net: float32 [t]."""
         from iteration.games.net import Net
-        from iteration.games.play import logprobs
 
         net = Net.load(self._store.folder(model_folder(model)))
         return logprobs(Hex(math.isqrt(net.cells)), cells_of(prompt), cells_of(answer), net.evaluate)

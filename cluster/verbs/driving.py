@@ -59,22 +59,35 @@ def kind_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
 
         return comparison.Comparison, comparison.read(file, options)
     if "eval" in sections:
-        from cluster import evaluation
-
-        return evaluation.Evaluation, evaluation.read(file, options)
+        return evaluation_of(file, options)
     return run_of(file, options)
 
 
 def run_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
-    """(what runs it, the checked config): a run on language or on a game, by its task. Raises UserError."""
+    """(what runs it, the checked config): a run on language or on a game. Raises UserError."""
     from cluster.config import load
     from cluster.play import Play
     from cluster.run import Run
+
+    config = load(file, options)
+    return Play if is_game(config) else Run, config
+
+
+def evaluation_of(file: str, options: list[str]) -> tuple[type, DictConfig]:
+    """(what runs it, the checked config): an evaluation on language or on a game. Raises UserError."""
+    from cluster.evaluation import Evaluation, read
+    from cluster.play import PlayEvaluation
+
+    config = read(file, options)
+    return PlayEvaluation if is_game(config) else Evaluation, config
+
+
+def is_game(config: DictConfig) -> bool:
+    """Is the task a game?"""
     from iteration.parts import TASK
     from iteration.protocols import Plays
 
-    config = load(file, options)
-    return Play if isinstance(TASK.part_class(config.task.name), Plays) else Run, config
+    return isinstance(TASK.part_class(config.task.name), Plays)
 
 
 def turn(kind: type, config: DictConfig, known: argparse.Namespace, again: str) -> int:

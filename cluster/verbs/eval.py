@@ -40,17 +40,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(known: argparse.Namespace) -> int:
     from cluster.console import console
-    from cluster.evaluation import Evaluation, read
     from cluster.folder.place import store_at
     from cluster.report.gather import gather
-    from cluster.verbs.driving import join, turn
+    from cluster.verbs.driving import evaluation_of, join, turn
 
     join(known)
     file = known.task if known.task.endswith((".yaml", ".yml")) else ""
     given = words(known.model, known.task, known.search, known.budget, known.judge, known.options)
-    config = read(file, given)
+    kind, config = evaluation_of(file, given)
     again = shlex.join([COMMAND, *sys.argv[1:]])
-    status = turn(Evaluation, config, known, again)
+    status = turn(kind, config, known, again)
     if not status and not known.json:
         console().print(table(gather(store_at(config.run.dir), config.run.dir)))
     return status
@@ -94,8 +93,8 @@ def table(evidence: Evidence) -> Table:
         for level in results.levels():
             here = results.of(level)
             judged = here.chosen().get(JUDGED)
-            few = f"{here.sizes()[-1]} samples" if not results.budget and len(here.sizes()) else ""
-            way = few or f"{results.name}, budget {results.budget:,}"
+            few = f"{here.sizes()[-1]} samples" if results in evidence.held_out and len(here.sizes()) else ""
+            way = few or results.name + (f", budget {results.budget:,}" if results.budget else "")
             one = None if results.budget else here.pass_1()
             cells = [f"{100 * one.mean:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]" if one else "–"]
             cells += [f"{100 * here.vote():.1f}", f"{100 * judged[-1]:.1f}" if judged is not None else "–"]

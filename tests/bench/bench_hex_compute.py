@@ -69,8 +69,8 @@ def meet(folder: Path, game: Hex, openings: int, minutes: float) -> None:
         chain = [
             (i, next((j for j in range(i + 1, len(ranked)) if ranked[j][0] != ranked[i][0]), i)) for i in range(len(ranked))
         ]
-        chain = [] if out.tell() else chain  # so that all players are linked
-        while chain or time.monotonic() < end:
+        chain = [] if out.tell() else chain  # from the strongest down, so that all who have played are linked
+        while time.monotonic() < end:
             i = int(rng.integers(len(ranked)))
             j = int(np.clip(i + rng.choice([-1, 1]) * rng.integers(1, 9), 0, len(ranked) - 1))
             i, j = chain.pop() if chain else (i, j)

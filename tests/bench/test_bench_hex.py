@@ -27,12 +27,12 @@ def test_rollouts_know_a_decided_position_and_both_players_get_their_stones():
 
 def test_a_longer_search_wins_a_duel(capsys, tmp_path):
     game, uniform = Hex(3), lambda boards: bench_hex.rollouts(Hex(3), boards)
-    won = bench_hex.duel(game, (Puct(200, noise=0, hot=0), Puct(2, noise=0, hot=0)), game.openings(2), uniform, uniform)
-    assert len(won) == 144 and won.mean() > 0.55
+    won = bench_hex.duel(game, (Puct(200, noise=0, hot=0), Puct(2, noise=0, hot=0)), game.openings(2)[::4], uniform, uniform)
+    assert len(won) == 36 and won.mean() > 0.55
     torch.manual_seed(0)
-    Net(9, Size(8, 1)).save(tmp_path)
+    Net(4, Size(8, 1)).save(tmp_path)
     bench_hex.strength(tmp_path)
-    assert capsys.readouterr().out.count("of 144 games") == 2
+    assert capsys.readouterr().out.count("of 24 games") == 2
 
 
 def test_iso_elo_is_fitted_over_training_and_test(capsys, tmp_path, monkeypatch):
@@ -42,7 +42,7 @@ def test_iso_elo_is_fitted_over_training_and_test(capsys, tmp_path, monkeypatch)
         torch.manual_seed(0)
         bench_hex_compute.train(tmp_path, Hex(2), Net(4, Size(int(name[0]), 1)), name, 0)
     bench_hex_compute.train(tmp_path, Hex(2), Net(4, Size(16, 1)), "16x1", 0)
-    bench_hex_compute.meet(tmp_path, Hex(2), 4, 0)
+    bench_hex_compute.meet(tmp_path, Hex(2), 4, 0.01)
     monkeypatch.setattr(bench_hex_compute, "SATURATED", -1e9)
     bench_hex_compute.fitted(tmp_path)
     assert "iso-Elo slope" in capsys.readouterr().out

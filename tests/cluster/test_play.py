@@ -15,12 +15,12 @@ from cluster.config import load
 from cluster.crew import Member
 from cluster.folder.book import Book
 from cluster.folder.store import Store
-from cluster.play import Play
+from cluster.play import Games, Play, PlayEvaluation
 from cluster.run import Run
 from cluster.searcher import Partners
 from cluster.selfplay import SelfPlay
-from cluster.train.nets import Coach, Evaluator
-from cluster.verbs.driving import run_of
+from cluster.train.nets import Coach, Player
+from cluster.verbs.driving import evaluation_of, run_of
 from cluster.verifier import Grader, tag
 from cluster.view import View
 from iteration.errors import UserError
@@ -64,7 +64,7 @@ class Actors:
 
     def __init__(self, options, task, verify, judge, store, address, view):
         self.options, self.task, self.store, self.started, self.version = options, task, store, False, ""
-        self.boards = Evaluator(0, store.place, options.generate)
+        self.boards = Player(0, store.place, options.generate)
         self.coach = Coach(store.place, options.model, options.train, options.train_judge, options.seed)
         self.table = SelfPlay(0, store.place, options.seed, options.generate, tag(verify))
         self.table._store = self.coach._store = store  # so that a test's store sees every commit
@@ -96,16 +96,17 @@ class Actors:
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Play a run to its end: run(name, *options, store=...) -> Book."""
-    monkeypatch.setattr(Play, "staff", Actors)
+    monkeypatch.setattr(Games, "staff", Actors)
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     monkeypatch.setattr(View, "say", lambda self, line: None)
 
-    def run(name, *options, store=Store):
+    def run(name, *options, store=Store, read=run_of):
         monkeypatch.setattr(driver, "store_at", store)
-        config = load("configs/hex.yaml", [*OPTIONS, *options]).copy()
+        kind, config = read("configs/hex.yaml", [*OPTIONS, *options])
+        config = config.copy()
         OmegaConf.set_readonly(config, False)
         config.run.dir = str(tmp_path / name)
-        asyncio.run(Play(config).turn())
+        asyncio.run(kind(config).turn())
         return Book(Store(tmp_path / name))
 
     return run
@@ -132,6 +133,14 @@ def test_a_run_measures_matches_and_trains_every_round(run):
     moves = records[1]["tokens"]["search"] // 7
     assert 6 * 4 <= moves <= 6 * 8 and records[1]["tokens"]["measure"] == 13, "positions that the nets evaluated"
     assert run("run").records() == records, "a finished run does nothing"
+
+
+def test_searchers_may_be_a_round_ahead(run):
+    records = run("run", "lag=1", "rounds=3").records()
+    assert [record["model_in"] for record in records[1:3]] == ["m00000", "m00000"] and records[3]["model_in"] in records[
+        1
+    ].values()
+    assert records[3]["trained"] == "m00003" and "elo" in records[3]["verifier"]
 
 
 def test_a_much_worse_net_is_not_promoted(run, monkeypatch):
@@ -178,11 +187,23 @@ def test_what_is_read_from_rows_is_what_the_search_found(run):
     items = Selfplay().items(book.decisions(book.train, 1), lambda: table)["id"].to_pylist()
     boards, policy, results = Selfplay().positions(table, items, game)
     seed = book.unit(key)["seed"][0].as_py()
-    coach = Evaluator(0, str(book.store.root), None)
+    coach = Player(0, str(book.store.root), None)
     played = finish(games(game, openings, Puct(6), np.random.default_rng(seed)), coach._net("m00000").evaluate)
     wanted = positions(played)
     rows = lambda parts: sorted(tuple(np.concatenate([b, p.round(5), [r]]).tolist()) for b, p, r in zip(*parts, strict=True))  # noqa: E731
     assert rows((boards, policy, results)) == rows(wanted) and len(items) == len(wanted[0])
+
+
+def test_an_evaluation_measures_a_net_with_searches_of_any_size(run):
+    model = run("run", "rounds=1").model("m00001")
+    arms = [f"eval.arms.s{n}={{name: puct, simulations: {n}}}" for n in (0, 300)]
+    book = run("eval", f"model.path={model}", "rounds=0", *arms, "task.size=3", read=evaluation_of)
+    alone, *searched = (book.nodes(book.arm(name), 0).to_pylist() for name in ("test", "eval-s0-500", "eval-s300-500"))
+    answers = [[(row["problem_id"], row["text"]) for row in nodes if row["state"]] for nodes in (alone, *searched)]
+    assert answers[0] == answers[1] and len(answers[0]) == 13
+    right = [[row["state"] for row in nodes if row["state"]].count("correct") for nodes in (alone, *searched)]
+    assert right[2] > right[1]
+    assert book.left() == [] and evaluation_of("configs/hex.yaml", ["rounds=0"])[0] is PlayEvaluation
 
 
 def test_a_run_may_start_from_a_net_of_the_same_board_only(run, tmp_path):
@@ -207,7 +228,7 @@ def test_games_and_language_do_not_mix(tmp_path):
         ("configs/quickstart.yaml", Run, "search=puct"),
         ("configs/hex.yaml", Play, "learn=visits"),
         ("configs/hex.yaml", Play, "judge=process"),
-        ("configs/hex.yaml", Run, "seed=1"),  # as flywheel eval would
+        ("configs/hex.yaml", Run, "seed=1"),  # as flywheel compare would
     ]:
         with pytest.raises(UserError, match="is for games.*task=hex search=puct verify=hex learn=selfplay"):
             kind(load(file, [option, f"run.dir={tmp_path}"]))
