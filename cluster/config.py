@@ -20,7 +20,7 @@ from cluster.train.options import Model, Train, TrainJudge
 from iteration import config as settings
 from iteration.errors import UserError
 from iteration.parts import FILTER, JUDGE, LEARN, SEARCH, TASK, VERIFY, Kind, Part, at_least, one_of, share
-from iteration.protocols import Asks, Plays
+from iteration.protocols import Asks, Plays, Reads
 from iteration.teacher import Begin
 
 FREE = ("run.dir", "failed_share", "train.threads")  # may change when a run is resumed, as may where its actors run
@@ -185,6 +185,12 @@ def check_parts(config: DictConfig) -> None:
             settings.part(config[key], kind).make()
     for name, section in config.filters.items():
         settings.part(section, FILTER, str(name)).make()
+    learn = settings.part(config.learn, LEARN).make()
+    if (config.begin.traces or config.begin.endpoint) and isinstance(learn, Reads) and "logprobs" in learn.reads:
+        raise ValueError(
+            f"learn.name={config.learn.name} needs the logprobs with which answers were sampled, and those made elsewhere have "
+            "none; type learn=sft, or leave begin.traces and begin.endpoint out"
+        )
 
 
 def check_temperature(config: DictConfig) -> None:

@@ -276,6 +276,12 @@ def test_a_searcher_grades_what_a_unit_brings_and_commits_it(tmp_path):
     assert not again.won, "another searcher was first: its unit counts"
 
 
+def test_what_learns_from_logprobs_is_refused():
+    with pytest.raises(UserError, match="learn.name=grpo needs the logprobs .* made elsewhere have none; type learn=sft"):
+        load("configs/quickstart.yaml", ["learn=grpo", "begin.endpoint=http://x/v1", "begin.model=big"])
+    load("configs/quickstart.yaml", ["learn=grpo"])
+
+
 def test_arms_are_data():
     assert given_arms(SimpleNamespace(begin=Begin(), budget=1, rounds=3)) == []
     begin = Begin(traces=["a.jsonl", "b.jsonl"], endpoint="http://x/v1", model="big")
