@@ -1,7 +1,7 @@
 """Hex: openings from which games are played, and positions in which the player to move has to keep a win.
 
 train: openings by self-play; validation: the same openings, played by two models from both seats; test: positions with a known
-winner, of each level those with so many stones (boards up to 5 x 5), or on larger boards openings played against the first
+winner, of each level those with so many stones (boards up to 4 x 4), or on larger boards openings played against the first
 model. A prompt names what is asked and the moves so far; the expected answer is the seat that has to win.
 """
 

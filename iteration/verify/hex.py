@@ -1,7 +1,7 @@
 """Hex: the moves are replayed by the rules; the seat that the problem names has to have won, or to win under perfect play.
 
 A game that is over is decided by union-find, which no search uses. Of one that is not, as in a problem with a single move, the
-winner is known on boards up to 5 x 5; on larger ones it cannot be graded.
+winner is known on boards up to 4 x 4; on larger ones it cannot be graded.
 """
 
 from __future__ import annotations

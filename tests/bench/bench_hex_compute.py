@@ -69,7 +69,7 @@ def meet(folder: Path, game: Hex, openings: int, minutes: float) -> None:
         chain = [
             (i, next((j for j in range(i + 1, len(ranked)) if ranked[j][0] != ranked[i][0]), i)) for i in range(len(ranked))
         ]
-        chain = [] if out.tell() else chain  # from the strongest down, so that all who have played are linked
+        chain = [] if out.tell() else chain  # from the strongest down, so that players are linked
         while time.monotonic() < end:
             i = int(rng.integers(len(ranked)))
             j = int(np.clip(i + rng.choice([-1, 1]) * rng.integers(1, 9), 0, len(ranked) - 1))
@@ -90,7 +90,12 @@ def spent_on(folder: Path, name: str) -> float:
 def fitted(folder: Path) -> None:
     """Print the players' Elo, and the regression with its bootstrap over games."""
     games = [json.loads(line) for line in (folder / "games.jsonl").read_text().splitlines()]
-    players = sorted({tuple(each[side]) for each in games for side in ("one", "other")})
+    linked, before = {tuple(games[0]["one"])}, 0  # others have not met these yet
+    while len(linked) != before:
+        before, pairs = len(linked), [{tuple(each["one"]), tuple(each["other"])} for each in games]
+        linked = linked.union(*(pair for pair in pairs if pair & linked))
+    games = [each for each in games if tuple(each["one"]) in linked]
+    players = sorted(linked)
     place = {each: i for i, each in enumerate(players)}
     training = np.log10([spent_on(folder, name) for name, _ in players])
     test = np.log10([operations(Net.load(folder / name)) * (n + 1) for name, n in players])

@@ -53,8 +53,3 @@ def test_half_a_turn_changes_no_value():
     for line in game.openings(3):
         board = game.played(line)[0]
         assert (solver.moves(board)[::-1] == solver.moves(board[::-1])).all()
-
-
-def test_larger_boards_are_refused():
-    with pytest.raises(ValueError, match="boards up to 5"):
-        Solver(Hex(6))
