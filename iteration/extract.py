@@ -621,7 +621,7 @@ _LABELLED = re.compile(r"(?:^|[\s(])a\).*[\s(][b-e]\)[^\n]*\Z", re.DOTALL)  # "a
 _PLAIN = re.compile(r"[#$=:A-Z\s]*[\d.,]*")
 _ODD = re.compile(  # a hint, found quickly, that the last number of a text may not be its answer alone
     r"\d[\s$*.,;)]*(?:\?|[^\x00-\x7f]|\b(?:or|and|is|was|are|seems|can|could|does|that|this|it|no|maybe|possibly|perhaps|would|must|squared|cubed|fails|drops|falls|ist|est|es|değil)\b)"
-    r"|than\s|multiple\s|divisible\s|below|least|most\s|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or|in|during|within|after)\s|\d[^.\n]*\bor\s[^.\n]*\d|=\s*[*$]*[\d.,]+[*]*\s[a-z][^=]*\d|[b-e]\)|[^\x00-ɏ]",
+    r"|than\s|multiple\s|divisible\s|below|least|most\b|about|half|twice|double|root\s|between|nearly|almost|around|roughly|approx|under|over|up\s+to|times\s|[,;]\s\$?\d+\W*$|\d[,;]\s*[a-z]\w?\s?=|\A\s*\$?\d[^=]*\b(?:and|or|in|during|within|after)\s|\d[^.\n]*\bor\s[^.\n]*\d|=\s*[*$]*[\d.,]+[*]*\s[a-z][^=]*\d|[b-e]\)|[^\x00-ɏ]",
 )
 
 
@@ -1032,9 +1032,9 @@ _WITHIN = re.compile(
 )  # "12 apples in 3 bags"
 _RESULT = re.compile(r"(?<![<>!])=\s*\$?\d[\d,]*(?:\.\d+)?")
 # A number that a result is for, to its sentence's end: "= 5 hours to read 120 pages"
+_FOR = r"(?:\s(?!(?:is|are|was|were|has|have|gives|leaves|makes|wrong|incorrect)\b)[A-Za-z][a-z'-]*)"
 BESIDE = re.compile(
-    r"(?:\s[A-Za-z][a-z'-]+){0,4}\s(?:in|of|for|per|from|with|during|on|by|at|every|to)(?:\s[a-z'-]+){0,2}\s\$?\d[\d.,]*"
-    r"(?:\s(?!(?:is|are|was|were|has|have|gives|leaves|makes)\b)[A-Za-z'-]+)*[.\s]*\Z"
+    rf"{_FOR}{{0,4}}\s(?:in|of|for|per|from|with|during|on|by|at|every|to)(?:\s[a-z'-]+){{0,2}}\s\$?\d[\d.,]*{_FOR}*[.\s]*\Z"
 )
 _LIST = re.compile(rf"\s*(?:,|,?\s*{AND}\s)\s*")
 

@@ -24,7 +24,7 @@ _INTO = re.compile(
     r"|(?:(?:^|[\s$])[A-Za-z)]\s*[<>]=?|[≤≥≠]|\\(?:le|ge|lt|gt|neq?|leq|geq))\s*\$?-?$"
 )
 _ONTO = re.compile(
-    r"[})\]]*\s*(?:[\^!_√π×÷+]|[*/=<>]\s*(?:[\d({\\]|[A-Za-z](?![A-Za-z]))|\\(?:pi|sqrt|times|cdot|frac|le|ge)(?![a-z])|-\s*[\dA-Za-z](?![A-Za-z]))"
+    r"[})\]]*\s*(?:[\^!_√π×÷+½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]|[*/=<>]\s*(?:[\d({\\]|[A-Za-z](?![A-Za-z]))|\\(?:pi|sqrt|times|cdot|frac|le|ge)(?![a-z])|-\s*[\dA-Za-z](?![A-Za-z]))"
     r"|[A-Za-z](?![A-Za-z])(?<![mgshLl])|(?:st|nd|rd|th)\b|\s[b-zB-Z](?![A-Za-z'’.])(?<![mgshLlCF])|\s?(?:bn|mn|tn|mil)\b"
 )
 

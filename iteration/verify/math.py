@@ -669,7 +669,7 @@ def compare(gold: str, answer: str, read: str) -> dict:
     if not expected and not whole:
         return {"state": State.FAILED, "answer": "", "why": f"the problem's own answer cannot be read: {gold[:60]!r}"}
     said = stated(answer, read)
-    if "=" in said and not re.search(r"[A-Za-z]", said.split("=")[0]):  # of "15% of 60 = 9" only the end is read
+    if "=" in said and not re.search(r"[A-Za-wyz]|x(?! \$?\d)", said.split("=")[0]):  # of "15% of 60 = 9" only the end is read
         text = extract.clean(answer)
         before = text[: max(0, text.find(said))].rstrip(" $(\\")
         said = said.rpartition("=")[2] if before and not before.endswith(("{", ":", "\n", ".", "is", "*", "`")) else said

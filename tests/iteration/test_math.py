@@ -212,6 +212,7 @@ KNOWN = [
     ("7", "So 15% of 60 = 7."),
     ("\\lim_{x\\to0} f", "\\boxed{\\lim_{x\\to1} f}"),
     ("3", "The answer is 3.\nA: 8"),
+    ("17", "17 are left out."),
 ]
 
 
