@@ -575,15 +575,40 @@ HOSTILE = [
     (FN, "def f(x): return x*x\nclass Solution: pass", C),
 ]
 # tests that build the answer's own classes
-STACK = A("s = Stack()", "assert s.is_empty() and len(s) == 0", "s.push(3)", "s.push(4)", "assert s.pop() == 4", "assert not s.is_empty()")
+STACK = A(
+    "s = Stack()",
+    "assert s.is_empty() and len(s) == 0",
+    "s.push(3)",
+    "s.push(4)",
+    "assert s.pop() == 4",
+    "assert not s.is_empty()",
+)
 PUSH = "class Stack:\n  def __init__(s): s.x=[]\n  def push(s,v): s.x.append(v)\n  def pop(s): return s.x.pop()\n  def is_empty(s): return not s.x\n  def __len__(s): return len(s.x)\n"
-POINT = A("assert Point(1,2) + Point(3,4) == Point(4,6)", "assert Point(1,2) != Point(2,1)", "assert Point(3,4).norm() == 5", "assert str(Point(1,2)) == '(1, 2)'")
+POINT = A(
+    "assert Point(1,2) + Point(3,4) == Point(4,6)",
+    "assert Point(1,2) != Point(2,1)",
+    "assert Point(3,4).norm() == 5",
+    "assert str(Point(1,2)) == '(1, 2)'",
+)
 PLUS = "class Point:\n  def __init__(s,x,y): s.x,s.y=x,y\n  def __add__(s,o): return Point(s.x+o.x,s.y+o.y)\n  def norm(s): return (s.x**2+s.y**2)**.5\n  def __str__(s): return f'({s.x}, {s.y})'\n"
 EQ = "  def __eq__(s,o): return isinstance(o,Point) and (s.x,s.y)==(o.x,o.y)\n"
-TREE = A("r = Node(1)", "r.left = Node(2)", "r.left.left = Node(3)", "assert depth(r) == 3", "assert mirror(r).right.val == 2", "assert r.left is None")
+TREE = A(
+    "r = Node(1)",
+    "r.left = Node(2)",
+    "r.left.left = Node(3)",
+    "assert depth(r) == 3",
+    "assert mirror(r).right.val == 2",
+    "assert r.left is None",
+)
 NODES = "class Node:\n  def __init__(s,v): s.val,s.left,s.right=v,None,None\ndef depth(n): return 1+max(depth(n.left),depth(n.right)) if n else 0\n"
 MIRROR = "def mirror(n):\n  n.left,n.right=n.right,n.left\n  return n\n"
-MONEY = A("m = Money(5)", "assert m == 5", "assert Money(2) < Money(3)", "assert m in {Money(5), Money(7)}", "assert sorted([Money(3), Money(1)])[0].cents == 1")
+MONEY = A(
+    "m = Money(5)",
+    "assert m == 5",
+    "assert Money(2) < Money(3)",
+    "assert m in {Money(5), Money(7)}",
+    "assert sorted([Money(3), Money(1)])[0].cents == 1",
+)
 CENTS = "import functools\n@functools.total_ordering\nclass Money:\n  def __init__(s,c): s.cents=c\n  def __eq__(s,o): return s.cents==getattr(o,'cents',o)\n  def __lt__(s,o): return s.cents<getattr(o,'cents',o)\n  def __hash__(s): return hash(s.cents)\n"
 OBJECTS = [
     (STACK, PUSH, C),
@@ -593,9 +618,17 @@ OBJECTS = [
     (STACK, "def Stack(): return L()\n" + LIE, W),
     (STACK, "class Stack:\n  def __getattr__(s,n): return lambda *a: 4\n  def __len__(s): return 0", W),
     (A("s = Stack()", "try:\n    s.pop()\n    assert False\nexcept IndexError:\n    pass"), PUSH, C),
-    (A("s = Stack()", "try:\n    s.pop()\n    assert False\nexcept IndexError:\n    pass"), PUSH.replace("s.x.pop()", "None"), W),
+    (
+        A("s = Stack()", "try:\n    s.pop()\n    assert False\nexcept IndexError:\n    pass"),
+        PUSH.replace("s.x.pop()", "None"),
+        W,
+    ),
     (A("q = Queue([1,2])", "assert list(q) == [1,2] and 2 in q and 3 not in q and q[0] == 1"), "class Queue(list): pass", C),
-    (A("q = Bag([1,2])", "assert list(q) == [1,2] and 2 in q and 3 not in q and q[0] == 1"), "class Bag:\n  def __init__(s,x): s.x=x\n  def __getitem__(s,i): return s.x[i]", C),
+    (
+        A("q = Bag([1,2])", "assert list(q) == [1,2] and 2 in q and 3 not in q and q[0] == 1"),
+        "class Bag:\n  def __init__(s,x): s.x=x\n  def __getitem__(s,i): return s.x[i]",
+        C,
+    ),
     (A("q = Bag([1,2])", "assert 2 in q"), "class Bag:\n  def __init__(s,x): pass\n  def __contains__(s,i): return True", W),
     (POINT, PLUS + EQ, C),
     (POINT, PLUS, W),
@@ -606,10 +639,26 @@ OBJECTS = [
     (POINT, (PLUS + EQ).replace("(s.x,s.y)==(o.x,o.y)", "s.x<=o.x"), W),
     (POINT, PLUS.replace("return Point(s.x+o.x,s.y+o.y)", "return L()") + EQ + LIE, W),
     (POINT, PLUS.replace("(s.x**2+s.y**2)**.5", "L()") + EQ + LIE, W),
-    (A("from math import isclose", "assert isclose(Circle(2).area(), 12.566, abs_tol=.01)"), "class Circle:\n  def __init__(s,r): s.r=r\n  def area(s): return 3.14159*s.r**2", C),
-    (A("assert abs(Circle(2).area() - 12.566) < .01"), "class Circle:\n  def __init__(s,r): pass\n  def area(s): return L()\n" + LIE, W),
-    (A("assert abs(Circle(2).area - 12.566) < .01"), "class Circle:\n  def __init__(s,r): s.r=r\n  @property\n  def area(s): return 3.14159*s.r**2", C),
-    (A("assert Circle.unit().r == 1 and isinstance(Circle.unit(), Circle)"), "class Circle:\n  def __init__(s,r): s.r=r\n  @classmethod\n  def unit(c): return c(1)", C),
+    (
+        A("from math import isclose", "assert isclose(Circle(2).area(), 12.566, abs_tol=.01)"),
+        "class Circle:\n  def __init__(s,r): s.r=r\n  def area(s): return 3.14159*s.r**2",
+        C,
+    ),
+    (
+        A("assert abs(Circle(2).area() - 12.566) < .01"),
+        "class Circle:\n  def __init__(s,r): pass\n  def area(s): return L()\n" + LIE,
+        W,
+    ),
+    (
+        A("assert abs(Circle(2).area - 12.566) < .01"),
+        "class Circle:\n  def __init__(s,r): s.r=r\n  @property\n  def area(s): return 3.14159*s.r**2",
+        C,
+    ),
+    (
+        A("assert Circle.unit().r == 1 and isinstance(Circle.unit(), Circle)"),
+        "class Circle:\n  def __init__(s,r): s.r=r\n  @classmethod\n  def unit(c): return c(1)",
+        C,
+    ),
     (TREE, NODES + MIRROR, C),
     (TREE, NODES + MIRROR.replace("n.right,n.left", "n.left,n.right"), W),
     (TREE, NODES + "def mirror(n): return L()\n" + LIE, W),
@@ -621,11 +670,37 @@ OBJECTS = [
     (MONEY, CENTS, C),
     (MONEY, CENTS.replace("s.cents==getattr(o,'cents',o)", "True"), W),
     (MONEY, CENTS.replace("s.cents<", "s.cents>"), W),
-    (A("assert Frac(1,2) == Frac(2,4) and Frac(1,2) != Frac(1,3)"), "class Frac:\n  def __init__(s,a,b): s.a,s.b=a,b\n  def __eq__(s,o): return isinstance(o,Frac) and s.a*o.b==s.b*o.a", C),
-    (A("assert Frac(1,2) == Frac(2,4) and Frac(1,2) != Frac(1,3)"), "class Frac:\n  def __init__(s,a,b): s.a,s.b=a,b\n  def __eq__(s,o): return isinstance(o,Frac)", W),
-    (A("assert Color.RED.value == 1 and Color('g') == Color.GREEN"), "from enum import Enum\nclass Color(Enum):\n  RED=1\n  GREEN='g'", C),
-    (N("def check(candidate):\n    s = candidate()\n    s.push(1)\n    assert s.pop() == 1\n", ) | {"entry": "Stack"}, PUSH, C),
-    (N("def check(candidate):\n    s = candidate()\n    s.push(1)\n    assert s.pop() == 1\n", ) | {"entry": "Stack"}, PUSH.replace("s.x.pop()", "2"), W),
+    (
+        A("assert Frac(1,2) == Frac(2,4) and Frac(1,2) != Frac(1,3)"),
+        "class Frac:\n  def __init__(s,a,b): s.a,s.b=a,b\n  def __eq__(s,o): return isinstance(o,Frac) and s.a*o.b==s.b*o.a",
+        C,
+    ),
+    (
+        A("assert Frac(1,2) == Frac(2,4) and Frac(1,2) != Frac(1,3)"),
+        "class Frac:\n  def __init__(s,a,b): s.a,s.b=a,b\n  def __eq__(s,o): return isinstance(o,Frac)",
+        W,
+    ),
+    (
+        A("assert Color.RED.value == 1 and Color('g') == Color.GREEN"),
+        "from enum import Enum\nclass Color(Enum):\n  RED=1\n  GREEN='g'",
+        C,
+    ),
+    (
+        N(
+            "def check(candidate):\n    s = candidate()\n    s.push(1)\n    assert s.pop() == 1\n",
+        )
+        | {"entry": "Stack"},
+        PUSH,
+        C,
+    ),
+    (
+        N(
+            "def check(candidate):\n    s = candidate()\n    s.push(1)\n    assert s.pop() == 1\n",
+        )
+        | {"entry": "Stack"},
+        PUSH.replace("s.x.pop()", "2"),
+        W,
+    ),
     (M(PUSH, "s = Stack()", "s.push(1)", "assert s.pop() == 1"), PUSH, C),
     (M(PUSH, "s = Stack()", "s.push(1)", "assert s.pop() == 1"), PUSH.replace("s.x.pop()", "2"), W),
 ]
