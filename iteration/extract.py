@@ -10,8 +10,6 @@ Over 400 lines: its tables of markers, denials and numbers in words cover some t
   both are the same but for one ("(a) ... (b) ...", "Alice has ... Bob has ..."), or where they give different names a value.
   Otherwise, and where words such as "so", "finally" or "wait" stand between them, the last one counts.
 - Examples, "if it were so, the answer would be 7", and code beside an answer are not looked at.
-
-More than 400 lines: the tables of forms, words and units build on each other and are read as one.
 """
 
 # ruff: noqa: E501 (tables of phrases)

@@ -36,9 +36,6 @@ def last_number(text: str) -> str:
 
 def _last(text: str, alone: bool = False) -> str:
     """alone: "" where the last number is a part of a formula ("\\sqrt{5}", "5!", "3 + 5", "10:30")."""
-    simple = _SIMPLE.search(text[-24:])  # quickly, what is most frequent
-    if simple:
-        return shortest(simple[1])
     for line in reversed(text.split("\n")):
         values = numbers(line)
         if values:
@@ -51,7 +48,6 @@ def _last(text: str, alone: bool = False) -> str:
     return ""
 
 
-_SIMPLE = re.compile(r"[A-Za-z]: (\d+)\Z")
 _WORDS, _DIGIT = re.compile("[a-z]+"), re.compile("[0-9]")
 _WRITTEN = re.compile(r"(\d[\d.,]*(?<![.,])|(?<!\d)\.\d+)(?=\D*\Z)")
 
