@@ -272,7 +272,7 @@ class Code:
     tolerance: float = 0.0  # of printed numbers and of what an APPS function returns: absolute, above 1 relative; 0 is exact
 
     executes: ClassVar[bool] = True
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < 1:

@@ -191,7 +191,7 @@ def _words(text: str) -> str:
 class Exact:
     read: str = "number"  # what is compared: the answer's "number", stated or else its last one, or its last "line"
 
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
 
     def __post_init__(self) -> None:
         if self.read not in ("number", "line"):

@@ -721,7 +721,7 @@ class Math:
     seconds: float = 3.0  # of CPU for one comparison
 
     executes: ClassVar[bool] = False  # it only needs the limits of the sandbox
-    version: ClassVar[str] = "3"
+    version: ClassVar[str] = "4"
 
     def __post_init__(self) -> None:
         above(self, seconds=0)

@@ -31,7 +31,7 @@ def test_false_positives_are_hunted(lenient):
     assert len(rows) == audit["checked"] + audit["refused"] and {row["verifier"] for row in rows} == {"replay 1 {}"}
     assert audit["refused"] > 20 and audit["accepted"] == 0, "the stricter one accepts nothing more"
     traces = pq.read_table(folder / "traces/r00001/train/u00000.parquet", columns=["state", "verifier"]).to_pylist()
-    assert {row["verifier"] for row in traces if row["state"]} == {'exact 3 {"read": "number"}'}
+    assert {row["verifier"] for row in traces if row["state"]} == {'exact 4 {"read": "number"}'}
 
 
 def test_judged_again_and_trained_by_the_new_verdicts(lenient):

@@ -45,10 +45,10 @@ def test_what_changed_is_counted_and_named(book):
     changes = regrade(book, grader, name, lambda *done: said.append(done))
     assert changes.counts == {("correct", "correct"): 4, ("correct", "wrong"): 4} and changes.changed == 4
     assert changes.examples["correct", "wrong"][0] == ("r00001/train/u00000/t000/n0002", "9, not 0")
-    assert said == [(1, 1)] and book.store.json(f"verdicts/{name}/verifier") == {"verifier": 'exact 3 {"read": "number"}'}
+    assert said == [(1, 1)] and book.store.json(f"verdicts/{name}/verifier") == {"verifier": 'exact 4 {"read": "number"}'}
     rows = book.store.table(verdict_key(name, "traces/r00001/train/u00000"))
     assert len(rows) == 8, "what a limit cut was never an answer"
-    assert set(rows["verifier"].to_pylist()) == {'exact 3 {"read": "number"}'}
+    assert set(rows["verifier"].to_pylist()) == {'exact 4 {"read": "number"}'}
     assert regrade(book, grader, name, lambda *done: None).counts == changes.counts, "again it only reads"
     check_set(book.store, name)
     with pytest.raises(UserError, match=f"has no such verdicts \\(there: {name}\\)"):
