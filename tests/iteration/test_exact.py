@@ -212,3 +212,12 @@ def test_what_is_read_quickly_is_what_is_read_otherwise():
     quick = [(text, exact._quick(text)) for text, _ in pairs]
     quick = [(text, said) for text, said in quick if said]
     assert len(quick) > 5_000 and not [(text, said) for text, said in quick if exact._final_number(text) != said]
+
+
+KNOWN = ["She has at most\n7", "7 eggs are not enough.", "1 (of 7)", "17 are left out."]
+
+
+@pytest.mark.parametrize("answer", KNOWN)
+def test_the_list_of_wrong_answers_that_are_accepted_is_true(answer):
+    expected = "17" if "17" in answer else "7"
+    assert Exact().one(Problem("x", "?", expected, 1), answer).state == State.CORRECT
