@@ -20,6 +20,7 @@ hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """With --dist loadgroup, tests that share what takes long to make stay in one process."""
     for item in items:
