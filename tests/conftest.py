@@ -12,7 +12,7 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     TQDM_DISABLE="1",
-    OMP_WAIT_POLICY="passive",  # two test processes share the cores
+    GOMP_SPINCOUNT="1000",  # two test processes share the cores: cluster/train/ranks.py, environment
 )
 
 # A loaded machine is slow, not wrong.

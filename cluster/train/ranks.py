@@ -65,9 +65,9 @@ VALUE = Head("AutoModelForSequenceClassification", {"num_labels": 1})
 
 
 def environment() -> dict[str, str]:
-    """The environment variables of a rank's process. Threads that wait for others sleep: they spin by default, and beside an
-    engine on the same cores that makes a step many times as long."""
-    return {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive")}
+    """The environment variables of a rank's process. A thread that waits for others soon sleeps: by default it spins for a
+    millisecond, and beside other processes on the same cores that makes a step many times as long (docs/experiments.md)."""
+    return {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")}
 
 
 def meeting_point(host: str = "127.0.0.1") -> str:
