@@ -1,6 +1,7 @@
 """What all tests share. Nothing is fetched from a network, and nobody is told of anything."""
 
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -15,16 +16,28 @@ os.environ.update(
     GOMP_SPINCOUNT="1000",  # two test processes share the cores: cluster/train/ranks.py, environment
 )
 
+SMALL = ("test_docs.py", "test_quickstart.py", "test_report.py", "test_verifiers.py")  # of tests/integration
+
 # A loaded machine is slow, not wrong.
 hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """With --dist loadgroup, tests that share what takes long to make stay in one process."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("small" if "small" in item.fixturenames else item.path.name))
+def pytest_xdist_make_scheduler(config, log):
+    """With --dist loadgroup, the tests of a file stay in one process, and so do those that share the run `small`.
+
+    xdist's own groups have no effect with pytest 9.2.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Grouped(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "small" if Path(file).name in SMALL and "integration" in file else file
+
+    return Grouped(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,11 @@
-"""The storm and the cut need engines; the rest of the torture does not."""
+"""Torture takes longer than the fast tests may."""
+
+from pathlib import Path
 
 import pytest
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.name in ("test_storm.py", "test_cut_off.py", "test_clock.py"):
+        if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.engine)
