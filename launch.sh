@@ -143,7 +143,7 @@ test)
             case $code/$status in 5/*) ;; */0 | */5) status=$code ;; esac
         }
         part -n 2 --dist worksteal -m "not engine" "${@:2}"
-        part -n 2 --dist loadgroup -m engine "${@:2}"
+        part -n 2 --dist loadgroup --no-loadscope-reorder -m engine "${@:2}"
         exit "$status"
     fi
     for each in "$@"; do

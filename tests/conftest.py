@@ -23,6 +23,12 @@ hypothesis.settings.register_profile("house", deadline=None)
 hypothesis.settings.load_profile("house")
 
 
+def pytest_collection_modifyitems(config, items):
+    """With --dist loadgroup, the longest tests begin first."""
+    if getattr(config.option, "loadgroup", False):
+        items.sort(key=lambda item: item.path.parent.name not in ("torture", "integration"))
+
+
 def pytest_xdist_make_scheduler(config, log):
     """With --dist loadgroup, the tests of a file stay in one process, and so do those that share the run `small`.
 

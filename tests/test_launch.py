@@ -152,7 +152,7 @@ def installed(clone):
 
 TWO = "[-m][pytest][-n][2][--dist][worksteal]"
 FAST = f"{TWO}[-m][not engine]"
-WHOLE = (FAST, "[-m][pytest][-n][2][--dist][loadgroup][-m][engine]")
+WHOLE = (FAST, "[-m][pytest][-n][2][--dist][loadgroup][--no-loadscope-reorder][-m][engine]")
 
 
 @pytest.mark.parametrize(
