@@ -1,7 +1,6 @@
 """What all tests share. Nothing is fetched from a network, and nobody is told of anything."""
 
 import os
-from pathlib import Path
 
 import hypothesis
 import pytest
@@ -16,7 +15,13 @@ os.environ.update(
     GOMP_SPINCOUNT="1000",  # two test processes share the cores: cluster/train/ranks.py, environment
 )
 
-SMALL = ("test_docs.py", "test_quickstart.py", "test_report.py", "test_verifiers.py")  # of tests/integration
+GROUPS = {  # of files whose tests run in one process, one after another
+    **dict.fromkeys([f"tests/integration/test_{name}.py" for name in ("docs", "quickstart", "report", "verifiers")], "small"),
+    **dict.fromkeys(
+        [f"tests/cluster/test_{name}.py" for name in ("code", "code_answers", "gym", "lean", "proof")], "sandboxes"
+    ),
+    "tests/cluster/sandbox/test_walls.py": "sandboxes",
+}
 
 # A loaded machine is slow, not wrong.
 hypothesis.settings.register_profile("house", deadline=None)
@@ -30,7 +35,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """With --dist loadgroup, the tests of a file stay in one process, and so do those that share the run `small`.
+    """With --dist loadgroup, the tests of a file stay in one process, and so do GROUPS: those that share the run `small`, and
+    those whose hostile programs take all that one user may have.
 
     xdist's own groups have no effect with pytest 9.2.
     """
@@ -41,7 +47,7 @@ def pytest_xdist_make_scheduler(config, log):
     class Grouped(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.partition("::")[0]
-            return "small" if Path(file).name in SMALL and "integration" in file else file
+            return GROUPS.get(file, file)
 
     return Grouped(config, log)
 
