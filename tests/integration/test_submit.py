@@ -16,10 +16,11 @@ from tests.ports import free_port, wait_for_port
 @pytest.fixture(scope="module")
 def cluster():
     """A head of our own, stopped by its own process id."""
-    port, dashboard = free_port(), free_port()
+    port, dashboard, agent, grpc = (free_port() for _ in range(4))
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
         command += [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}"]
+        command += [f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={grpc}"]  # another Ray has its own
         head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             address = f"http://127.0.0.1:{dashboard}"
